@@ -1,0 +1,100 @@
+using Vmsweep.DiskReaders.Blocks;
+
+namespace Vmsweep.DiskReaders.Containers;
+
+/// <summary>One file of a virtual disk, already opened by the resolver.</summary>
+/// <param name="Name">The host's name of the file, for messages and for the report.</param>
+/// <param name="Id">The <see cref="FileSource.FileId"/>; also names the file towards the resolver.</param>
+/// <param name="Bytes">The file's bytes. Owned by who opened it.</param>
+public sealed record ImageFile(string Name, int Id, IBlockSource Bytes);
+
+/// <summary>Why an image names another file.</summary>
+public enum ReferenceKind
+{
+    /// <summary>A part of the same disk, such as a VMDK extent. Its bytes have no header of their own meaning unless the format says so.</summary>
+    Extent,
+
+    /// <summary>The image this one was made over.</summary>
+    Parent,
+}
+
+/// <summary>A file that an image names. It is only ever given to the resolver.</summary>
+/// <param name="Kind">Why it is named.</param>
+/// <param name="Candidates">
+/// The names as the image has them, best first: a VMDK extent has one; a VHDX parent locator has a relative and an absolute path.
+/// Guest-controlled text.
+/// </param>
+public sealed record ImageReference(ReferenceKind Kind, IReadOnlyList<string> Candidates)
+{
+    /// <summary>How the reference is written in messages.</summary>
+    public string Display => Candidates.Count == 0 ? "(no name)" : Candidates[0];
+}
+
+/// <summary>Opens what an image names, under the connector's rules: the same VM folder, or a base that was declared.</summary>
+public interface IImageResolver
+{
+    /// <exception cref="DiskFormatException"><see cref="Fault.MissingParent"/> or <see cref="Fault.Refused"/>.</exception>
+    ImageFile Resolve(ImageFile from, ImageReference reference);
+}
+
+/// <summary>Opens a whole image found through the resolver, whatever its format: the parent of a delta.</summary>
+public interface IChainOpener
+{
+    /// <summary>Resolves and opens an extent as plain bytes.</summary>
+    ImageFile OpenExtent(ImageFile from, ImageReference reference);
+
+    /// <summary>Resolves and opens a parent, with the chain below it. Bounds the depth and refuses cycles.</summary>
+    VirtualDisk OpenParent(ImageFile from, ImageReference reference);
+}
+
+/// <summary>An opened virtual disk: its content as the guest reads it.</summary>
+public sealed record VirtualDisk : IDisposable
+{
+    /// <summary>Format and variant, such as <c>vmdk/monolithicSparse</c>.</summary>
+    public required string Format { get; init; }
+
+    /// <summary>The guest's view of the disk, through the whole chain.</summary>
+    public required IBlockSource Content { get; init; }
+
+    /// <summary>Logical sector size in bytes that the guest sees: 512 or 4096.</summary>
+    public int SectorBytes { get; init; } = 512;
+
+    /// <summary>This image first, its base last.</summary>
+    public required IReadOnlyList<ChainLink> Chain { get; init; }
+
+    /// <summary>The identity a child checks, in the format's own terms (VMDK CID, VHDX DataWriteGuid); empty where it has none.</summary>
+    public string Identity { get; init; } = "";
+
+    /// <summary>Disposed with the disk, in order: maps, caches, parents.</summary>
+    public IReadOnlyList<IDisposable> Owned { get; init; } = [];
+
+    public void Dispose()
+    {
+        Content.Dispose();
+        foreach (IDisposable owned in Owned)
+        {
+            owned.Dispose();
+        }
+    }
+}
+
+/// <summary>One image of a chain.</summary>
+public sealed record ChainLink(string Path, string Format);
+
+/// <summary>A virtual disk format: recognises, names what else is needed, opens.</summary>
+public interface IContainerFormat
+{
+    /// <summary>Short name: <c>vmdk</c>, <c>vhdx</c>.</summary>
+    string Name { get; }
+
+    /// <summary>True when the file's own bytes say that it is of this format. Never throws for content.</summary>
+    bool Probe(ImageFile file);
+
+    /// <summary>The files this image names, read from headers and descriptor alone. What the supervisor needs before a worker starts.</summary>
+    /// <exception cref="DiskFormatException">The part that holds the names is faulty.</exception>
+    IReadOnlyList<ImageReference> References(ImageFile file);
+
+    /// <summary>Opens the disk. Everything that has a checksum or bound is verified before it is believed.</summary>
+    /// <exception cref="DiskFormatException">The image is faulty, or a part of the chain is missing, refused or another one.</exception>
+    VirtualDisk Open(ImageFile file, IChainOpener chain, ReadContext context);
+}

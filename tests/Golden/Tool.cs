@@ -1,0 +1,97 @@
+using System.Diagnostics;
+using System.Text;
+
+namespace Vmsweep.Golden;
+
+/// <summary>Runs other people's programs. A missing one fails the test with the command that installs it; nothing is skipped.</summary>
+public static class Tool
+{
+    private static readonly Dictionary<string, string> Packages = new(StringComparer.Ordinal)
+    {
+        ["7z"] = "p7zip-full",
+        ["blkls"] = "sleuthkit",
+        ["bwrap"] = "bubblewrap",
+        ["debugfs"] = "e2fsprogs",
+        ["fls"] = "sleuthkit",
+        ["icat"] = "sleuthkit",
+        ["mcopy"] = "mtools",
+        ["mke2fs"] = "e2fsprogs",
+        ["mkfs.btrfs"] = "btrfs-progs",
+        ["mkfs.fat"] = "dosfstools",
+        ["mkfs.ntfs"] = "ntfs-3g",
+        ["mkfs.xfs"] = "xfsprogs",
+        ["mkntfs"] = "ntfs-3g",
+        ["mmls"] = "sleuthkit",
+        ["ntfs-3g"] = "ntfs-3g",
+        ["ntfscat"] = "ntfs-3g",
+        ["ntfscp"] = "ntfs-3g",
+        ["ntfsinfo"] = "ntfs-3g",
+        ["qemu-img"] = "qemu-utils",
+        ["qemu-io"] = "qemu-utils",
+        ["setfattr"] = "attr",
+        ["sfdisk"] = "fdisk",
+        ["sgdisk"] = "gdisk",
+        ["wimlib-imagex"] = "wimtools",
+        ["yara"] = "yara",
+    };
+
+    /// <summary>Runs a program to its end and returns its standard output; any exit status but 0 fails with what it said.</summary>
+    public static string Run(string program, params string[] arguments) => Encoding.UTF8.GetString(RunRaw(program, null, arguments));
+
+    /// <summary>Runs a shell script with <c>bash -euo pipefail</c> in a folder.</summary>
+    public static string Shell(string script, string? folder = null) =>
+        Encoding.UTF8.GetString(RunRaw("bash", folder, "-euo", "pipefail", "-c", script));
+
+    /// <summary>As <see cref="Run"/>, bytes.</summary>
+    public static byte[] RunRaw(string program, string? folder, params string[] arguments)
+    {
+        (int status, byte[] output, string error) = Try(program, folder, arguments);
+        return status == 0
+            ? output
+            : throw new InvalidOperationException($"{program} {string.Join(' ', arguments)} ended with {status}: {error}{Encoding.UTF8.GetString(output)}");
+    }
+
+    /// <summary>Runs a program and returns its status, standard output and standard error, whatever the status.</summary>
+    public static (int Status, byte[] Output, string Error) Try(string program, string? folder, params string[] arguments)
+    {
+        var start = new ProcessStartInfo(Find(program), arguments)
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            WorkingDirectory = folder ?? "",
+        };
+        start.Environment["LC_ALL"] = "C.UTF-8";
+        start.Environment["MTOOLS_SKIP_CHECK"] = "1";
+        using Process process = Process.Start(start)!;
+        process.StandardInput.Close();
+        var error = new StringBuilder();
+        process.ErrorDataReceived += (_, line) => error.AppendLine(line.Data);
+        process.BeginErrorReadLine();
+        using var output = new MemoryStream();
+        process.StandardOutput.BaseStream.CopyTo(output);
+        process.WaitForExit();
+        return (process.ExitCode, output.ToArray(), error.ToString());
+    }
+
+    /// <summary>The path of a program, or a failure that says how to install it.</summary>
+    public static string Find(string program)
+    {
+        if (program.Contains('/', StringComparison.Ordinal))
+        {
+            return program;
+        }
+
+        foreach (string folder in $"{Environment.GetEnvironmentVariable("PATH")}:/usr/sbin:/sbin".Split(':', StringSplitOptions.RemoveEmptyEntries))
+        {
+            string path = Path.Combine(folder, program);
+            if (File.Exists(path))
+            {
+                return path;
+            }
+        }
+
+        string package = Packages.GetValueOrDefault(program, program);
+        throw new InvalidOperationException($"{program} is missing; install it with: apt-get install -y {package}");
+    }
+}
