@@ -6,11 +6,13 @@ namespace Vmsweep.DiskReaders.Blocks;
 /// <summary>A file or block device of the appliance, opened by a name that the appliance chose, never by one found in an image.</summary>
 public sealed partial class FileSource : IBlockSource
 {
+    private const int Enxio = 6;
     private const int SeekEnd = 2;
     private const int SeekData = 3;
     private const int SeekHole = 4;
 
     private readonly SafeFileHandle _handle;
+    private volatile Region? _lastRegion;
 
     /// <param name="path">The file.</param>
     /// <param name="fileId">How <see cref="StoredExtent.File"/> names it.</param>
@@ -51,27 +53,38 @@ public sealed partial class FileSource : IBlockSource
     public StoredExtent Locate(long offset, long count)
     {
         Bounds.Check(offset, count, Length, "file");
-        long data = LSeek(_handle, offset, SeekData);
-        if (data < 0)
+        Region? region = _lastRegion;
+        if (region is null || offset < region.Start || offset >= region.End)
         {
-            // ENXIO: no data up to the end. Any other refusal: the file system keeps no holes.
-            return Marshal.GetLastPInvokeError() == Enxio
-                ? new StoredExtent(ExtentKind.Hole, count)
-                : new StoredExtent(ExtentKind.Data, count, FileId, offset);
+            _lastRegion = region = RegionAt(offset);
         }
 
-        if (data > offset)
-        {
-            return new StoredExtent(ExtentKind.Hole, Math.Min(count, data - offset));
-        }
-
-        long hole = LSeek(_handle, offset, SeekHole);
-        return new StoredExtent(ExtentKind.Data, hole > offset ? Math.Min(count, hole - offset) : count, FileId, offset);
+        long length = Math.Min(count, region.End - offset);
+        return region.IsData ? new StoredExtent(ExtentKind.Data, length, FileId, offset) : new StoredExtent(ExtentKind.Hole, length);
     }
 
     public void Dispose() => _handle.Dispose();
 
-    private const int Enxio = 6;
+    private Region RegionAt(long offset)
+    {
+        long data = LSeek(_handle, offset, SeekData);
+        if (data < 0)
+        {
+            // ENXIO: no data up to the end. Any other refusal: the file system keeps no holes.
+            return new Region(offset, Length, Marshal.GetLastPInvokeError() != Enxio);
+        }
+
+        if (data > offset)
+        {
+            return new Region(offset, Math.Min(data, Length), false);
+        }
+
+        long hole = LSeek(_handle, offset, SeekHole);
+        return new Region(offset, hole > offset ? Math.Min(hole, Length) : Length, true);
+    }
+
+    // Callers go through a file in order and ask for little at a time: the region last found saves most system calls.
+    private sealed record Region(long Start, long End, bool IsData);
 
     [LibraryImport("libc", EntryPoint = "lseek", SetLastError = true)]
     private static partial long LSeek(SafeFileHandle handle, long offset, int whence);

@@ -98,7 +98,7 @@ public static class GuestName
 
     public static bool IsValidUtf8(ReadOnlySpan<byte> name) => Utf8.IsValid(name);
 
-    // Controls (C0, DEL, C1) and format characters (bidirectional overrides, zero-width) change what a reader sees.
-    private static bool ActsOnTerminal(Rune rune) =>
+    /// <summary>Controls (C0, DEL, C1) and format characters (bidirectional overrides, zero-width) change what a reader sees.</summary>
+    public static bool ActsOnTerminal(Rune rune) =>
         Rune.GetUnicodeCategory(rune) is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator;
 }

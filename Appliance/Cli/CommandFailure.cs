@@ -1,0 +1,29 @@
+using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Worker;
+
+namespace Vmsweep.Appliance.Cli;
+
+/// <summary>The one place where a command that cannot be carried out becomes a message and status 2.</summary>
+internal static class CommandFailure
+{
+    /// <summary>Runs off the caller's thread, so that Ctrl-C is heard while it works.</summary>
+    public static Task<int> Guard(Func<int> command) => Task.Run(() => Run(command));
+
+    private static int Run(Func<int> command)
+    {
+        try
+        {
+            return command();
+        }
+        catch (Exception e) when (e is TargetException or JobFailedException or IOException or UnauthorizedAccessException)
+        {
+            Console.Error.WriteLine("vmsweep: " + Printable.Of(e.Message));
+            return ExitStatus.CannotRun;
+        }
+        catch (OperationCanceledException)
+        {
+            Console.Error.WriteLine("vmsweep: interrupted");
+            return ExitStatus.Incomplete;
+        }
+    }
+}

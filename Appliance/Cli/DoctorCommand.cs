@@ -1,0 +1,62 @@
+using System.CommandLine;
+using System.Runtime.InteropServices;
+using Vmsweep.Appliance.Pipeline;
+using Vmsweep.Appliance.Worker;
+
+namespace Vmsweep.Appliance.Cli;
+
+/// <summary><c>vmsweep doctor</c>: what is missing or reduced on this machine, and the command that mends it.</summary>
+internal static class DoctorCommand
+{
+    public static Command Create()
+    {
+        var command = new Command("doctor", "Says what is missing or reduced on this machine, and how to mend it.");
+        command.SetAction(_ => Run());
+        return command;
+    }
+
+    private static int Run()
+    {
+        bool isSound = true;
+        Check("processors", true, $"{Environment.ProcessorCount}, {RuntimeInformation.ProcessArchitecture}, {RuntimeInformation.FrameworkDescription}", "");
+        Sandbox sandbox = Sandbox.Probe(SandboxMode.Full);
+        Check("sandbox", sandbox.IsFull, sandbox.IsFull ? "full (bubblewrap)" : "reduced: " + sandbox.Detail, Sandbox.Find("bwrap") is null ? "apt-get install -y bubblewrap" : "sysctl -w kernel.unprivileged_userns_clone=1, or run as root");
+        (bool hasYara, string yara) = Yara();
+        Check("yara", hasYara, yara, "apt-get install -y libyara9");
+        (bool works, string worker) = TryWorker(sandbox);
+        Check("worker", works, worker, "see the message; with --sandbox reduced it runs without namespaces");
+        return isSound ? ExitStatus.Clean : ExitStatus.Incomplete;
+
+        void Check(string name, bool isGood, string found, string remedy)
+        {
+            isSound &= isGood;
+            Console.WriteLine($"{(isGood ? "ok  " : "MEND")}  {name,-10}  {Printable.Of(found)}");
+            if (!isGood)
+            {
+                Console.WriteLine($"                  {remedy}");
+            }
+        }
+    }
+
+    private static (bool Works, string Detail) Yara()
+    {
+        try
+        {
+            return (true, Engines.YaraVersion());
+        }
+        catch (Exception e) when (e is DllNotFoundException or InvalidOperationException)
+        {
+            return (false, e.Message);
+        }
+    }
+
+    /// <summary>Starts a worker for real and lets it compile the built-in rules.</summary>
+    private static (bool Works, string Detail) TryWorker(Sandbox sandbox)
+    {
+        string rules = "";
+        var job = new CompileJob([], Builtin: true, Strict: true) { Limits = DiskLimits.ForReading };
+        WorkerOutcome outcome = new WorkerProcess(sandbox, TimeSpan.FromSeconds(30)).Run(
+            job, [], message => rules = message is CompiledEvent compiled ? $"compiled {compiled.Engine.Rules} built-in rules" : rules, _ => { }, CancellationToken.None);
+        return outcome.End == WorkerEnd.Done ? (true, rules) : (false, outcome.Detail);
+    }
+}

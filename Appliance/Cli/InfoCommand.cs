@@ -1,0 +1,122 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Worker;
+
+namespace Vmsweep.Appliance.Cli;
+
+/// <summary><c>vmsweep info</c>: containers, chains, volumes, file systems.</summary>
+internal static class InfoCommand
+{
+    public static Command Create()
+    {
+        var target = new Argument<string>("TARGET") { Description = "A disk image, a VM configuration file (.vmx), or a folder of both." };
+        Option<string> format = CommonOptions.Format("text", "json");
+        Option<FileInfo?> output = CommonOptions.Out();
+        Option<SandboxMode> sandbox = CommonOptions.SandboxChoice();
+        Option<string[]> bases = CommonOptions.Bases();
+        var command = new Command("info", "Shows containers, snapshot chains, volumes and file systems.") { target, format, output, sandbox, bases };
+        command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
+        {
+            var run = new DiskCommand(parsed.GetValue(sandbox), parsed.GetValue(bases) ?? [], cancellation);
+            List<TargetReport> targets = [];
+            foreach (Vm vm in new TargetFinder(parsed.GetValue(bases) ?? []).Find(parsed.GetRequiredValue(target)))
+            {
+                targets.Add(Inspect(vm, run));
+            }
+
+            using TextWriter writer = Outputs.OpenText(parsed.GetValue(output));
+            if (parsed.GetRequiredValue(format) == "json")
+            {
+                writer.WriteLine(JsonSerializer.Serialize(new InfoReport(targets), InfoJson.Default.InfoReport));
+            }
+            else
+            {
+                targets.ForEach(t => Write(t, writer));
+            }
+
+            return targets.Exists(t => t.Gaps.Count > 0) ? ExitStatus.Incomplete : ExitStatus.Clean;
+        }));
+        return command;
+    }
+
+    private static TargetReport Inspect(Vm vm, DiskCommand run)
+    {
+        var target = new TargetReport { Target = vm.Target, Vm = vm.Identity };
+        target.Gaps.AddRange(vm.Gaps);
+        for (int i = 0; i < vm.Disks.Count; i++)
+        {
+            var disk = new DiskReport { Path = vm.Disks[i].Path };
+            target.Disks.Add(disk);
+            string prefix = vm.Disks.Count > 1 ? $"d{i + 1}" : "";
+            target.Gaps.AddRange(run.Run(vm.Disks[i], plan => new InfoJob { Limits = DiskLimits.ForReading, Plan = plan, Prefix = prefix }, message =>
+            {
+                if (message is DiskEvent opened)
+                {
+                    disk.Format = opened.Format;
+                    disk.SizeBytes = opened.SizeBytes;
+                    disk.SectorBytes = opened.SectorBytes;
+                    disk.Scheme = opened.Scheme;
+                    disk.Chain = [.. opened.Chain];
+                }
+                else if (message is VolumeEvent volume)
+                {
+                    disk.Volumes.Add(volume.Volume);
+                }
+            }));
+        }
+
+        return target;
+    }
+
+    private static void Write(TargetReport target, TextWriter output)
+    {
+        output.WriteLine(Printable.Of(target.Target));
+        if (target.Vm.Name != Path.GetFileName(target.Target))
+        {
+            output.WriteLine($"  VM {Printable.Of(target.Vm.Name)}, {target.Vm.Power}{(target.Vm.GuestOs.Length > 0 ? ", guest " + Printable.Of(target.Vm.GuestOs) : "")}");
+        }
+
+        foreach (DiskReport disk in target.Disks)
+        {
+            output.WriteLine($"  disk {Printable.Of(disk.Path)}");
+            output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"    {Printable.Of(disk.Format)}, {Sizes.Show(disk.SizeBytes)} ({disk.SizeBytes} bytes), sectors of {disk.SectorBytes}, partition table {(disk.Scheme.Length > 0 ? disk.Scheme : "unknown")}"));
+            foreach (ChainReport link in disk.Chain.Skip(1))
+            {
+                output.WriteLine($"    over {Printable.Of(link.Path)} ({Printable.Of(link.Format)})");
+            }
+
+            foreach (VolumeReport volume in disk.Volumes)
+            {
+                string label = volume.Label.Length > 0 ? $" \"{Printable.Of(volume.Label)}\"" : "";
+                string type = volume.PartitionType.Length > 0 ? $", type {Printable.Of(volume.PartitionType)}" : "";
+                string uuid = volume.Uuid.Length > 0 ? $", {Printable.Of(volume.Uuid)}" : "";
+                output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"    {volume.Id,-5} {Printable.Of(volume.FileSystem)}{label}, {Sizes.Show(volume.SizeBytes)} at {volume.OffsetBytes}{type}{uuid}"));
+                foreach (string note in volume.Notes)
+                {
+                    output.WriteLine("          " + Printable.Of(note));
+                }
+            }
+        }
+
+        foreach (GapReport gap in target.Gaps)
+        {
+            output.WriteLine($"  not read: {gap.Fault}: {Printable.Of(gap.Path)}: {Printable.Of(gap.Structure)}{(gap.Offset >= 0 ? $" at {gap.Offset}" : "")}: {Printable.Of(gap.Detail)}");
+        }
+    }
+}
+
+internal sealed record InfoReport(IReadOnlyList<TargetReport> Targets)
+{
+    public string Schema { get; init; } = "vmsweep.info/1";
+}
+
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull, WriteIndented = true)]
+[JsonSerializable(typeof(InfoReport))]
+[JsonSerializable(typeof(string))]
+[JsonSerializable(typeof(long))]
+[JsonSerializable(typeof(bool))]
+internal sealed partial class InfoJson : JsonSerializerContext;

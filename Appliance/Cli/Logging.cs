@@ -1,0 +1,48 @@
+using Serilog;
+using Serilog.Events;
+using Serilog.Formatting.Compact;
+using Vmsweep.Appliance.Connectors.Datastore;
+
+namespace Vmsweep.Appliance.Cli;
+
+/// <summary>Diagnostics: warnings on standard error, everything in the state folder as compact JSON.</summary>
+internal static class Logging
+{
+    private const int DaysKept = 31;
+
+    /// <param name="state">The state folder; <c>none</c> keeps nothing; null for the default one.</param>
+    public static IDisposable Open(string? state)
+    {
+        LoggerConfiguration configuration = new LoggerConfiguration()
+            .MinimumLevel.Information()
+            .WriteTo.Console(
+                restrictedToMinimumLevel: LogEventLevel.Warning,
+                standardErrorFromLevel: LogEventLevel.Verbose,
+                formatProvider: System.Globalization.CultureInfo.InvariantCulture,
+                outputTemplate: "vmsweep: {Message:lj}{NewLine}");
+        string folder = state ?? DefaultFolder;
+        if (folder != "none")
+        {
+            try
+            {
+                string logs = Path.Combine(folder, "log");
+                Directory.CreateDirectory(logs);
+                configuration.WriteTo.File(new CompactJsonFormatter(), Path.Combine(logs, "vmsweep-.json"), rollingInterval: RollingInterval.Day, retainedFileCountLimit: DaysKept, shared: true);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                throw new TargetException($"the state folder cannot be used: {e.Message} (choose another with --state DIR, or --state none)");
+            }
+        }
+
+        Serilog.Core.Logger logger = configuration.CreateLogger();
+        Log.Logger = logger;
+        return logger;
+    }
+
+    private static string DefaultFolder => Environment.IsPrivilegedProcess
+        ? "/var/lib/vmsweep"
+        : Path.Combine(
+            Environment.GetEnvironmentVariable("XDG_STATE_HOME") is { Length: > 0 } given ? given : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".local", "state"),
+            "vmsweep");
+}

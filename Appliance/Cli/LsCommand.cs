@@ -1,0 +1,114 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Worker;
+
+namespace Vmsweep.Appliance.Cli;
+
+/// <summary><c>vmsweep ls</c>: the guest's files.</summary>
+internal static class LsCommand
+{
+    public static Command Create()
+    {
+        Argument<string> image = CommonOptions.Image();
+        var path = new Argument<string?>("PATH") { Description = "Only this volume, folder or file, as VOLUME/path.", Arity = ArgumentArity.ZeroOrOne };
+        var recursive = new Option<bool>("--recursive", "-R") { Description = "Everything below, not only the folder's own entries." };
+        var files = new Option<bool>("--files") { Description = "Leave out folders, links and devices." };
+        var sha256 = new Option<bool>("--sha256") { Description = "Hash each file's content." };
+        Option<string> format = CommonOptions.Format("text", "tsv", "json");
+        Option<FileInfo?> output = CommonOptions.Out();
+        Option<int> threads = CommonOptions.Threads();
+        Option<long> memory = CommonOptions.Memory();
+        Option<SandboxMode> sandbox = CommonOptions.SandboxChoice();
+        Option<string[]> bases = CommonOptions.Bases();
+        Option<bool> noProgress = CommonOptions.NoProgress();
+        var command = new Command("ls", "Lists the guest's files.") { image, path, recursive, files, sha256, format, output, threads, memory, sandbox, bases, noProgress };
+        command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
+        {
+            var run = new DiskCommand(parsed.GetValue(sandbox), parsed.GetValue(bases) ?? [], cancellation);
+            (VmDisk disk, string prefix) = run.OneDisk(parsed.GetRequiredValue(image));
+            bool hash = parsed.GetValue(sha256);
+            List<ListEntry> entries = [];
+            List<GapReport> gaps;
+            using (var progress = new ProgressLine(!parsed.GetValue(noProgress)))
+            {
+                gaps = run.Run(
+                    disk,
+                    plan => new ListJob(parsed.GetValue(path) ?? "", parsed.GetValue(recursive), parsed.GetValue(files), hash, parsed.GetValue(threads), parsed.GetValue(memory))
+                    {
+                        Limits = DiskLimits.ForReading with { HeapBytes = DiskLimits.ForReading.HeapBytes + parsed.GetValue(memory) },
+                        Plan = plan,
+                        Prefix = prefix,
+                    },
+                    message =>
+                    {
+                        if (message is EntriesEvent more)
+                        {
+                            entries.AddRange(more.Entries);
+                        }
+                        else if (message is ProgressEvent p)
+                        {
+                            progress.Show(Path.GetFileName(disk.Path), p.BytesDone, p.BytesTotal, 0);
+                        }
+                    });
+            }
+
+            FileInfo? file = parsed.GetValue(output);
+            using (TextWriter writer = Outputs.OpenText(file))
+            {
+                Write(entries, parsed.GetRequiredValue(format), hash, Outputs.IsTerminal(file), writer);
+            }
+
+            return DiskCommand.Conclude(gaps);
+        }));
+        return command;
+    }
+
+    private static void Write(List<ListEntry> entries, string format, bool hash, bool isTerminal, TextWriter output)
+    {
+        switch (format)
+        {
+            case "json":
+                output.WriteLine(JsonSerializer.Serialize(new Listing(entries), ListingJson.Default.Listing));
+                break;
+            case "tsv":
+                foreach (ListEntry entry in entries)
+                {
+                    // To a file or pipe the contract's form to the letter; on a terminal nothing may act.
+                    output.Write(isTerminal ? Printable.Of(entry.Path) : entry.Path);
+                    output.Write('\t');
+                    output.Write(entry.SizeBytes);
+                    if (hash)
+                    {
+                        output.Write('\t');
+                        output.Write(entry.Sha256);
+                    }
+
+                    output.WriteLine();
+                }
+
+                break;
+            default:
+                foreach (ListEntry entry in entries)
+                {
+                    string kind = entry.Kind switch { "folder" => "d", "link" => "l", "device" => "c", _ => "-" };
+                    string size = entry.SizeBytes.ToString(CultureInfo.InvariantCulture).PadLeft(14);
+                    output.WriteLine(hash ? $"{kind} {size}  {entry.Sha256,-64}  {Printable.Of(entry.Path)}" : $"{kind} {size}  {Printable.Of(entry.Path)}");
+                }
+
+                break;
+        }
+    }
+}
+
+internal sealed record Listing(IReadOnlyList<ListEntry> Entries)
+{
+    public string Schema { get; init; } = "vmsweep.listing/1";
+}
+
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true)]
+[JsonSerializable(typeof(Listing))]
+internal sealed partial class ListingJson : JsonSerializerContext;

@@ -1,0 +1,123 @@
+using System.Globalization;
+using Spectre.Console;
+using Vmsweep.Appliance.Reports;
+
+namespace Vmsweep.Appliance.Cli;
+
+/// <summary>A report for people: findings, a line of coverage for each volume, gaps, a verdict.</summary>
+internal static class TextReport
+{
+    /// <summary>More of one kind are counted; <c>--format json</c> has them all.</summary>
+    private const int MostGapsShown = 20;
+
+    private static readonly string[] SeverityOrder = ["critical", "high", "medium", "low", "info"];
+
+    public static void Write(Report report, IAnsiConsole console)
+    {
+        foreach (TargetReport target in report.Targets)
+        {
+            console.MarkupLineInterpolated($"[bold]{Printable.Of(target.Target)}[/]{(target.Vm.Power == "unknown" ? "" : $" ({Printable.Of(target.Vm.Name)}, {target.Vm.Power})")}");
+            foreach (DiskReport disk in target.Disks)
+            {
+                WriteDisk(disk, target.Disks.Count > 1, console);
+            }
+
+            WriteFindings(target, console);
+            WriteGaps(target, console);
+            console.WriteLine();
+        }
+
+        foreach (RuleFaultReport fault in report.RuleFaults)
+        {
+            console.MarkupLineInterpolated($"[yellow]rule left out[/] {Printable.Of(fault.File)}:{fault.Line}: {Printable.Of(fault.Message)}");
+        }
+
+        if (report.Sandbox != "full")
+        {
+            console.MarkupLineInterpolated($"[yellow]sandbox reduced[/]: {Printable.Of(report.SandboxDetail ?? "")}");
+        }
+
+        WriteVerdict(report, console);
+    }
+
+    private static void WriteDisk(DiskReport disk, bool isOneOfMany, IAnsiConsole console)
+    {
+        string chain = disk.Chain.Count > 1 ? string.Create(CultureInfo.InvariantCulture, $", {disk.Chain.Count} layers") : "";
+        string scheme = disk.Scheme is "" or "none" ? "" : ", " + disk.Scheme;
+        string name = isOneOfMany ? Printable.Of(disk.Path) + ": " : "";
+        console.MarkupLineInterpolated($"  {name}{Printable.Of(disk.Format)}, {Sizes.Show(disk.SizeBytes)}{scheme}{chain}");
+        foreach (VolumeReport volume in disk.Volumes)
+        {
+            string label = volume.Label.Length > 0 ? $" \"{Printable.Of(volume.Label)}\"" : "";
+            string coverage = volume.Files.Seen == 0 && volume.Bytes.Seen == 0
+                ? volume.FileSystem == "empty" ? "nothing stored" : "nothing read"
+                : string.Create(CultureInfo.InvariantCulture, $"{volume.Files.Scanned:N0} of {volume.Files.Seen:N0} files, {Sizes.Show(volume.Bytes.Read)} of {Sizes.Show(volume.Bytes.Seen)}");
+            console.MarkupLineInterpolated($"  {volume.Id,-4} {Printable.Of(volume.FileSystem),-8} {Sizes.Show(volume.SizeBytes),10}  {coverage}{label}");
+        }
+    }
+
+    private static void WriteFindings(TargetReport target, IAnsiConsole console)
+    {
+        if (target.Findings.Count == 0)
+        {
+            return;
+        }
+
+        Table table = new Table().Border(TableBorder.Rounded).AddColumns("severity", "rule", "path", "size", "SHA-256");
+        foreach (FindingReport finding in target.Findings.OrderBy(f => Array.IndexOf(SeverityOrder, f.Severity)).ThenBy(f => f.Path, StringComparer.Ordinal))
+        {
+            string path = Printable.Of(finding.Path) + (finding.AlsoAt.Count > 0 ? string.Create(CultureInfo.InvariantCulture, $" (+{finding.AlsoAt.Count} names)") : "");
+            table.AddRow(
+                new Text(finding.Severity, Colour(finding.Severity)),
+                new Text(Printable.Of(finding.Rule)),
+                new Text(path),
+                new Text(Sizes.Show(finding.SizeBytes)),
+                new Text(finding.Sha256.Length > 12 ? finding.Sha256[..12] + "…" : finding.Sha256));
+        }
+
+        console.Write(table);
+    }
+
+    private static void WriteGaps(TargetReport target, IAnsiConsole console)
+    {
+        if (target.Gaps.Count == 0)
+        {
+            return;
+        }
+
+        console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"  [yellow]not read ({target.Gaps.Count:N0})[/]");
+        foreach (GapReport gap in target.Gaps.Take(MostGapsShown))
+        {
+            string where = gap.Offset >= 0 ? string.Create(CultureInfo.InvariantCulture, $" at {gap.Offset}") : "";
+            string bytes = gap.Bytes > 0 ? ", " + Sizes.Show(gap.Bytes) : "";
+            console.MarkupLineInterpolated($"    {gap.Fault}: {Printable.Of(gap.Path)}: {Printable.Of(gap.Structure)}{where}: {Printable.Of(gap.Detail)}{bytes}");
+        }
+
+        if (target.Gaps.Count > MostGapsShown)
+        {
+            console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"    and {target.Gaps.Count - MostGapsShown:N0} more; --format json lists all");
+        }
+    }
+
+    private static void WriteVerdict(Report report, IAnsiConsole console)
+    {
+        ReportTotals totals = report.Totals;
+        string rules = string.Join(", ", report.Engines.Select(e => string.Create(CultureInfo.InvariantCulture, $"{e.Name} {e.Version} with {e.Rules:N0} rules")));
+        double seconds = (report.FinishedAt - report.StartedAt).TotalSeconds;
+        console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"{totals.FilesScanned:N0} of {totals.FilesSeen:N0} files, {Sizes.Show(totals.BytesRead)} of {Sizes.Show(totals.BytesSeen)} in {seconds:0.0} s; {rules}");
+        (string colour, string text) = report.Verdict switch
+        {
+            "detected" => ("red bold", string.Create(CultureInfo.InvariantCulture, $"DETECTED: {totals.Findings:N0} findings{(totals.Gaps > 0 ? $", and {totals.Gaps:N0} gaps" : "")}")),
+            "incomplete" => ("yellow bold", string.Create(CultureInfo.InvariantCulture, $"INCOMPLETE: nothing found, but {totals.Gaps:N0} gaps were not scanned")),
+            _ => ("green bold", "CLEAN: everything was read and matched; nothing found"),
+        };
+        console.MarkupLine($"[{colour}]{Markup.Escape(text)}[/]");
+    }
+
+    private static Style Colour(string severity) => severity switch
+    {
+        "critical" or "high" => new Style(Color.Red, decoration: Decoration.Bold),
+        "medium" => new Style(Color.Yellow),
+        _ => Style.Plain,
+    };
+}

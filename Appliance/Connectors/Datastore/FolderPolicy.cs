@@ -1,0 +1,117 @@
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Containers;
+using Vmsweep.DiskReaders.Inspection;
+
+namespace Vmsweep.Appliance.Connectors.Datastore;
+
+/// <summary>
+/// Which files the images of a VM may name: regular files in the VM's own folder, and below folders of bases that the operator
+/// declared. Links are not followed, and nothing is opened here.
+/// </summary>
+/// <param name="folder">The VM's folder.</param>
+/// <param name="bases">Folders of declared bases.</param>
+internal sealed class FolderPolicy(string folder, IReadOnlyList<string> bases) : IReferencePolicy
+{
+    private readonly string _folder = Path.GetFullPath(folder);
+    private readonly string[] _bases = [.. bases.Select(Path.GetFullPath)];
+
+    /// <summary>Names that were refused, for the report of hostile images.</summary>
+    public List<(string FromPath, string Name)> Refused { get; } = [];
+
+    public ReferenceAnswer Resolve(string fromPath, ImageReference reference)
+    {
+        string own = Path.GetDirectoryName(Path.GetFullPath(fromPath))!;
+        bool refused = false;
+        foreach (string candidate in reference.Candidates)
+        {
+            (ReferenceAnswer answer, bool isForbidden) = Try(own, candidate, reference.Kind);
+            if (answer.Path is not null)
+            {
+                return answer;
+            }
+
+            refused |= isForbidden;
+        }
+
+        if (!refused)
+        {
+            return new ReferenceAnswer(null, Fault.MissingParent, $"\"{reference.Display}\" is not in {own}{(_bases.Length > 0 ? " or a declared base folder" : "")}");
+        }
+
+        Refused.Add((fromPath, reference.Display));
+        return new ReferenceAnswer(null, Fault.Refused, $"\"{reference.Display}\" names a file outside the VM's folder or no regular file; it is not opened");
+    }
+
+    /// <summary>One name. Forbidden is what no sound image of this VM would name; otherwise it is merely not there.</summary>
+    private (ReferenceAnswer Answer, bool IsForbidden) Try(string own, string candidate, ReferenceKind kind)
+    {
+        // Windows paths come with backslashes; on this side they separate nothing else.
+        string name = candidate.Replace('\\', '/');
+        if (name.Length == 0 || name.Contains('\0', StringComparison.Ordinal))
+        {
+            return (default, true);
+        }
+
+        bool isForeignAbsolute = IsForeignAbsolute(name);
+        if (!isForeignAbsolute)
+        {
+            string path = Path.GetFullPath(name, own);
+            if (Allowed(path) is { } root)
+            {
+                switch (KindOfBelow(root, path))
+                {
+                    case HostFileKind.Regular:
+                        return (new ReferenceAnswer(path), false);
+                    case HostFileKind.Missing:
+                        return (default, false);
+                    default:
+                        return (default, true);
+                }
+            }
+        }
+
+        // A parent may have been written down with its path on the hypervisor. Its name alone is looked for where bases may lie,
+        // and its identity is checked when it is opened.
+        string last = name[(name.LastIndexOf('/') + 1)..];
+        if (kind == ReferenceKind.Parent && last is not ("" or "." or ".."))
+        {
+            foreach (string place in (string[])[own, .. _bases])
+            {
+                string path = Path.Combine(place, last);
+                if (Allowed(path) is { } root && KindOfBelow(root, path) == HostFileKind.Regular)
+                {
+                    return (new ReferenceAnswer(path), false);
+                }
+            }
+
+            return (default, !isForeignAbsolute);
+        }
+
+        return (default, true);
+    }
+
+    /// <summary>Absolute on a hypervisor, so that it says nothing about this machine: a drive, a UNC path, a datastore.</summary>
+    private static bool IsForeignAbsolute(string name) =>
+        name.StartsWith("//", StringComparison.Ordinal)
+        || (name.Length > 2 && char.IsAsciiLetter(name[0]) && name[1] == ':' && name[2] == '/')
+        || name.StartsWith("/vmfs/volumes/", StringComparison.Ordinal);
+
+    /// <summary>The folder that makes a path allowed; null when none does.</summary>
+    private string? Allowed(string path) =>
+        ((string[])[_folder, .. _bases]).FirstOrDefault(root => path.StartsWith(root == "/" ? root : root + "/", StringComparison.Ordinal));
+
+    /// <summary>The kind of a path, where no folder between the root and it may be a link.</summary>
+    private static HostFileKind KindOfBelow(string root, string path)
+    {
+        for (int slash = path.IndexOf('/', Math.Min(path.Length, root.Length + 1)); slash >= 0; slash = path.IndexOf('/', slash + 1))
+        {
+            HostFileKind kind = HostFile.KindOf(path[..slash]);
+            if (kind != HostFileKind.Folder)
+            {
+                return kind == HostFileKind.Missing ? kind : HostFileKind.Link;
+            }
+        }
+
+        return HostFile.KindOf(path);
+    }
+}

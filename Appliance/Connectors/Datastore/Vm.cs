@@ -1,0 +1,13 @@
+using Vmsweep.Appliance.Reports;
+using Vmsweep.DiskReaders.Inspection;
+
+namespace Vmsweep.Appliance.Connectors.Datastore;
+
+/// <summary>A VM or a single image to be scanned, with everything its disks are made of.</summary>
+/// <param name="Target">How the operator named it, or the path it was found at.</param>
+/// <param name="Gaps">What keeps it from being read as a whole.</param>
+internal sealed record Vm(string Target, VmReport Identity, IReadOnlyList<VmDisk> Disks, IReadOnlyList<GapReport> Gaps);
+
+/// <param name="Path">Host path of the disk's top image.</param>
+/// <param name="Refused">Names in its images that lead where no image of this VM may lead.</param>
+internal sealed record VmDisk(string Path, ChainPlan Plan, IReadOnlyList<string> Refused);

@@ -1,0 +1,57 @@
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.FileSystems;
+using Vmsweep.DiskReaders.Inspection;
+
+namespace Vmsweep.Appliance.Pipeline;
+
+/// <summary>Something on a disk that is read whole: a guest file, a stream, or bytes outside every file.</summary>
+internal abstract class ContentItem
+{
+    /// <summary>The coverage this content counts for.</summary>
+    public required Coverage Coverage { get; init; }
+
+    public required long SizeBytes { get; init; }
+
+    /// <summary>Where the first byte lies, for reading in that order: file of the chain, then byte in it.</summary>
+    public (int File, long Position) Order { get; init; }
+
+    /// <summary>Another item has the same size, so that their contents may be equal.</summary>
+    public bool MayHaveTwin { get; set; }
+
+    /// <summary>Why the content cannot be read; null when it can.</summary>
+    public virtual DiskFormatException? Fault => null;
+
+    /// <summary>Path in the contract's escaped form, with the volume.</summary>
+    public abstract string Path { get; }
+
+    /// <summary>All paths, <see cref="Path"/> first.</summary>
+    public virtual IReadOnlyList<string> Paths => [Path];
+
+    public virtual string Owner => "";
+
+    public abstract IBlockSource Open();
+}
+
+/// <summary>A guest file or stream.</summary>
+internal sealed class GuestContent(InspectedVolume volume, GuestFile file) : ContentItem
+{
+    public GuestFile File { get; } = file;
+
+    public override DiskFormatException? Fault => File.Fault;
+
+    public override string Path => GuestPaths.Of(volume.Id, File, File.Links[0]);
+
+    public override IReadOnlyList<string> Paths => [.. File.Links.Select(l => GuestPaths.Of(volume.Id, File, l))];
+
+    public override string Owner => File.Owner;
+
+    public override IBlockSource Open() => volume.FileSystem!.OpenContent(File);
+}
+
+/// <summary>Bytes of a disk or volume that belong to no file.</summary>
+internal sealed class AreaContent(string path, IBlockSource source) : ContentItem
+{
+    public override string Path => path;
+
+    public override IBlockSource Open() => source;
+}

@@ -1,0 +1,242 @@
+using System.Collections.Concurrent;
+using System.Runtime.ExceptionServices;
+using Vmsweep.DiskReaders.Blocks;
+
+namespace Vmsweep.Appliance.Pipeline;
+
+/// <summary>Takes contents one after another; belongs to one thread.</summary>
+internal interface IContentConsumer : IDisposable
+{
+    /// <summary>The content is disposed by the caller.</summary>
+    void Consume(Content content);
+}
+
+/// <summary>
+/// One reader in the order of the disk, many consumers. Contents are held whole up to the budget; larger ones pass in
+/// overlapping windows, with a gap.
+/// </summary>
+internal sealed class ContentPump(ContentBuffers buffers, int threads, IGapSink gaps, CancellationToken cancellation)
+{
+    /// <summary>Windows share this much, so that what lies across a border is seen whole by one of them.</summary>
+    private const int OverlapBytes = 1 << 20;
+
+    private const int MostWindowBytes = 64 << 20;
+
+    private const int MostQueued = 1024;
+
+    /// <summary>A sparse file may claim 8 EiB: beyond this much that is not stored, it is a gap.</summary>
+    private const long MostZerosHashed = 256L << 30;
+
+    /// <summary>When a content breaks off, what can be read before the fault is found in steps of this size.</summary>
+    private const int SalvageBytes = 64 << 10;
+
+    /// <param name="items">In reading order.</param>
+    /// <param name="createConsumer">Called on each consuming thread.</param>
+    /// <param name="windowsAreGaps">Whether a content in windows is reported as not fully matched (not so for hashing).</param>
+    public void Run(IEnumerable<ContentItem> items, Func<IContentConsumer> createConsumer, bool windowsAreGaps)
+    {
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        using var queue = new BlockingCollection<Content>(MostQueued);
+        ExceptionDispatchInfo? failure = null;
+        Thread[] consumers = [.. Enumerable.Range(0, threads).Select(i => new Thread(Consume) { Name = $"match {i + 1}", IsBackground = true })];
+        Array.ForEach(consumers, t => t.Start());
+        try
+        {
+            foreach (ContentItem item in items)
+            {
+                stop.Token.ThrowIfCancellationRequested();
+                Load(item, queue, windowsAreGaps, stop.Token);
+            }
+        }
+        catch (OperationCanceledException) when (failure is not null)
+        {
+            // The consumer's failure below says more.
+        }
+        finally
+        {
+            queue.CompleteAdding();
+            Array.ForEach(consumers, t => t.Join());
+            while (queue.TryTake(out Content? left))
+            {
+                left.Dispose();
+            }
+        }
+
+        failure?.Throw();
+
+        void Consume()
+        {
+            try
+            {
+                using IContentConsumer consumer = createConsumer();
+                foreach (Content content in queue.GetConsumingEnumerable(stop.Token))
+                {
+                    using (content)
+                    {
+                        consumer.Consume(content);
+                    }
+                }
+            }
+            catch (OperationCanceledException)
+            {
+            }
+            catch (Exception e)
+            {
+                // Whatever it is, it must reach the reader's thread: a consumer that ends silently would leave contents unmatched.
+                Interlocked.CompareExchange(ref failure, ExceptionDispatchInfo.Capture(e), null);
+                stop.Cancel();
+            }
+        }
+    }
+
+    private void Load(ContentItem item, BlockingCollection<Content> queue, bool windowsAreGaps, CancellationToken stop)
+    {
+        if (item.Fault is { } known)
+        {
+            gaps.Add(new CoverageGap(known, item.Path, item.SizeBytes));
+            return;
+        }
+
+        try
+        {
+            using IBlockSource source = item.Open();
+            if (source.Length > buffers.MostContentBytes)
+            {
+                LoadWindows(item, source, queue, windowsAreGaps, stop);
+                return;
+            }
+
+            int length = (int)source.Length;
+            ContentBuffer buffer = buffers.Rent(length, stop);
+            try
+            {
+                source.Read(0, buffer.Span);
+            }
+            catch (Exception e) when (e is DiskFormatException or IOException)
+            {
+                // What can be read is matched all the same; the rest is the gap.
+                int readable = Salvage(source, buffer.Span);
+                ReportCut(item, e, length - readable);
+                item.Coverage.Read(readable);
+                buffer.Truncate(readable);
+                Enqueue(queue, new Content(item, buffer, 0, null) { IsPartial = true }, stop);
+                return;
+            }
+            catch
+            {
+                buffer.Dispose();
+                throw;
+            }
+
+            item.Coverage.Read(length);
+            Enqueue(queue, new Content(item, buffer, 0, null), stop);
+        }
+        catch (Exception e) when (e is DiskFormatException or IOException)
+        {
+            ReportCut(item, e, item.SizeBytes);
+        }
+    }
+
+    private void LoadWindows(ContentItem item, IBlockSource source, BlockingCollection<Content> queue, bool windowsAreGaps, CancellationToken stop)
+    {
+        int windowBytes = (int)Math.Clamp(buffers.MostContentBytes / 4, 1, MostWindowBytes);
+        int overlap = Math.Min(OverlapBytes, windowBytes / 4);
+        if (windowsAreGaps)
+        {
+            gaps.Add(new CoverageGap(Fault.Limit, item.Path, "content", 0, 0,
+                $"{source.Length} bytes are over the memory for one content ({buffers.MostContentBytes}); matched in windows of {windowBytes} that overlap by {overlap}, so that rules on the whole file may miss it"));
+        }
+
+        var windows = new WindowedContent();
+        long hashed = 0;
+        long zeros = 0;
+        try
+        {
+            for (long at = 0; at < source.Length;)
+            {
+                long hole = source.HoleLength(at, MostZerosHashed);
+                if (hole >= windowBytes)
+                {
+                    // Holes are never read. What is stored before and after them still overlaps with zeros on both sides.
+                    long skipped = hole - overlap;
+                    zeros += skipped;
+                    if (zeros > MostZerosHashed)
+                    {
+                        throw new DiskFormatException(Fault.Limit, "sparse content", at, $"more than {MostZerosHashed} bytes are not stored");
+                    }
+
+                    windows.AppendZeros(at + skipped - hashed, stop);
+                    hashed = at + skipped;
+                    item.Coverage.Read(skipped);
+                    at += skipped;
+                    continue;
+                }
+
+                int length = (int)Math.Min(windowBytes, source.Length - at);
+                ContentBuffer buffer = buffers.Rent(length, stop);
+                try
+                {
+                    source.Read(at, buffer.Span);
+                }
+                catch
+                {
+                    buffer.Dispose();
+                    throw;
+                }
+
+                int fresh = (int)(at + length - hashed);
+                windows.Append(buffer.Span[^fresh..]);
+                hashed += fresh;
+                item.Coverage.Read(fresh);
+                windows.Begin();
+                Enqueue(queue, new Content(item, buffer, at, windows), stop);
+                at = at + length == source.Length ? source.Length : at + length - overlap;
+            }
+        }
+        catch (Exception e) when (e is DiskFormatException or IOException)
+        {
+            windows.IsBroken = true;
+            ReportCut(item, e, source.Length - hashed);
+        }
+
+        Enqueue(queue, new Content(item, buffers.Rent(0, stop), hashed, windows) { IsPartial = windows.IsBroken }, stop);
+    }
+
+    private static void Enqueue(BlockingCollection<Content> queue, Content content, CancellationToken stop)
+    {
+        try
+        {
+            queue.Add(content, stop);
+        }
+        catch
+        {
+            content.Dispose();
+            throw;
+        }
+    }
+
+    private static int Salvage(IBlockSource source, Span<byte> destination)
+    {
+        int at = 0;
+        try
+        {
+            while (at < destination.Length)
+            {
+                int count = Math.Min(SalvageBytes, destination.Length - at);
+                source.Read(at, destination.Slice(at, count));
+                at += count;
+            }
+        }
+        catch (Exception e) when (e is DiskFormatException or IOException)
+        {
+            // Reported by the caller from the first failure.
+        }
+
+        return at;
+    }
+
+    private void ReportCut(ContentItem item, Exception e, long bytes) =>
+        gaps.Add(e is DiskFormatException fault
+            ? new CoverageGap(fault, item.Path, bytes)
+            : new CoverageGap(Fault.Transport, item.Path, "storage", -1, bytes, e.Message));
+}

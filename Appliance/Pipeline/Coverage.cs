@@ -1,0 +1,28 @@
+using Vmsweep.Appliance.Reports;
+
+namespace Vmsweep.Appliance.Pipeline;
+
+/// <summary>How much of a volume, or of what lies outside volumes, was seen and scanned. Safe for many threads.</summary>
+/// <param name="id">The volume's id; empty for what lies outside volumes.</param>
+internal sealed class Coverage(string id)
+{
+    private long _filesSeen;
+    private long _filesScanned;
+    private long _bytesSeen;
+    private long _bytesRead;
+
+    public string Id { get; } = id;
+
+    public void See(long bytes)
+    {
+        Interlocked.Increment(ref _filesSeen);
+        Interlocked.Add(ref _bytesSeen, bytes);
+    }
+
+    public void Read(long bytes) => Interlocked.Add(ref _bytesRead, bytes);
+
+    public void Scanned() => Interlocked.Increment(ref _filesScanned);
+
+    public CoverageCounts Counts => new(
+        Interlocked.Read(ref _filesSeen), Interlocked.Read(ref _filesScanned), Interlocked.Read(ref _bytesSeen), Interlocked.Read(ref _bytesRead));
+}

@@ -1,0 +1,129 @@
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.FileSystems;
+using Vmsweep.DiskReaders.Inspection;
+using Vmsweep.DiskReaders.Volumes;
+
+namespace Vmsweep.Appliance.Pipeline;
+
+/// <summary>Everything on a disk that is to be matched, in the order in which it lies there.</summary>
+internal sealed class DiskContents
+{
+    private readonly List<ContentItem> _items = [];
+
+    private DiskContents()
+    {
+    }
+
+    /// <summary>By volume id; the empty id is what lies outside volumes.</summary>
+    public Dictionary<string, Coverage> Coverage { get; } = new(StringComparer.Ordinal);
+
+    public IReadOnlyList<ContentItem> Items => _items;
+
+    public long TotalBytes { get; private set; }
+
+    /// <param name="prefix">As for <see cref="DiskInspector.Inspect"/>.</param>
+    /// <param name="onStep">Called for each entry, so that a supervisor sees work.</param>
+    public static DiskContents Collect(InspectedDisk disk, string prefix, ReadContext context, Action onStep)
+    {
+        var contents = new DiskContents();
+        IBlockSource bytes = disk.Disk.Content;
+        string outside = prefix.Length > 0 ? prefix : "disk";
+        var outsideCoverage = new Coverage("");
+        contents.Coverage.Add("", outsideCoverage);
+        foreach (DiskArea area in disk.Layout.Areas)
+        {
+            contents.AddStored($"{outside}/{area.Name}@{area.OffsetBytes}", new SliceSource(bytes, area.OffsetBytes, area.SizeBytes), bytes, area.OffsetBytes, outsideCoverage);
+        }
+
+        foreach (InspectedVolume volume in disk.Volumes)
+        {
+            var coverage = new Coverage(volume.Id);
+            contents.Coverage.Add(volume.Id, coverage);
+            if (volume.FileSystem is { } fileSystem)
+            {
+                contents.AddFiles(volume, fileSystem, coverage, context, onStep);
+            }
+            else if (volume.Kind == "unknown")
+            {
+                contents.AddStored($"{volume.Id}/content", volume.Content, volume.Content, 0, coverage);
+            }
+        }
+
+        contents._items.Sort((a, b) => a.Order.CompareTo(b.Order));
+        foreach (IGrouping<long, ContentItem> twins in contents._items.GroupBy(i => i.SizeBytes).Where(g => g.Key > 0 && g.Skip(1).Any()))
+        {
+            foreach (ContentItem twin in twins)
+            {
+                twin.MayHaveTwin = true;
+            }
+        }
+
+        return contents;
+    }
+
+    public static GuestContent ItemOf(InspectedVolume volume, GuestFile file, Coverage coverage) =>
+        new(volume, file) { Coverage = coverage, SizeBytes = file.SizeBytes, Order = OrderOf(volume.Content, file.FirstByte) };
+
+    private void AddFiles(InspectedVolume volume, IFileSystem fileSystem, Coverage coverage, ReadContext context, Action onStep)
+    {
+        try
+        {
+            foreach (GuestFile file in fileSystem.Walk())
+            {
+                context.ThrowIfCancelled();
+                onStep();
+                if (file.Kind is GuestFileKind.Regular or GuestFileKind.System)
+                {
+                    Add(ItemOf(volume, file, coverage));
+                }
+            }
+        }
+        catch (Exception e) when (e is DiskFormatException or IOException)
+        {
+            context.Gaps.Add(e is DiskFormatException fault
+                ? new CoverageGap(fault, volume.Id, volume.Content.Length)
+                : new CoverageGap(Fault.Transport, volume.Id, "storage", -1, volume.Content.Length, e.Message));
+        }
+
+        long end = fileSystem.Facts.SizeBytes;
+        if (end > 0 && end < volume.Content.Length)
+        {
+            AddStored($"{volume.Id}/slack@{end}", new SliceSource(volume.Content, end, volume.Content.Length - end), volume.Content, end, coverage);
+        }
+    }
+
+    /// <summary>Adds an area unless nothing of it is stored.</summary>
+    private void AddStored(string path, IBlockSource area, IBlockSource order, long orderOffset, Coverage coverage)
+    {
+        if (area.Length > 0 && area.HoleLength(0, area.Length) < area.Length)
+        {
+            Add(new AreaContent(path, area) { Coverage = coverage, SizeBytes = area.Length, Order = OrderOf(order, orderOffset) });
+        }
+    }
+
+    private void Add(ContentItem item)
+    {
+        item.Coverage.See(item.SizeBytes);
+        TotalBytes = item.SizeBytes > long.MaxValue - TotalBytes ? long.MaxValue : TotalBytes + item.SizeBytes;
+        _items.Add(item);
+    }
+
+    private static (int File, long Position) OrderOf(IBlockSource source, long offset)
+    {
+        if (offset < 0 || offset >= source.Length)
+        {
+            return (int.MaxValue, offset);
+        }
+
+        try
+        {
+            StoredExtent at = source.Locate(offset, 1);
+            return (at.File, at.Position);
+        }
+        catch (Exception e) when (e is DiskFormatException or IOException)
+        {
+            // The order is only for speed; reading the content meets the fault and reports it.
+            return (int.MaxValue, offset);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+using Serilog;
+using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Worker;
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Inspection;
+
+namespace Vmsweep.Appliance.Pipeline;
+
+/// <summary>What a scan was asked to do.</summary>
+internal sealed record ScanSettings
+{
+    public required IReadOnlyList<string> RuleSources { get; init; }
+
+    public required bool WithBuiltin { get; init; }
+
+    public required bool StrictRules { get; init; }
+
+    public required IReadOnlyList<string> HashLists { get; init; }
+
+    /// <summary><c>yara</c>, <c>hash</c>.</summary>
+    public required IReadOnlyList<string> Engines { get; init; }
+
+    public required int Threads { get; init; }
+
+    /// <summary>Content held at once.</summary>
+    public required long MemoryBytes { get; init; }
+
+    public required int MatchTimeoutSeconds { get; init; }
+}
+
+/// <summary>Hears of everything as it happens. Called on one thread.</summary>
+internal interface IScanListener
+{
+    void OnTarget(TargetReport target, int number, int count);
+
+    void OnVolume(TargetReport target, DiskReport disk, VolumeReport volume);
+
+    void OnFinding(TargetReport target, FindingReport finding);
+
+    void OnGap(TargetReport target, GapReport gap);
+
+    void OnProgress(TargetReport target, DiskReport disk, ProgressEvent progress);
+}
+
+/// <summary>The supervisor's part of a scan: one worker for each disk, and whatever becomes of it in the report.</summary>
+internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, TimeProvider time, IScanListener listener, CancellationToken cancellation)
+{
+    /// <summary>A worker that does nothing for so long hangs.</summary>
+    public static readonly TimeSpan Silence = TimeSpan.FromMinutes(2);
+
+    /// <summary>Heap for metadata, caches and findings, beside the content.</summary>
+    public const long WorkerHeapBytes = 1L << 30;
+
+    /// <exception cref="JobFailedException">The rules cannot be used.</exception>
+    public Report Run(IReadOnlyList<Vm> vms)
+    {
+        DateTimeOffset started = time.GetUtcNow();
+        using var run = new RunFolder();
+        (string? rules, List<EngineReport> engines, IReadOnlyList<RuleFaultReport> faults) = Compile(run);
+        List<TargetReport> targets = [];
+        int number = 0;
+        foreach (Vm vm in vms)
+        {
+            var target = new TargetReport { Target = vm.Target, Vm = vm.Identity };
+            targets.Add(target);
+            listener.OnTarget(target, ++number, vms.Count);
+            foreach (GapReport gap in vm.Gaps)
+            {
+                Add(target, gap);
+            }
+
+            for (int i = 0; i < vm.Disks.Count; i++)
+            {
+                ScanDisk(target, vm.Disks[i], vm.Disks.Count > 1 ? $"d{i + 1}" : "", rules);
+            }
+        }
+
+        return Finish(started, engines, faults, targets);
+    }
+
+    private (string? Rules, List<EngineReport> Engines, IReadOnlyList<RuleFaultReport> Faults) Compile(RunFolder run)
+    {
+        List<EngineReport> engines = [];
+        if (!settings.Engines.Contains("yara"))
+        {
+            return (null, engines, []);
+        }
+
+        List<(string Host, string Inside)> binds = [.. settings.RuleSources.Select((r, i) => (Path.GetFullPath(r), sandbox.Inside(Path.GetFullPath(r), $"rules/{i}/{Path.GetFileName(r.TrimEnd('/'))}")))];
+        var job = new CompileJob([.. binds.Select(b => b.Inside)], settings.WithBuiltin, settings.StrictRules) { Limits = Limits(0) };
+        string path = run.File("rules");
+        IReadOnlyList<RuleFaultReport> faults = [];
+        using (FileStream bundle = File.Create(path))
+        {
+            WorkerOutcome outcome = new WorkerProcess(sandbox, Silence).Run(job, binds, OnEvent, bundle.Write, cancellation);
+            cancellation.ThrowIfCancellationRequested();
+            if (outcome.End != WorkerEnd.Done)
+            {
+                throw new JobFailedException(outcome.End == WorkerEnd.Failed ? outcome.Detail : $"the rules could not be compiled: {outcome.Detail}");
+            }
+        }
+
+        return (path, engines, faults);
+
+        void OnEvent(WorkerEvent message)
+        {
+            if (message is CompiledEvent compiled)
+            {
+                engines.Add(compiled.Engine);
+                faults = [.. compiled.Faults.Select(f => f with { File = HostNameOf(f.File, binds) })];
+            }
+        }
+    }
+
+    /// <summary>A path inside the sandbox as the operator knows it.</summary>
+    private static string HostNameOf(string inside, List<(string Host, string Inside)> binds)
+    {
+        (string host, string root) = binds.FirstOrDefault(b => inside == b.Inside || inside.StartsWith(b.Inside + "/", StringComparison.Ordinal));
+        return host is null ? inside : host + inside[root.Length..];
+    }
+
+    private void ScanDisk(TargetReport target, VmDisk disk, string prefix, string? rules)
+    {
+        var report = new DiskReport { Path = disk.Path };
+        target.Disks.Add(report);
+        if (cancellation.IsCancellationRequested)
+        {
+            Add(target, new CoverageGap(Fault.Limit, disk.Path, "scan", -1, 0, "interrupted before this disk was begun").ToReport());
+            return;
+        }
+
+        foreach (string name in disk.Refused)
+        {
+            Add(target, HostileImage.ForbiddenReference(disk.Path, LengthOf(disk.Path), name));
+        }
+
+        (ChainPlan plan, List<(string Host, string Inside)> binds) = DiskBinds.Of(disk.Plan, sandbox);
+        string? insideRules = null;
+        if (rules is not null)
+        {
+            insideRules = sandbox.Inside(rules, "rules");
+            binds.Add((rules, insideRules));
+        }
+
+        List<string> lists = [];
+        foreach ((string list, int i) in settings.HashLists.Select((l, i) => (Path.GetFullPath(l), i)))
+        {
+            string inside = sandbox.Inside(list, $"hashes/{i}/{Path.GetFileName(list)}");
+            binds.Add((list, inside));
+            lists.Add(inside);
+        }
+
+        var job = new ScanJob(insideRules, settings.Engines.Contains("hash") ? lists : [], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
+        {
+            Limits = Limits(LengthOf(disk.Path)),
+            Plan = plan,
+            Prefix = prefix,
+        };
+        WorkerOutcome outcome = new WorkerProcess(sandbox, Silence).Run(job, binds, message => OnEvent(target, report, message), null, cancellation);
+        switch (outcome.End)
+        {
+            case WorkerEnd.Done:
+                break;
+            case WorkerEnd.Cancelled:
+                Add(target, new CoverageGap(Fault.Limit, disk.Path, "scan", -1, Unread(report), "interrupted; what was scanned until then is reported").ToReport());
+                break;
+            case WorkerEnd.Hung:
+                Log.Warning("the worker on {Disk} hung: {Detail}", disk.Path, outcome.Detail);
+                Add(target, new CoverageGap(Fault.Timeout, disk.Path, "worker", -1, Unread(report), outcome.Detail).ToReport());
+                break;
+            default:
+                Log.Warning("the worker on {Disk} failed: {Detail}", disk.Path, outcome.Detail);
+                Add(target, new CoverageGap(Fault.Corrupt, disk.Path, "worker", -1, Unread(report), outcome.Detail).ToReport());
+                break;
+        }
+    }
+
+    private void OnEvent(TargetReport target, DiskReport disk, WorkerEvent message)
+    {
+        switch (message)
+        {
+            case DiskEvent opened:
+                disk.Format = opened.Format;
+                disk.SizeBytes = opened.SizeBytes;
+                disk.SectorBytes = opened.SectorBytes;
+                disk.Scheme = opened.Scheme;
+                disk.Chain = [.. opened.Chain];
+                break;
+            case VolumeEvent volume:
+                disk.Volumes.Add(volume.Volume);
+                listener.OnVolume(target, disk, volume.Volume);
+                break;
+            case FindingEvent finding:
+                Add(target, finding.Finding);
+                break;
+            case GapEvent gap:
+                Add(target, gap.Gap);
+                break;
+            case ProgressEvent progress:
+                Cover(disk, progress.Coverage);
+                listener.OnProgress(target, disk, progress);
+                break;
+        }
+    }
+
+    private static void Cover(DiskReport disk, IReadOnlyDictionary<string, CoverageCounts> coverage)
+    {
+        foreach ((string id, CoverageCounts counts) in coverage)
+        {
+            if (id.Length == 0)
+            {
+                disk.Outside = counts;
+            }
+            else if (disk.Volumes.Find(v => v.Id == id) is { } volume)
+            {
+                volume.Files = new FileCounts(counts.FilesSeen, counts.FilesScanned);
+                volume.Bytes = new ByteCounts(counts.BytesSeen, counts.BytesRead);
+            }
+        }
+    }
+
+    private void Add(TargetReport target, FindingReport finding)
+    {
+        target.Findings.Add(finding);
+        listener.OnFinding(target, finding);
+    }
+
+    private void Add(TargetReport target, GapReport gap)
+    {
+        target.Gaps.Add(gap);
+        listener.OnGap(target, gap);
+    }
+
+    private Report Finish(DateTimeOffset started, List<EngineReport> engines, IReadOnlyList<RuleFaultReport> faults, List<TargetReport> targets)
+    {
+        List<DiskReport> disks = [.. targets.SelectMany(t => t.Disks)];
+        List<VolumeReport> volumes = [.. disks.SelectMany(d => d.Volumes)];
+        var totals = new ReportTotals(
+            volumes.Sum(v => v.Files.Seen) + disks.Sum(d => d.Outside.FilesSeen),
+            volumes.Sum(v => v.Files.Scanned) + disks.Sum(d => d.Outside.FilesScanned),
+            volumes.Sum(v => v.Bytes.Seen) + disks.Sum(d => d.Outside.BytesSeen),
+            volumes.Sum(v => v.Bytes.Read) + disks.Sum(d => d.Outside.BytesRead),
+            targets.Sum(t => (long)t.Findings.Count),
+            targets.Sum(t => (long)t.Gaps.Count));
+        return new Report
+        {
+            Verdict = totals.Findings > 0 ? "detected" : totals.Gaps > 0 ? "incomplete" : "clean",
+            StartedAt = started,
+            FinishedAt = time.GetUtcNow(),
+            Sandbox = sandbox.Name,
+            SandboxDetail = sandbox.IsFull ? null : sandbox.Detail,
+            Engines = engines,
+            RuleFaults = faults,
+            Targets = targets,
+            Totals = totals,
+        };
+    }
+
+    private static long Unread(DiskReport disk) => Math.Max(0,
+        disk.Volumes.Sum(v => v.Bytes.Seen - v.Bytes.Read) + disk.Outside.BytesSeen - disk.Outside.BytesRead);
+
+    private static long LengthOf(string path) => new FileInfo(path) is { Exists: true } file ? file.Length : 0;
+
+    /// <summary>An hour, and a second for each MiB of image: some fifty times what a slow scan takes.</summary>
+    private WorkerLimits Limits(long imageBytes) => new(WorkerHeapBytes + settings.MemoryBytes, 3600 + (imageBytes >> 20));
+}

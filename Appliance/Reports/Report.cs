@@ -1,0 +1,155 @@
+using System.Text.Json.Serialization;
+
+namespace Vmsweep.Appliance.Reports;
+
+/// <summary>What a run found and what it did not read: schema <c>vmsweep.report/1</c>. Fields are only ever added.</summary>
+internal sealed record Report
+{
+    public string Schema { get; init; } = "vmsweep.report/1";
+
+    /// <summary><c>detected</c>, <c>clean</c> or <c>incomplete</c>.</summary>
+    public required string Verdict { get; init; }
+
+    public required DateTimeOffset StartedAt { get; init; }
+
+    public required DateTimeOffset FinishedAt { get; init; }
+
+    /// <summary><c>full</c> or <c>reduced</c>.</summary>
+    public required string Sandbox { get; init; }
+
+    /// <summary>Why the sandbox is reduced; absent when it is full.</summary>
+    public string? SandboxDetail { get; init; }
+
+    public required IReadOnlyList<EngineReport> Engines { get; init; }
+
+    /// <summary>Rules that did not compile and were left out.</summary>
+    public required IReadOnlyList<RuleFaultReport> RuleFaults { get; init; }
+
+    public required IReadOnlyList<TargetReport> Targets { get; init; }
+
+    public required ReportTotals Totals { get; init; }
+}
+
+internal sealed record EngineReport(string Name, string Version, int Rules, string Bundle);
+
+internal sealed record RuleFaultReport(string File, int Line, string Message);
+
+internal sealed record TargetReport
+{
+    public required string Target { get; init; }
+
+    public required VmReport Vm { get; init; }
+
+    public List<DiskReport> Disks { get; } = [];
+
+    public List<FindingReport> Findings { get; } = [];
+
+    public List<GapReport> Gaps { get; } = [];
+}
+
+/// <param name="Id">What names the VM for good: its BIOS UUID, or the configuration's or image's path.</param>
+/// <param name="Power"><c>off</c>, <c>suspended</c>, <c>running</c> or <c>unknown</c>.</param>
+/// <param name="GuestOs">As the configuration declares it.</param>
+internal sealed record VmReport(string Id, string Name, string Power, string GuestOs);
+
+internal sealed record DiskReport
+{
+    public required string Path { get; init; }
+
+    public string Format { get; set; } = "unknown";
+
+    public long SizeBytes { get; set; }
+
+    public int SectorBytes { get; set; }
+
+    /// <summary><c>mbr</c>, <c>gpt</c> or <c>none</c>; empty when the disk could not be opened.</summary>
+    public string Scheme { get; set; } = "";
+
+    public List<ChainReport> Chain { get; set; } = [];
+
+    public List<VolumeReport> Volumes { get; } = [];
+
+    /// <summary>Bytes outside every volume: partition tables and the gaps between partitions.</summary>
+    public CoverageCounts Outside { get; set; } = new();
+}
+
+internal sealed record ChainReport(string Path, string Format);
+
+internal sealed record VolumeReport
+{
+    public required string Id { get; init; }
+
+    public required string Scheme { get; init; }
+
+    public required string FileSystem { get; init; }
+
+    public required string Label { get; init; }
+
+    /// <summary>UUID or serial number of the file system.</summary>
+    public string Uuid { get; init; } = "";
+
+    /// <summary>Partition type as the table has it.</summary>
+    public string PartitionType { get; init; } = "";
+
+    public required long OffsetBytes { get; init; }
+
+    public required long SizeBytes { get; init; }
+
+    public IReadOnlyList<string> Notes { get; init; } = [];
+
+    public FileCounts Files { get; set; } = new();
+
+    public ByteCounts Bytes { get; set; } = new();
+}
+
+internal sealed record FileCounts(long Seen = 0, long Scanned = 0, long Inherited = 0, long Cached = 0);
+
+internal sealed record ByteCounts(long Seen = 0, long Read = 0);
+
+/// <summary>How much of a volume, or of what lies outside volumes, was seen and scanned.</summary>
+internal sealed record CoverageCounts(long FilesSeen = 0, long FilesScanned = 0, long BytesSeen = 0, long BytesRead = 0);
+
+internal sealed record FindingReport
+{
+    public required string Path { get; init; }
+
+    /// <summary>Other names of the same content: hard links, and duplicates that were matched once.</summary>
+    public IReadOnlyList<string> AlsoAt { get; init; } = [];
+
+    public required long SizeBytes { get; init; }
+
+    public required string Sha256 { get; init; }
+
+    public required string Engine { get; init; }
+
+    public required string Rule { get; init; }
+
+    public required string Namespace { get; init; }
+
+    public IReadOnlyList<string> Tags { get; init; } = [];
+
+    public IReadOnlyDictionary<string, object> Meta { get; init; } = new Dictionary<string, object>();
+
+    public required string Severity { get; init; }
+
+    public IReadOnlyList<MatchReport> Matches { get; init; } = [];
+
+    public IReadOnlyList<string> Inside { get; init; } = [];
+}
+
+internal sealed record MatchReport(string String, long Offset, int Length);
+
+internal sealed record GapReport(string Fault, string Path, string Structure, long Offset, long Bytes, string Detail);
+
+internal sealed record ReportTotals(long FilesSeen, long FilesScanned, long BytesSeen, long BytesRead, long Findings, long Gaps);
+
+/// <summary>How reports and worker messages become JSON.</summary>
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
+    DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+    WriteIndented = true)]
+[JsonSerializable(typeof(Report))]
+[JsonSerializable(typeof(string))]
+[JsonSerializable(typeof(long))]
+[JsonSerializable(typeof(bool))]
+internal sealed partial class ReportJson : JsonSerializerContext;

@@ -1,0 +1,191 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Runtime.InteropServices;
+
+namespace Vmsweep.Appliance.Worker;
+
+/// <summary>How a worker is shut in.</summary>
+internal enum SandboxMode
+{
+    /// <summary>Namespaces where they can be had, otherwise reduced and said so.</summary>
+    Full,
+
+    /// <summary>No namespaces, by the operator's choice: resource limits only.</summary>
+    Reduced,
+
+    /// <summary>Namespaces, or nothing is run.</summary>
+    Require,
+}
+
+/// <summary>
+/// Starts worker processes inside <c>bubblewrap</c>: no network, no other processes, no capabilities, and of the file system only
+/// the runtime, this program and the files of the job, all read-only.
+/// </summary>
+internal sealed partial class Sandbox
+{
+    // The runtime's own files: its shared libraries, the loader's cache, OpenSSL's configuration.
+    private static readonly string[] SystemFolders = ["/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/ssl/openssl.cnf"];
+
+    private Sandbox(bool isFull, string detail)
+    {
+        IsFull = isFull;
+        Detail = detail;
+    }
+
+    public bool IsFull { get; }
+
+    /// <summary>Why the sandbox is reduced; empty when it is full.</summary>
+    public string Detail { get; }
+
+    /// <summary>As reports have it.</summary>
+    public string Name => IsFull ? "full" : "reduced";
+
+    /// <summary>Finds out what this machine gives. Tried for real: only a sandbox that started something counts.</summary>
+    public static Sandbox Probe(SandboxMode mode)
+    {
+        if (mode == SandboxMode.Reduced)
+        {
+            return new Sandbox(false, "chosen by --sandbox reduced");
+        }
+
+        if (Find("bwrap") is not { } bwrap)
+        {
+            return new Sandbox(false, "bubblewrap is missing; install it with: apt-get install -y bubblewrap");
+        }
+
+        var start = new ProcessStartInfo(bwrap) { RedirectStandardError = true, RedirectStandardOutput = true, RedirectStandardInput = true };
+        AddIsolation(start.ArgumentList);
+        start.ArgumentList.Add("/usr/bin/true");
+        using Process process = Process.Start(start)!;
+        string error = process.StandardError.ReadToEnd().Trim();
+        process.WaitForExit();
+        return process.ExitCode == 0 ? new Sandbox(true, "") : new Sandbox(false, $"bubblewrap cannot start here: {error}");
+    }
+
+    /// <summary>How to start this program as a worker.</summary>
+    /// <param name="binds">Host path and sandbox path of each file or folder that the job may read.</param>
+    /// <param name="heapBytes">The runtime's heap limit.</param>
+    public ProcessStartInfo WorkerStart(IReadOnlyList<(string Host, string Inside)> binds, long heapBytes)
+    {
+        string program = Path.Combine(AppContext.BaseDirectory, "vmsweep.dll");
+        string host = HostPath();
+        var environment = new Dictionary<string, string>
+        {
+            ["DOTNET_GCHeapHardLimit"] = "0x" + heapBytes.ToString("X", CultureInfo.InvariantCulture),
+            ["DOTNET_gcConcurrent"] = "0",
+            ["DOTNET_EnableDiagnostics"] = "0",
+            ["DOTNET_TieredPGO"] = "0",
+            ["DOTNET_NOLOGO"] = "1",
+            ["LC_ALL"] = "C.UTF-8",
+        };
+        var start = new ProcessStartInfo
+        {
+            FileName = IsFull ? Find("bwrap")! : host,
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            UseShellExecute = false,
+        };
+        if (!IsFull)
+        {
+            foreach ((string name, string value) in environment)
+            {
+                start.Environment[name] = value;
+            }
+
+            start.ArgumentList.Add(program);
+            start.ArgumentList.Add(WorkerCommand);
+            return start;
+        }
+
+        var arguments = start.ArgumentList;
+        AddIsolation(arguments);
+        arguments.Add("--clearenv");
+        foreach ((string name, string value) in environment)
+        {
+            Add(arguments, "--setenv", name, value);
+        }
+
+        BindReadOnly(arguments, Path.GetDirectoryName(host)!);
+        BindReadOnly(arguments, AppContext.BaseDirectory.TrimEnd('/'));
+        foreach ((string from, string inside) in binds)
+        {
+            Add(arguments, "--ro-bind", from, inside);
+        }
+
+        Add(arguments, "--remount-ro", "/", "--", host, program, WorkerCommand);
+        return start;
+    }
+
+    /// <summary>The hidden command that makes this program a worker.</summary>
+    public const string WorkerCommand = "worker";
+
+    /// <summary>Where the job's file or folder appears inside: its own place when reduced, a neutral name when full.</summary>
+    public string Inside(string hostPath, string name) => IsFull ? "/job/" + name : hostPath;
+
+    private static void AddIsolation(ICollection<string> arguments)
+    {
+        Add(arguments, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try", "--die-with-parent", "--new-session", "--cap-drop", "ALL");
+        if (GetEuid() == 0)
+        {
+            // A user namespace of root's would lose the right to read images that belong to the hypervisor's own account.
+            // Reading is all that this capability gives, and only of what is bound below.
+            Add(arguments, "--cap-add", "CAP_DAC_READ_SEARCH");
+        }
+        else
+        {
+            Add(arguments, "--unshare-user", "--disable-userns");
+        }
+
+        Add(arguments, "--hostname", "worker", "--proc", "/proc", "--dev", "/dev", "--chdir", "/");
+        foreach (string folder in SystemFolders)
+        {
+            if (new DirectoryInfo(folder) is { Exists: true, LinkTarget: { } target })
+            {
+                Add(arguments, "--symlink", target, folder);
+            }
+            else
+            {
+                Add(arguments, "--ro-bind-try", folder, folder);
+            }
+        }
+    }
+
+    private static void BindReadOnly(ICollection<string> arguments, string folder)
+    {
+        if (!folder.StartsWith("/usr/", StringComparison.Ordinal))
+        {
+            Add(arguments, "--ro-bind", folder, folder);
+        }
+    }
+
+    private static void Add(ICollection<string> arguments, params ReadOnlySpan<string> more)
+    {
+        foreach (string argument in more)
+        {
+            arguments.Add(argument);
+        }
+    }
+
+    /// <summary>The <c>dotnet</c> that runs this process, links resolved.</summary>
+    private static string HostPath()
+    {
+        string path = Environment.ProcessPath ?? throw new InvalidOperationException("this process has no path");
+        if (Path.GetFileName(path) != "dotnet")
+        {
+            // Started by an apphost: the runtime lies where this assembly of it was loaded from.
+            string runtime = RuntimeEnvironment.GetRuntimeDirectory();
+            path = Path.GetFullPath(Path.Combine(runtime, "..", "..", "..", "dotnet"));
+        }
+
+        return new FileInfo(path).ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? path;
+    }
+
+    public static string? Find(string program) =>
+        $"{Environment.GetEnvironmentVariable("PATH")}:/usr/bin:/usr/sbin:/bin".Split(':', StringSplitOptions.RemoveEmptyEntries)
+            .Select(folder => Path.Combine(folder, program))
+            .FirstOrDefault(File.Exists);
+
+    [LibraryImport("libc", EntryPoint = "geteuid")]
+    private static partial uint GetEuid();
+}

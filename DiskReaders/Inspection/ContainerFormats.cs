@@ -1,0 +1,85 @@
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Containers;
+using Vmsweep.DiskReaders.Containers.Raw;
+using Vmsweep.DiskReaders.Containers.Vhdx;
+using Vmsweep.DiskReaders.Containers.Vmdk;
+
+namespace Vmsweep.DiskReaders.Inspection;
+
+/// <summary>The virtual disk formats that are read, and which of them a file is.</summary>
+public static class ContainerFormats
+{
+    public static readonly RawFormat Raw = new();
+
+    /// <summary>Every format with a reader. Raw is no part of it: raw is declared or the last resort, never recognised.</summary>
+    public static readonly IReadOnlyList<IContainerFormat> Readable = [new VmdkFormat(), new VhdxFormat()];
+
+    // Extensions that declare a format. Others (.img, .bin, none) leave it to the bytes.
+    private static readonly Dictionary<string, string> ByExtension = new(StringComparer.OrdinalIgnoreCase)
+    {
+        [".vmdk"] = "vmdk",
+        [".vhdx"] = "vhdx",
+        [".avhdx"] = "vhdx",
+        [".raw"] = "raw",
+        [".dd"] = "raw",
+    };
+
+    /// <summary>Extensions of files that are taken for virtual disks when a folder is searched.</summary>
+    public static readonly IReadOnlyList<string> DiskExtensions =
+        [.. ByExtension.Keys, ".img", ".qcow2", ".qcow", ".qed", ".vhd", ".avhd", ".vdi", ".hdd", ".hds", ".iso", ".ova", ".xva", ".vma", ".e01", ".vud", ".001"];
+
+    /// <summary>The format that a file's name declares; null when it declares none.</summary>
+    public static string? Declared(string name) =>
+        IsFlatExtentName(name) ? "raw" : ByExtension.GetValueOrDefault(Path.GetExtension(name));
+
+    /// <summary>The format of an image: as declared, otherwise as its bytes say, otherwise raw.</summary>
+    /// <exception cref="DiskFormatException"><see cref="Fault.Unsupported"/>: a known format without a reader.</exception>
+    public static IContainerFormat Choose(ImageFile file, string? declared)
+    {
+        if (declared == "raw")
+        {
+            return Raw;
+        }
+
+        if (Readable.FirstOrDefault(f => f.Name == declared) is { } chosen)
+        {
+            return chosen;
+        }
+
+        if (Readable.FirstOrDefault(f => f.Probe(file)) is { } probed)
+        {
+            return probed;
+        }
+
+        if (KnownContainers.Recognise(file.Bytes) is { } known)
+        {
+            throw new DiskFormatException(known.Fault, known.Name, 0, $"{known.Name} is recognised but not read{(known.Detail.Length > 0 ? ": " + known.Detail : "")}");
+        }
+
+        return Raw;
+    }
+
+    /// <summary>
+    /// What the bytes of an image say when they contradict the format it was opened as; null when they agree. A tenant who writes
+    /// another format's header into a raw disk hopes that somebody probes it.
+    /// </summary>
+    public static string? Disagreement(ImageFile file, IContainerFormat opened)
+    {
+        string? says = Readable.FirstOrDefault(f => f.Probe(file))?.Name ?? KnownContainers.Recognise(file.Bytes)?.Name;
+        return says is null || says == opened.Name ? null : says;
+    }
+
+    // "x-flat.vmdk", "x-f001.vmdk": the raw extents of a VMDK, under the extension of their descriptor.
+    private static bool IsFlatExtentName(string name)
+    {
+        if (!name.EndsWith(".vmdk", StringComparison.OrdinalIgnoreCase))
+        {
+            return false;
+        }
+
+        int dash = name.LastIndexOf('-');
+        ReadOnlySpan<char> tail = dash < 0 ? default : name.AsSpan(dash + 1, name.Length - dash - 1 - ".vmdk".Length);
+        return tail.Equals("flat", StringComparison.OrdinalIgnoreCase)
+            || (tail.Length == 4 && tail[0] is 'f' or 'F' && !tail[1..].ContainsAnyExceptInRange('0', '9'));
+    }
+}
