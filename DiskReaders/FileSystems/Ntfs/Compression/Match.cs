@@ -1,0 +1,33 @@
+namespace Vmsweep.DiskReaders.FileSystems.Ntfs.Compression;
+
+/// <summary>Copies of bytes unpacked before, which may overlap themselves.</summary>
+internal static class Match
+{
+    /// <summary>Repeats <paramref name="length"/> bytes from <paramref name="distance"/> before <paramref name="to"/>. Both are within the buffer.</summary>
+    public static void Copy(Span<byte> buffer, int to, int distance, int length)
+    {
+        Span<byte> target = buffer.Slice(to, length);
+        if (distance >= length)
+        {
+            buffer.Slice(to - distance, length).CopyTo(target);
+        }
+        else if (distance == 1)
+        {
+            target.Fill(buffer[to - 1]);
+        }
+        else
+        {
+            // Each copy doubles what may be copied at once.
+            int from = to - distance;
+            int done = 0;
+            int step = distance;
+            while (done < length)
+            {
+                int part = Math.Min(step, length - done);
+                buffer.Slice(from, part).CopyTo(target[done..]);
+                done += part;
+                step = distance + done;
+            }
+        }
+    }
+}

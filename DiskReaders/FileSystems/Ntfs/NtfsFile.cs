@@ -1,0 +1,20 @@
+namespace Vmsweep.DiskReaders.FileSystems.Ntfs;
+
+/// <summary>A content of an NTFS volume. Its layout is kept as the volume has it, so that a million of them fit.</summary>
+internal sealed class NtfsFile : GuestFile
+{
+    /// <summary>
+    /// Where the content is: mapping pairs (one attribute, nothing special), a <see cref="StreamLayout"/>, a link's
+    /// <see cref="ReparsePoint"/>, or null when it is resident in the file's own record or nothing is stored.
+    /// </summary>
+    internal object? Layout { get; init; }
+
+    /// <summary>Where a resident value begins in the file's own record.</summary>
+    internal ushort ValuePosition { get; init; }
+
+    internal uint SecurityId { get; init; }
+
+    internal required NtfsFileSystem FileSystem { get; init; }
+
+    public override string Owner => FileSystem.OwnerOf(SecurityId);
+}

@@ -1,0 +1,182 @@
+using System.Globalization;
+using Vmsweep.DiskReaders.Blocks;
+
+namespace Vmsweep.DiskReaders.FileSystems.Ntfs;
+
+/// <summary>An opened NTFS volume.</summary>
+public sealed class NtfsFileSystem : IFileSystem
+{
+    private const long VolumeRecord = 3;
+    private const long LogFileRecord = 2;
+    private const long SecureRecord = 9;
+
+    /// <summary>VOLUME_INFORMATION, Flags: VOLUME_IS_DIRTY.</summary>
+    private const ushort VolumeIsDirty = 1;
+
+    private readonly NtfsVolume _volume;
+    private readonly MasterFileTable _table;
+    private readonly Lazy<Dictionary<uint, string>> _owners;
+
+    internal NtfsFileSystem(NtfsVolume volume, MasterFileTable table, List<string> notes)
+    {
+        _volume = volume;
+        _table = table;
+        _owners = new Lazy<Dictionary<uint, string>>(ReadOwners);
+        string label = "";
+        if (table.MirrorUsed)
+        {
+            notes.Add("$MFT record 0 is damaged; its copy in $MFTMirr was used");
+        }
+
+        Attempt("$Volume", () => label = ReadVolume(notes));
+        Attempt("$LogFile", () => ReadLogFile(notes));
+        BootSector boot = volume.Boot;
+        if (boot.BackupOffset > volume.Bytes.Length)
+        {
+            volume.Context.Gaps.Add(new CoverageGap(Fault.Truncated, "", "NTFS boot sector", 0, boot.BackupOffset - volume.Bytes.Length, $"the file system has {boot.BackupOffset} bytes, the volume {volume.Bytes.Length}"));
+        }
+
+        Facts = new FileSystemFacts(
+            "ntfs",
+            label,
+            boot.SerialNumber.ToString("X16", CultureInfo.InvariantCulture),
+            boot.ClusterBytes,
+            boot.BackupOffset + boot.BytesPerSector,
+            notes);
+    }
+
+    public FileSystemFacts Facts { get; }
+
+    public IEnumerable<GuestFile> Walk()
+    {
+        using var walk = new NtfsWalk(this, _volume, _table);
+        foreach (GuestFile file in walk.Files())
+        {
+            yield return file;
+        }
+    }
+
+    public IBlockSource OpenContent(GuestFile file)
+    {
+        if (file is not NtfsFile ntfs || ntfs.FileSystem != this)
+        {
+            throw new ArgumentException("not a file of this volume", nameof(file));
+        }
+
+        if (ntfs.Fault is not null)
+        {
+            throw ntfs.Fault;
+        }
+
+        return ntfs.Layout switch
+        {
+            byte[] pairs => _volume.Open(RunMap.Of(_volume, pairs, ntfs.SizeBytes)),
+            StreamLayout layout => NtfsContent.Open(_volume, _table, layout, ntfs.SizeBytes),
+            ReparsePoint reparse => new MemorySource(reparse.Target),
+            _ when ntfs.SizeBytes == 0 => new MemorySource(ReadOnlyMemory<byte>.Empty),
+            _ => new ResidentSource(_volume, _table, (long)ntfs.Id, ntfs.ValuePosition, (int)ntfs.SizeBytes),
+        };
+    }
+
+    public void Dispose()
+    {
+        // The volume belongs to who opened it, and nothing is kept beyond a walk or an opened content.
+    }
+
+    internal string OwnerOf(uint securityId) =>
+        securityId == 0 ? "" : _owners.Value.GetValueOrDefault(securityId, "");
+
+    private void Attempt(string structure, Action read)
+    {
+        try
+        {
+            read();
+        }
+        catch (DiskFormatException e)
+        {
+            _volume.Context.Gaps.Add(new CoverageGap(e, structure, 0));
+        }
+    }
+
+    private AssembledFile? Assemble(long number)
+    {
+        using RentedBuffer record = _volume.Context.Budget.Rent(_volume.RecordBytes);
+        if (_table.Load(number, record.Span) != RecordState.InUse)
+        {
+            return null;
+        }
+
+        using var assembler = new FileAssembler(_volume, _table);
+        assembler.Assemble(record.Span, number);
+        return assembler.File.Damage is null ? assembler.File : throw assembler.File.Damage;
+    }
+
+    private string ReadVolume(List<string> notes)
+    {
+        string label = "";
+        using RentedBuffer buffer = _volume.Context.Budget.Rent(_volume.RecordBytes);
+        if (_table.Load(VolumeRecord, buffer.Span) != RecordState.InUse)
+        {
+            return label;
+        }
+
+        foreach (NtfsAttribute attribute in new FileRecord(buffer.Span, _table.OffsetOf(VolumeRecord)).Attributes)
+        {
+            switch (attribute.Type)
+            {
+                case AttributeType.VolumeName:
+                    LeView name = attribute.Value("VOLUME_NAME");
+                    label = NtfsName.ToText(name.Bytes);
+                    break;
+                case AttributeType.VolumeInformation:
+                    LeView information = attribute.Value("VOLUME_INFORMATION");
+                    notes.Add($"version {information.U8(8)}.{information.U8(9)}");
+                    if ((information.U16(10) & VolumeIsDirty) != 0)
+                    {
+                        notes.Add("marked dirty: the guest will check it");
+                    }
+
+                    break;
+            }
+        }
+
+        return label;
+    }
+
+    private void ReadLogFile(List<string> notes)
+    {
+        AssembledStream? log = Assemble(LogFileRecord)?.Find(AttributeType.Data, default);
+        if (log is null || log.FileSize == 0 || log.IsResident)
+        {
+            return;
+        }
+
+        using IBlockSource source = NtfsContent.Open(_volume, _table, NtfsContent.LayoutOf(log), 0);
+        if (LogFileState.HasUnflushedRecords(source, _volume.Context))
+        {
+            notes.Add("$LogFile is not clean: the volume was not unmounted");
+            _volume.Context.Gaps.Add(new CoverageGap(Fault.Unsupported, "$LogFile", "$LogFile", log.FirstLcn * _volume.ClusterBytes, 0, "the volume was not unmounted; the log is not replayed, so the newest changes of names and sizes may be missing"));
+        }
+    }
+
+    private Dictionary<uint, string> ReadOwners()
+    {
+        try
+        {
+            AssembledStream? sds = Assemble(SecureRecord)?.Find(AttributeType.Data, "$SDS"u8);
+            if (sds is null || sds.Fault is not null || sds.IsCompressed)
+            {
+                return [];
+            }
+
+            using IBlockSource source = NtfsContent.Open(_volume, _table, NtfsContent.LayoutOf(sds), 0);
+            return SecurityDescriptors.Owners(source, _volume.Context);
+        }
+        catch (DiskFormatException e)
+        {
+            // Owners only describe files: their content is scanned without.
+            _volume.Context.Gaps.Add(new CoverageGap(e, "$Secure:$SDS", 0));
+            return [];
+        }
+    }
+}

@@ -1,0 +1,109 @@
+using Vmsweep.DiskReaders.Blocks;
+
+namespace Vmsweep.DiskReaders.FileSystems.Ntfs;
+
+/// <summary>NTFS, all versions since 1.2. Spec: Microsoft, "How NTFS Works" and the structures of "Master File Table".</summary>
+public sealed class NtfsFormat : IFileSystemFormat
+{
+    public string Name => "ntfs";
+
+    /// <summary>By the boot sector, or by its copy at the volume's end when the table it leads to is there.</summary>
+    public bool Probe(IBlockSource volume)
+    {
+        Span<byte> sector = stackalloc byte[BootSector.Size];
+        try
+        {
+            if (volume.Length < BootSector.Size)
+            {
+                return false;
+            }
+
+            volume.Read(0, sector);
+            if (BootSector.TryParse(sector, 0, out _, out _))
+            {
+                return true;
+            }
+        }
+        catch (DiskFormatException)
+        {
+            // The first sector cannot be read; its copy may.
+        }
+
+        return TryBackup(volume, out _);
+    }
+
+    public IFileSystem Open(IBlockSource volume, ReadContext context)
+    {
+        var notes = new List<string>();
+        var volumes = new NtfsVolume(volume, ReadBoot(volume, notes), context);
+        return new NtfsFileSystem(volumes, new MasterFileTable(volumes), notes);
+    }
+
+    private static BootSector ReadBoot(IBlockSource volume, List<string> notes)
+    {
+        Span<byte> sector = stackalloc byte[BootSector.Size];
+        DiskFormatException? fault;
+        try
+        {
+            volume.Read(0, sector);
+            if (BootSector.TryParse(sector, 0, out BootSector boot, out fault))
+            {
+                return boot;
+            }
+        }
+        catch (DiskFormatException e)
+        {
+            fault = e;
+        }
+
+        if (!TryBackup(volume, out BootSector backup))
+        {
+            throw fault!;
+        }
+
+        notes.Add($"boot sector is damaged ({fault!.Detail}); its copy at {backup.BackupOffset} was used");
+        return backup;
+    }
+
+    /// <summary>
+    /// The copy is the volume's last sector. It outlives a new file system on the volume, so it counts only when it was made
+    /// for a volume of this length and its $MFT begins with a whole FILE record.
+    /// </summary>
+    private static bool TryBackup(IBlockSource volume, out BootSector boot)
+    {
+        Span<byte> sector = stackalloc byte[BootSector.Size];
+        boot = default;
+        for (int sectorBytes = 256; sectorBytes <= 4096; sectorBytes *= 2)
+        {
+            // A partition may be longer than the sectors counted by less than one cluster; the copy is then still its last sector.
+            long offset = volume.Length - (volume.Length % sectorBytes) - sectorBytes;
+            if (offset <= 0 || offset > volume.Length - BootSector.Size)
+            {
+                continue;
+            }
+
+            try
+            {
+                volume.Read(offset, sector);
+                if (BootSector.TryParse(sector, offset, out boot, out _) && boot.BytesPerSector == sectorBytes
+                    && boot.BackupOffset <= offset && BeginsWithRecord(volume, boot))
+                {
+                    return true;
+                }
+            }
+            catch (DiskFormatException)
+            {
+                // This sector cannot be read.
+            }
+        }
+
+        return false;
+    }
+
+    private static bool BeginsWithRecord(IBlockSource volume, BootSector boot)
+    {
+        Span<byte> signature = stackalloc byte[4];
+        volume.Read(boot.MftLcn * boot.ClusterBytes, signature);
+        return signature.SequenceEqual(FileRecord.Signature);
+    }
+}
