@@ -1,0 +1,130 @@
+using System.Buffers.Binary;
+using System.Globalization;
+using Vmsweep.DiskReaders.Blocks;
+
+namespace Vmsweep.DiskReaders.Volumes;
+
+/// <summary>
+/// Volume managers, encryption and labels known by signature alone. To be asked before a file system is looked for and before a
+/// whole disk's sector 0 is taken for a partition table: members keep remnants of what they were before, and a BitLocker To Go
+/// volume is a sound FAT on its face.
+/// </summary>
+public static class KnownVolumes
+{
+    private const uint MdMagic = 0xA92B_4EFC;
+
+    // lvm2 lib/format_text/layout.h; libldm and Linux block/partitions/ldm.h; Metz "BitLocker Drive Encryption format"; LUKS1 1.2.3
+    // and LUKS2 1.0.3 on-disk format; FreeBSD sys/disklabel.h; OpenSolaris sys/vtoc.h, sys/dklabel.h; Inside Macintosh: Devices.
+    private static readonly Signature[] Table =
+    [
+        Signature.Of("bitlocker", "BitLocker of Windows Vista", 0, [0xEB, 0x52, 0x90, .. "-FVE-FS-"u8], Fault.Encrypted),
+        Signature.Of("bitlocker", "BitLocker", 3, "-FVE-FS-"u8, Fault.Encrypted),
+        Signature.Of("bitlocker", "BitLocker To Go", 424, [0x3B, 0xD6, 0x67, 0x49, 0x29, 0x2E, 0xD8, 0x4A, 0x83, 0x99, 0xF6, 0xA3, 0x39, 0xE3, 0xD0, 0x01], Fault.Encrypted),
+        Signature.Of("luks1", "LUKS, version 1", 0, [0x4C, 0x55, 0x4B, 0x53, 0xBA, 0xBE, 0, 1], Fault.Encrypted),
+        Signature.Of("luks2", "LUKS, version 2", 0, [0x4C, 0x55, 0x4B, 0x53, 0xBA, 0xBE, 0, 2], Fault.Encrypted),
+        Signature.Of("luks2", "LUKS, version 2, by its second header", 0x4000, [0x53, 0x4B, 0x55, 0x4C, 0xBA, 0xBE, 0, 2], Fault.Encrypted),
+        Signature.Of("lvm1", "LVM1 physical volume", 0, [0x48, 0x4D, 0x01, 0x00]),
+        Signature.Of("ldm", "Windows dynamic disk", 6 * 512, "PRIVHEAD"u8),
+        Signature.Of("ldm", "Windows dynamic disk", -512, "PRIVHEAD"u8),
+        Signature.Of("ldm", "Windows dynamic disk", -192 * 512, "PRIVHEAD"u8),
+        Signature.Of("storage-spaces", "Windows Storage Spaces pool member", 0, "SPACEDB "u8),
+        Signature.Of("storage-spaces", "Windows Storage Spaces pool member", 4096, "SPACEDB "u8),
+        Signature.Of("isw-raid", "Intel firmware RAID member", -1024, "Intel Raid ISM Cfg Sig. "u8),
+        Signature.Of("ddf-raid", "DDF RAID member", -512, [0xDE, 0x11, 0xDE, 0x11]),
+        Signature.Of("vdo", "VDO deduplicated volume", 0, "dmvdo001"u8),
+        Signature.Of("bluestore", "Ceph BlueStore", 0, "bluestore block device"u8),
+        Signature.Of("oracle-asm", "Oracle ASM disk", 32, "ORCLDISK"u8),
+        Signature.Of("bcache", "bcache", 4096 + 24, [0xC6, 0x85, 0x73, 0xF6, 0x4E, 0x1A, 0x45, 0xCA, 0x82, 0x65, 0xF5, 0x7F, 0x48, 0xBA, 0x6D, 0x81]),
+        Signature.Of("vmfs-member", "VMware VMFS volume", 1 << 20, [0x0D, 0xD0, 0x01, 0xC0]),
+        Signature.Of("sun-label", "Sun disk label", 188, [0x60, 0x0D, 0xDE, 0xEE]),
+        Signature.Of("solaris-vtoc", "Solaris x86 VTOC", 512 + 12, [0xEE, 0xDE, 0x0D, 0x60]),
+    ];
+
+    /// <summary>What the bytes are, when they are a volume that no reader here opens; null otherwise.</summary>
+    public static Recognised? Recognise(IBlockSource volume) =>
+        Signature.Find(volume, Table) ?? Lvm2(volume) ?? Md(volume) ?? Zfs(volume) ?? BsdLabel(volume) ?? AppleMap(volume);
+
+    // struct label_header in one of the first four sectors.
+    private static Recognised? Lvm2(IBlockSource volume)
+    {
+        for (int sector = 0; sector < 4; sector++)
+        {
+            if (volume.HasAt(sector * 512, "LABELONE"u8) && volume.HasAt((sector * 512) + 24, "LVM2 001"u8))
+            {
+                return new Recognised("lvm2", Fault.Unsupported, "LVM2 physical volume");
+            }
+        }
+
+        return null;
+    }
+
+    // Linux include/uapi/linux/raid/md_p.h: version 0.90 in the last whole 64 KiB but one boundary, in the machine's byte order;
+    // 1.0 in the last 8 KiB, 1.1 at the start, 1.2 at 4 KiB, little-endian.
+    private static Recognised? Md(IBlockSource volume)
+    {
+        Span<byte> start = stackalloc byte[8];
+        long sectors = volume.Length / 512;
+        foreach ((long at, string version) in (ReadOnlySpan<(long, string)>)[(0, "1.1"), (4096, "1.2"), (sectors < 16 ? -1 : ((sectors - 16) & ~7L) * 512, "1.0")])
+        {
+            if (at >= 0 && volume.TryRead(at, start) && BinaryPrimitives.ReadUInt32LittleEndian(start) == MdMagic && BinaryPrimitives.ReadUInt32LittleEndian(start[4..]) == 1)
+            {
+                return Member(version);
+            }
+        }
+
+        long old = (volume.Length & ~0xFFFFL) - 0x10000;
+        return old >= 0 && volume.TryRead(old, start)
+            && (BinaryPrimitives.ReadUInt32LittleEndian(start) == MdMagic || BinaryPrimitives.ReadUInt32BigEndian(start) == MdMagic)
+            ? Member("0.90")
+            : null;
+
+        static Recognised Member(string version) => new("md", Fault.Unsupported, "Linux software RAID member, metadata " + version);
+    }
+
+    // "ZFS On-Disk Specification" section 1.3: label 0 is 256 KiB at the start, its second half a ring of uberblocks of at least
+    // 1 KiB. They begin with 0x00BAB10C in the writer's byte order. One alone may be stale; two are a pool.
+    private static Recognised? Zfs(IBlockSource volume)
+    {
+        const int Ring = 128 << 10;
+        Span<byte> magic = stackalloc byte[8];
+        int found = 0;
+        for (int at = Ring; at < 2 * Ring && found < 2; at += 1024)
+        {
+            if (volume.TryRead(at, magic) && (BinaryPrimitives.ReadUInt64LittleEndian(magic) == 0x00BA_B10C || BinaryPrimitives.ReadUInt64BigEndian(magic) == 0x00BA_B10C))
+            {
+                found++;
+            }
+        }
+
+        return found == 2 ? new Recognised("zfs", Fault.Unsupported, "ZFS pool member") : null;
+    }
+
+    // struct disklabel: d_magic at 0 and d_magic2 at 132, in sector 1, or at byte 64 of sector 0.
+    private static Recognised? BsdLabel(IBlockSource volume)
+    {
+        foreach (int at in (ReadOnlySpan<int>)[512, 64, 0])
+        {
+            if (volume.HasAt(at, [0x57, 0x45, 0x56, 0x82]) && volume.HasAt(at + 132, [0x57, 0x45, 0x56, 0x82]))
+            {
+                return new Recognised("bsd-label", Fault.Unsupported, "BSD disk label");
+            }
+        }
+
+        return null;
+    }
+
+    // Driver descriptor "ER" with its block size, then the map's first entry "PM" in block 1.
+    private static Recognised? AppleMap(IBlockSource volume)
+    {
+        Span<byte> start = stackalloc byte[4];
+        if (!volume.TryRead(0, start) || !start.StartsWith("ER"u8))
+        {
+            return null;
+        }
+
+        int block = BinaryPrimitives.ReadUInt16BigEndian(start[2..]);
+        return volume.HasAt(512, "PM"u8) || (block is 1024 or 2048 or 4096 && volume.HasAt(block, "PM"u8))
+            ? new Recognised("apple-partition-map", Fault.Unsupported, "Apple partition map, blocks of " + block.ToString(CultureInfo.InvariantCulture))
+            : null;
+    }
+}
