@@ -18,6 +18,9 @@ internal sealed unsafe class Prefilter
     private const int LeastTableBits = 15;
     private const int MostTableBits = 21;
 
+    /// <summary>Bits of the table to one list of windows.</summary>
+    private const int HeadShift = 4;
+
     private readonly Literal[] _literals;
     private readonly int[][] _owners;
     private readonly NeedCode[] _needs;
@@ -39,7 +42,7 @@ internal sealed unsafe class Prefilter
         int bits = Math.Clamp(BitOperations.Log2((uint)Math.Max(1, literals.Length * Stride)) + 6, LeastTableBits, MostTableBits);
         _shift = 32 - bits;
         _table = new ulong[1 << (bits - 6)];
-        _heads = new int[1 << (bits - 5)];
+        _heads = new int[1 << (bits - HeadShift)];
         Array.Fill(_heads, -1);
         List<Window> windows = new(literals.Length * Stride);
         for (int i = 0; i < literals.Length; i++)
@@ -50,7 +53,7 @@ internal sealed unsafe class Prefilter
                 uint gram = Gram(literals[i].Bytes, w);
                 uint hash = gram * Spread >> _shift;
                 _table[hash >> 6] |= 1UL << (int)(hash & 63);
-                ref int head = ref _heads[hash >> 1];
+                ref int head = ref _heads[hash >> HeadShift];
                 windows.Add(new Window(gram, i, w, head));
                 head = windows.Count - 1;
             }
@@ -145,7 +148,7 @@ internal sealed unsafe class Prefilter
         }
 
         uint gram = Gram(content, at);
-        for (int i = _heads[hash >> 1]; i >= 0; i = _windows[i].Next)
+        for (int i = _heads[hash >> HeadShift]; i >= 0; i = _windows[i].Next)
         {
             Window window = _windows[i];
             if (window.Gram == gram && !marks.Has(window.Literal) && Lies(_literals[window.Literal], content, at - window.At))
@@ -201,7 +204,7 @@ internal sealed unsafe class Prefilter
             {
                 uint gram = Gram(bytes, w);
                 int crowd = 0;
-                for (int i = _heads[gram * Spread >> _shift >> 1]; i >= 0 && crowd < 12; i = windows[i].Next)
+                for (int i = _heads[gram * Spread >> _shift >> HeadShift]; i >= 0 && crowd < 12; i = windows[i].Next)
                 {
                     crowd += windows[i].Gram == gram ? 1 : 0;
                 }
