@@ -1,0 +1,98 @@
+using Vmsweep.Signatures.Yara.Language;
+
+namespace Vmsweep.Signatures.Yara.Routing;
+
+/// <summary>Which rules are compiled together, and what each needs of content before its set is scanned.</summary>
+internal sealed class RoutePlan
+{
+    /// <summary>Rules of a set that is scanned when a literal of one of them was found: seldom, so small is good.</summary>
+    private const int PerSet = 32;
+
+    /// <summary>A literal below this is found in too many files to be worth its place when the rule has better ones.</summary>
+    private const int PoorQuality = 14;
+
+    private const long SmallBytes = 1 << 20;
+
+    private RoutePlan(List<List<RuleUnit>> sets, Dictionary<RuleUnit, Need> needs)
+    {
+        Sets = sets;
+        Needs = needs;
+    }
+
+    public List<List<RuleUnit>> Sets { get; }
+
+    public Dictionary<RuleUnit, Need> Needs { get; }
+
+    public static RoutePlan Make(IEnumerable<RuleUnit> units)
+    {
+        Dictionary<RuleUnit, Need> needs = [];
+        SortedDictionary<int, List<RuleUnit>> always = [];
+        List<List<RuleUnit>> sets = [];
+        List<RuleUnit>? open = null;
+        foreach (RuleUnit unit in units)
+        {
+            Need need = Lighten(unit.Need);
+            needs.Add(unit, need);
+            if (need.HoldsWithoutLiterals)
+            {
+                int kind = HeadKind(need);
+                if (!always.TryGetValue(kind, out List<RuleUnit>? group))
+                {
+                    always.Add(kind, group = []);
+                }
+
+                group.Add(unit);
+                continue;
+            }
+
+            if (open is null || open.Count >= PerSet)
+            {
+                sets.Add(open = []);
+            }
+
+            open.Add(unit);
+        }
+
+        return new RoutePlan([.. always.Values, .. sets], needs);
+    }
+
+    /// <summary>One set for all, as the yara program has it.</summary>
+    public static RoutePlan Whole(IEnumerable<RuleUnit> units)
+    {
+        List<RuleUnit> all = [.. units];
+        return new RoutePlan([all], all.ToDictionary(u => u, _ => Need.Anything));
+    }
+
+    /// <summary>Leaves away literals that do not help: all of a rule that may match without, and poor ones beside better ones.</summary>
+    private static Need Lighten(Need need)
+    {
+        if (need.HoldsWithoutLiterals)
+        {
+            return need.Replace(n => n.Kind == NeedKind.Literal ? Need.Anything : n);
+        }
+
+        foreach (StringLiteral poor in need.Strings().Distinct().Where(s => Quality(s) < PoorQuality).OrderBy(Quality).ToList())
+        {
+            Need without = need.Replace(n => n.Kind == NeedKind.Literal && n.String == poor ? Need.Anything : n);
+            if (!without.HoldsWithoutLiterals)
+            {
+                need = without;
+            }
+        }
+
+        return need;
+    }
+
+    private static int Quality(StringLiteral text) => text.Literals.Min(l => LiteralQuality.Of(l.Bytes));
+
+    /// <summary>Rules that look at the same kind of head belong together: programs of Windows, of Linux, other magic, small files.</summary>
+    private static int HeadKind(Need need)
+    {
+        bool Asks(Func<Need, bool> leaf) => need.Replace(n => leaf(n) ? Need.Nothing : Need.Anything).Kind == NeedKind.Nothing;
+        return Asks(n => n.Kind == NeedKind.Bytes && n.From == 0 && n.Value.AsSpan().StartsWith("MZ"u8)) ? 1
+            : Asks(n => n.Kind == NeedKind.Bytes && n.From == 0 && n.Value.AsSpan().StartsWith("\u007FELF"u8)) ? 2
+            : Asks(n => n.Kind == NeedKind.Bytes) ? 3
+            : Asks(n => n.Kind == NeedKind.FileSize && n.To <= SmallBytes) ? 4
+            : 0;
+    }
+}

@@ -1,0 +1,144 @@
+using System.Buffers.Binary;
+using System.Text;
+using Vmsweep.Signatures.Matching;
+using Vmsweep.Signatures.Yara.Language;
+using Vmsweep.Signatures.Yara.Routing;
+
+namespace Vmsweep.Signatures.Yara;
+
+/// <summary>Compiled rules as one stream, from the supervisor that compiles to the workers that scan. Little-endian, lengths before bytes.</summary>
+internal static class RulesFile
+{
+    private const int MostBytes = int.MaxValue - 64;
+
+    private static ReadOnlySpan<byte> Magic => "vmsweep rules 1\n"u8;
+
+    public static void Write(YaraRules rules, Stream stream)
+    {
+        stream.Write(Magic);
+        Put(stream, rules.Facts.Version);
+        Put(stream, rules.Facts.Bundle);
+        Put(stream, rules.Facts.Rules);
+        Put(stream, rules.Sets.Length);
+        foreach (RuleSet set in rules.Sets)
+        {
+            Put(stream, set.UsedExternals);
+            Put(stream, Array.ConvertAll(set.Ordinals, o => (long)o));
+            Put(stream, set.Rules.Save());
+        }
+
+        Put(stream, Array.ConvertAll(rules.SetOfRule, s => (long)s));
+        foreach (NeedCode need in rules.Prefilter.Needs)
+        {
+            Put(stream, need.Code);
+        }
+
+        Put(stream, rules.Prefilter.Literals.Count);
+        for (int i = 0; i < rules.Prefilter.Literals.Count; i++)
+        {
+            Put(stream, rules.Prefilter.Literals[i].IgnoresCase ? 1 : 0);
+            Put(stream, rules.Prefilter.Literals[i].Bytes);
+            Put(stream, Array.ConvertAll(rules.Prefilter.Owners[i], o => (long)o));
+        }
+    }
+
+    public static YaraRules Read(Stream stream, YaraOptions options)
+    {
+        List<RuleSet> sets = [];
+        try
+        {
+            byte[] magic = new byte[Magic.Length];
+            stream.ReadExactly(magic);
+            if (!Magic.SequenceEqual(magic))
+            {
+                throw new YaraException("not compiled rules of this version");
+            }
+
+            string version = Encoding.UTF8.GetString(Bytes(stream));
+            string bundle = Encoding.UTF8.GetString(Bytes(stream));
+            int count = Number(stream);
+            for (int left = Number(stream); left > 0; left--)
+            {
+                int externals = Number(stream);
+                int[] ordinals = Array.ConvertAll(Numbers(stream), o => (int)o);
+                sets.Add(new RuleSet { UsedExternals = externals, Ordinals = ordinals, Rules = NativeRules.Load(Bytes(stream)) });
+            }
+
+            int[] setOfRule = Array.ConvertAll(Numbers(stream), s => (int)s);
+            NeedCode[] needs = Array.ConvertAll(setOfRule, _ => new NeedCode(Numbers(stream)));
+            var literals = new Literal[Number(stream)];
+            int[][] owners = new int[literals.Length][];
+            for (int i = 0; i < literals.Length; i++)
+            {
+                bool ignoresCase = Number(stream) != 0;
+                literals[i] = new Literal(Bytes(stream), ignoresCase);
+                owners[i] = Array.ConvertAll(Numbers(stream), o => (int)o);
+            }
+
+            return new YaraRules(new EngineFacts(YaraRules.EngineName, version, count, bundle), [.. sets], setOfRule, new Prefilter(literals, owners, needs), options);
+        }
+        catch (Exception e)
+        {
+            sets.ForEach(s => s.Dispose());
+            throw e is EndOfStreamException ? new YaraException("compiled rules end too early", e) : e is YaraException ? e : new YaraException("compiled rules cannot be loaded", e);
+        }
+    }
+
+    private static void Put(Stream stream, int number)
+    {
+        Span<byte> bytes = stackalloc byte[4];
+        BinaryPrimitives.WriteInt32LittleEndian(bytes, number);
+        stream.Write(bytes);
+    }
+
+    private static void Put(Stream stream, string text) => Put(stream, Encoding.UTF8.GetBytes(text));
+
+    private static void Put(Stream stream, byte[] bytes)
+    {
+        Put(stream, bytes.Length);
+        stream.Write(bytes);
+    }
+
+    private static void Put(Stream stream, long[] numbers)
+    {
+        byte[] bytes = new byte[numbers.Length * 8];
+        for (int i = 0; i < numbers.Length; i++)
+        {
+            BinaryPrimitives.WriteInt64LittleEndian(bytes.AsSpan(i * 8), numbers[i]);
+        }
+
+        Put(stream, bytes);
+    }
+
+    private static int Number(Stream stream)
+    {
+        Span<byte> bytes = stackalloc byte[4];
+        stream.ReadExactly(bytes);
+        return BinaryPrimitives.ReadInt32LittleEndian(bytes);
+    }
+
+    private static byte[] Bytes(Stream stream)
+    {
+        int length = Number(stream);
+        if (length is < 0 or > MostBytes)
+        {
+            throw new YaraException("compiled rules with an impossible length");
+        }
+
+        byte[] bytes = new byte[length];
+        stream.ReadExactly(bytes);
+        return bytes;
+    }
+
+    private static long[] Numbers(Stream stream)
+    {
+        byte[] bytes = Bytes(stream);
+        long[] numbers = new long[bytes.Length / 8];
+        for (int i = 0; i < numbers.Length; i++)
+        {
+            numbers[i] = BinaryPrimitives.ReadInt64LittleEndian(bytes.AsSpan(i * 8));
+        }
+
+        return numbers;
+    }
+}

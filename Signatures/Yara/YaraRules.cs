@@ -1,0 +1,139 @@
+using Vmsweep.Signatures.Matching;
+using Vmsweep.Signatures.Yara.Language;
+using Vmsweep.Signatures.Yara.Routing;
+
+namespace Vmsweep.Signatures.Yara;
+
+/// <summary>
+/// Compiled YARA rules. They match what the <c>yara</c> program matches with the same rules over the same bytes; only the way there is
+/// shorter: a <see cref="Prefilter"/> rules out what cannot match, and libyara decides the rest.
+/// </summary>
+public sealed class YaraRules : IEngine
+{
+    public const string EngineName = "yara";
+
+    private const int NameExternals = ~RuleSet.FileTypeBit;
+
+    private readonly YaraOptions _options;
+
+    internal YaraRules(EngineFacts facts, RuleSet[] sets, int[] setOfRule, Prefilter prefilter, YaraOptions options)
+    {
+        Facts = facts;
+        Sets = sets;
+        SetOfRule = setOfRule;
+        Prefilter = prefilter;
+        _options = options;
+        UsesNames = sets.Any(s => (s.UsedExternals & NameExternals) != 0);
+    }
+
+    public EngineFacts Facts { get; }
+
+    public bool UsesNames { get; }
+
+    /// <summary>Memory that the compiled rules and their tables take; shared by all matchers.</summary>
+    public long CompiledBytes => Sets.Sum(s => s.Rules.Bytes) + Prefilter.Bytes;
+
+    /// <summary>How many rules a content can only match when it holds one of their literals: the others are tried by head and size alone.</summary>
+    public (int Triggered, int Always, int Sets, int Literals) Routes =>
+        (Prefilter.Needs.Count(n => !n.HoldsWithoutLiterals), Prefilter.Needs.Count(n => n.HoldsWithoutLiterals), Sets.Length, Prefilter.Literals.Count);
+
+    internal RuleSet[] Sets { get; }
+
+    internal int[] SetOfRule { get; }
+
+    internal Prefilter Prefilter { get; }
+
+    /// <summary>Compiles rules. What does not compile is left out and told of; the rest is in use.</summary>
+    /// <param name="files">In the order in which matches are reported.</param>
+    /// <param name="faults">Errors and warnings, each with file and line. With strict rules the caller refuses any that is no warning.</param>
+    /// <exception cref="YaraException">libyara is missing or another version.</exception>
+    public static YaraRules Compile(IEnumerable<RuleFile> files, YaraOptions options, ICollection<RuleFault> faults, CancellationToken cancellation = default)
+    {
+        LibYara.Initialize();
+        RuleProgram program = RuleProgram.Read(files, faults);
+        List<RuleUnit> units = [.. program.Units.Where(u => u.Fault is null)];
+        for (int i = 0; i < units.Count; i++)
+        {
+            units[i].Ordinal = i;
+        }
+
+        RoutePlan plan = options.Routing ? RoutePlan.Make(units) : RoutePlan.Whole(units);
+        var compiler = new RuleSetCompiler(program, faults);
+        var compiled = new RuleSet?[plan.Sets.Count];
+        try
+        {
+            var parallel = new ParallelOptions { CancellationToken = cancellation, MaxDegreeOfParallelism = Environment.ProcessorCount };
+            Parallel.For(0, compiled.Length, parallel, i => compiled[i] = compiler.Compile(plan.Sets[i], cancellation));
+        }
+        catch
+        {
+            Array.ForEach(compiled, s => s?.Dispose());
+            throw;
+        }
+
+        List<RuleSet> sets = [];
+        List<int> setOfRule = [];
+        List<Need> needs = [];
+        for (int i = 0; i < compiled.Length; i++)
+        {
+            if (compiled[i] is not { } set)
+            {
+                continue;
+            }
+
+            // Private rules are never reported: they are decided where another rule refers to them.
+            foreach (RuleUnit unit in plan.Sets[i].Where(u => u is { Fault: null, IsPrivate: false }))
+            {
+                setOfRule.Add(sets.Count);
+                needs.Add(plan.Needs[unit]);
+            }
+
+            sets.Add(set);
+        }
+
+        var facts = new EngineFacts(EngineName, LibYara.Initialize(), units.Count(u => u.Fault is null), program.Bundle);
+        return new YaraRules(facts, [.. sets], [.. setOfRule], MakePrefilter(needs), options);
+    }
+
+    /// <summary>Writes the compiled rules, for another process to load.</summary>
+    public void Save(Stream stream) => RulesFile.Write(this, stream);
+
+    /// <summary>Loads what <see cref="Save"/> wrote. Only from this product's own supervisor: libyara does not defend itself against forged rules.</summary>
+    /// <exception cref="YaraException">libyara is missing or another version, or the stream holds something else.</exception>
+    public static YaraRules Load(Stream stream, YaraOptions options)
+    {
+        LibYara.Initialize();
+        return RulesFile.Read(stream, options);
+    }
+
+    public IMatcher CreateMatcher() => new YaraMatcher(this, _options);
+
+    public void Dispose() => Array.ForEach(Sets, s => s.Dispose());
+
+    private static Prefilter MakePrefilter(List<Need> needs)
+    {
+        Dictionary<(string, bool), int> numbers = [];
+        List<Literal> literals = [];
+        List<HashSet<int>> owners = [];
+        int rule = 0;
+        var codes = new NeedCode[needs.Count];
+        for (; rule < codes.Length; rule++)
+        {
+            codes[rule] = NeedCode.Of(needs[rule], literal =>
+            {
+                (string, bool) key = (Convert.ToHexString(literal.Bytes), literal.IgnoresCase);
+                if (!numbers.TryGetValue(key, out int number))
+                {
+                    numbers.Add(key, number = literals.Count);
+                    literals.Add(literal);
+                    owners.Add([]);
+                }
+
+                owners[number].Add(rule);
+                return number;
+            });
+        }
+
+        return new Prefilter([.. literals], [.. owners.Select(o => o.ToArray())], codes);
+    }
+}
