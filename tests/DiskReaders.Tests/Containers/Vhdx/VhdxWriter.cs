@@ -134,9 +134,15 @@ internal sealed class VhdxWriter
         return this;
     }
 
-    public byte[] Build()
+    /// <summary>The whole file.</summary>
+    public byte[] Build() => Build(FirstBlockAt + Stored());
+
+    /// <summary>Only what lies before the BAT; a file that is made longer has an empty BAT.</summary>
+    public byte[] BuildHead() => Build(BatAt);
+
+    private byte[] Build(long bytes)
     {
-        byte[] image = new byte[FirstBlockAt + Stored()];
+        byte[] image = new byte[bytes];
         Span<byte> v = image;
         "vhdxfile"u8.CopyTo(v);
         WriteHeader(image, HeaderAt, 1);
