@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
-using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Worker;
 
 namespace Vmsweep.Appliance.Cli;
@@ -21,8 +20,6 @@ internal static class DoctorCommand
         Check("processors", true, $"{Environment.ProcessorCount}, {RuntimeInformation.ProcessArchitecture}, {RuntimeInformation.FrameworkDescription}", "");
         Sandbox sandbox = Sandbox.Probe(SandboxMode.Full);
         Check("sandbox", sandbox.IsFull, sandbox.IsFull ? "full (bubblewrap)" : "reduced: " + sandbox.Detail, Sandbox.Find("bwrap") is null ? "apt-get install -y bubblewrap" : "sysctl -w kernel.unprivileged_userns_clone=1, or run as root");
-        (bool hasYara, string yara) = Yara();
-        Check("yara", hasYara, yara, "apt-get install -y libyara9");
         (bool works, string worker) = TryWorker(sandbox);
         Check("worker", works, worker, "see the message; with --sandbox reduced it runs without namespaces");
         return isSound ? ExitStatus.Clean : ExitStatus.Incomplete;
@@ -38,25 +35,13 @@ internal static class DoctorCommand
         }
     }
 
-    private static (bool Works, string Detail) Yara()
-    {
-        try
-        {
-            return (true, Engines.YaraVersion());
-        }
-        catch (Exception e) when (e is DllNotFoundException or InvalidOperationException)
-        {
-            return (false, e.Message);
-        }
-    }
-
-    /// <summary>Starts a worker for real and lets it compile the built-in rules.</summary>
+    /// <summary>Starts a worker for real and lets it compile the built-in rules, which takes libyara.</summary>
     private static (bool Works, string Detail) TryWorker(Sandbox sandbox)
     {
         string rules = "";
         var job = new CompileJob([], Builtin: true, Strict: true) { Limits = DiskLimits.ForReading };
         WorkerOutcome outcome = new WorkerProcess(sandbox, TimeSpan.FromSeconds(30)).Run(
-            job, [], message => rules = message is CompiledEvent compiled ? $"compiled {compiled.Engine.Rules} built-in rules" : rules, _ => { }, CancellationToken.None);
+            job, [], message => rules = message is CompiledEvent compiled ? $"{compiled.Engine.Name} {compiled.Engine.Version}, {compiled.Engine.Rules} built-in rules compiled in the sandbox" : rules, _ => { }, CancellationToken.None);
         return outcome.End == WorkerEnd.Done ? (true, rules) : (false, outcome.Detail);
     }
 }

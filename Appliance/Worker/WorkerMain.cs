@@ -61,7 +61,7 @@ internal static class WorkerMain
         }
     }
 
-    private static void RunOnDisk(DiskJob job, EventWriter writer)
+    internal static void RunOnDisk(DiskJob job, EventWriter writer)
     {
         string image = job.Plan.Files[0].Name;
         var context = new ReadContext(new ScanBudget(job.Limits.HeapBytes), writer);
@@ -84,7 +84,7 @@ internal static class WorkerMain
                 return;
             }
 
-            using InspectedDisk inspected = DiskInspector.Inspect(disk, job.Prefix, context);
+            using InspectedDisk inspected = DiskInspector.Inspect(disk, image, job.Prefix, context);
             Announce(inspected, writer);
             switch (job)
             {

@@ -13,20 +13,21 @@ public static class DiskInspector
     private const long MostReadForEmpty = 256L << 20;
 
     /// <param name="disk">Owned by the answer.</param>
+    /// <param name="image">Name of the disk's image, for gaps outside volumes.</param>
     /// <param name="prefix">Put before volume ids: empty, or <c>d2</c> where a VM has several disks.</param>
-    public static InspectedDisk Inspect(VirtualDisk disk, string prefix, ReadContext context)
+    public static InspectedDisk Inspect(VirtualDisk disk, string image, string prefix, ReadContext context)
     {
         var volumes = new List<InspectedVolume>();
         try
         {
-            DiskLayout layout = Layout(disk, context);
+            DiskLayout layout = Layout(disk, context with { Gaps = new PlacedGaps(context.Gaps, image) });
             int number = 0;
             foreach (Partition partition in layout.Scheme == "none" ? [Whole(disk.Content)] : layout.Partitions)
             {
                 context.ThrowIfCancelled();
                 string id = prefix + "v" + (++number).ToString(CultureInfo.InvariantCulture);
                 long there = Math.Clamp(disk.Content.Length - partition.OffsetBytes, 0, partition.SizeBytes);
-                volumes.Add(Open(id, partition, new SliceSource(disk.Content, Math.Min(partition.OffsetBytes, disk.Content.Length), there, "partition"), context));
+                volumes.Add(Open(id, partition, new SliceSource(disk.Content, Math.Min(partition.OffsetBytes, disk.Content.Length), there, "partition"), context with { Gaps = new PlacedGaps(context.Gaps, id) }));
             }
 
             return new InspectedDisk(disk, layout, volumes);
@@ -98,7 +99,7 @@ public static class DiskInspector
             else if (known is not null)
             {
                 kind = known.Name;
-                context.Gaps.Add(new CoverageGap(known.Fault, id, known.Name, 0, content.Length, known.Detail.Length > 0 ? known.Detail : $"{known.Name} is recognised but not read"));
+                context.Gaps.Add(new CoverageGap(known.Fault, "", known.Name, 0, content.Length, known.Detail.Length > 0 ? known.Detail : $"{known.Name} is recognised but not read"));
             }
             else if (IsEmpty(content, context))
             {
@@ -106,12 +107,16 @@ public static class DiskInspector
             }
             else
             {
-                context.Gaps.Add(new CoverageGap(Fault.Unsupported, id, "volume", 0, content.Length, "no known file system; its bytes are matched as they lie"));
+                context.Gaps.Add(new CoverageGap(Fault.Unsupported, "", "volume", 0, content.Length, "no known file system; its bytes are matched as they lie"));
             }
         }
         catch (DiskFormatException e)
         {
-            context.Gaps.Add(new CoverageGap(e, id, content.Length));
+            context.Gaps.Add(new CoverageGap(e, "", content.Length));
+        }
+        catch (IOException e)
+        {
+            context.Gaps.Add(new CoverageGap(Fault.Transport, "", "storage", -1, content.Length, e.Message));
         }
 
         return new InspectedVolume { Id = id, Partition = partition, Content = content, FileSystem = fileSystem, Kind = kind };

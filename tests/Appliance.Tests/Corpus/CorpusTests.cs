@@ -1,0 +1,67 @@
+using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Worker;
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Inspection;
+using Vmsweep.Golden;
+
+namespace Vmsweep.Appliance.Tests.Corpus;
+
+/// <summary>Every image of the corpus: what is read equals its listing, what is not read is a named gap.</summary>
+public sealed class CorpusTests
+{
+    /// <summary>Images that hold nothing but what is read: no gap may excuse a missing file.</summary>
+    private static readonly string[] ReadInFull =
+    [
+        "sweep-ext4_", "sweep-ntfs3_", "sweep-vfat_", "sweep-msdos_", "du-ext4", "dv-ext2vmdk", "dv-imagevmdk", "ms-ntfs-", "vr-monolithicSparse", "cf-testfs1", "js-tiny",
+    ];
+
+    private static readonly string[] ReadFileSystems = ["ntfs", "ext2", "ext3", "ext4", "fat12", "fat16", "fat32"];
+
+    public static TheoryData<string> Ids() => CorpusImages.IsThere ? [.. CorpusImages.All().Select(i => i.Id)] : ["(no corpus)"];
+
+    [Theory]
+    [MemberData(nameof(Ids))]
+    public void An_image_equals_its_listing_or_is_a_named_gap(string id)
+    {
+        Assert.SkipUnless(CorpusImages.IsThere, $"there is no corpus at {CorpusImages.Folder}; VMSWEEP_CORPUS names it");
+        CorpusImage image = CorpusImages.All().Single(i => i.Id == id);
+        using var scratch = new Scratch();
+        string path = CorpusImages.Unpack(image, scratch.Folder);
+        List<WorkerEvent> events = InProcess.List(path);
+        IReadOnlyList<GapReport> gaps = events.Gaps();
+        IReadOnlyList<VolumeReport> volumes = [.. events.OfType<VolumeEvent>().Select(v => v.Volume)];
+
+        // A volume whose file system is read must list all that others list; one that is not must be a gap.
+        // FAT names without a long name have no case of their own: some of the listings' tools show them in lower case.
+        HashSet<string> ours = new(events.Lines(), StringComparer.Ordinal);
+        HashSet<string> oursInAnyCase = new(ours, StringComparer.OrdinalIgnoreCase);
+        foreach (string line in CorpusImages.ListingOf(image).Where(l => !l.Contains("(Volume Label Entry)", StringComparison.Ordinal)))
+        {
+            string volume = line[..line.IndexOf('/', StringComparison.Ordinal)];
+            VolumeReport? on = volumes.FirstOrDefault(v => v.Id == volume && ReadFileSystems.Contains(v.FileSystem));
+            bool isThere = on is not null && (on.FileSystem.StartsWith("fat", StringComparison.Ordinal) ? oursInAnyCase : ours).Contains(line);
+            Assert.True(on is not null ? isThere : gaps.Count > 0, $"{id}: \"{line}\" is missing; there is {Near(ours, line)}; gaps: {string.Join("; ", gaps)}");
+        }
+
+        if (ReadInFull.Any(p => id.StartsWith(p, StringComparison.Ordinal)))
+        {
+            // The volume of js-tiny was copied while it was mounted.
+            Assert.DoesNotContain(gaps, g => id != "js-tiny" || g.Structure != "$LogFile");
+            Assert.NotEmpty(volumes);
+        }
+
+        bool isClean = gaps.Count == 0;
+        bool isRaw = image.Container.StartsWith("raw", StringComparison.Ordinal);
+        Assert.True(!isClean || volumes.All(v => v.FileSystem == "empty" || ReadFileSystems.Contains(v.FileSystem)), $"{id} is without a gap although {string.Join(", ", volumes.Select(v => v.FileSystem))} is not read");
+        Assert.All(gaps, g => Assert.False(g.Detail.Contains("unexpectedly", StringComparison.Ordinal), g.ToString()));
+        if (image.RawSha256.Length > 0 && !isRaw && events.OfType<DiskEvent>().Any())
+        {
+            using var chain = new ChainOpener(InProcess.Disk(path).Plan, new ReadContext(new ScanBudget(64 << 20), new GapList()));
+            using DiskReaders.Containers.VirtualDisk disk = chain.OpenDisk();
+            Assert.Equal(image.RawSha256, disk.Content.Sha256());
+        }
+    }
+
+    private static string Near(IEnumerable<string> ours, string line) =>
+        ours.FirstOrDefault(o => o.Split('\t')[0] == line.Split('\t')[0]) ?? "nothing of that name";
+}

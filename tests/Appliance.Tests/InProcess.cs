@@ -1,0 +1,41 @@
+using System.Text.Json;
+using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Pipeline;
+using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Worker;
+using Vmsweep.DiskReaders.Blocks;
+
+namespace Vmsweep.Appliance.Tests;
+
+/// <summary>Runs a worker's job in this process: the same code, without the time of starting a sandbox.</summary>
+internal static class InProcess
+{
+    public static List<WorkerEvent> Run(DiskJob job)
+    {
+        using var pipe = new MemoryStream();
+        var writer = new EventWriter(pipe);
+        WorkerMain.RunOnDisk(job, writer);
+        pipe.Position = 0;
+        List<WorkerEvent> events = [];
+        while (Frames.Read(pipe) is { } frame)
+        {
+            if (frame.Kind == FrameKind.Message)
+            {
+                events.Add(JsonSerializer.Deserialize(frame.Buffer.AsSpan(0, frame.Length), MessageJson.Default.WorkerEvent)!);
+            }
+        }
+
+        return events;
+    }
+
+    public static VmDisk Disk(string path) => new TargetFinder([]).Find(path).Single().Disks.Single();
+
+    public static List<WorkerEvent> List(string path) => Run(new ListJob("", true, true, true, 1, 64 << 20) { Limits = Limits, Plan = Disk(path).Plan, Prefix = "" });
+
+    public static WorkerLimits Limits { get; } = new(512 << 20, 3600);
+
+    public static IReadOnlyList<GapReport> Gaps(this IEnumerable<WorkerEvent> events) => [.. events.OfType<GapEvent>().Select(g => g.Gap)];
+
+    public static IReadOnlyList<string> Lines(this IEnumerable<WorkerEvent> events) =>
+        [.. events.OfType<EntriesEvent>().SelectMany(e => e.Entries).Select(e => $"{e.Path}\t{e.SizeBytes}\t{e.Sha256}")];
+}
