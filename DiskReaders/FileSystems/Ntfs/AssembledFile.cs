@@ -73,6 +73,9 @@ internal sealed class AssembledFile
 
     public ReparsePoint? Reparse { get; set; }
 
+    /// <summary>The resident content of a file that Windows' Unix subsystem wrote as a link or a device; null for any other.</summary>
+    public byte[]? Interix { get; set; }
+
     /// <summary>The first thing found wrong with the file's records; what was read up to there is kept.</summary>
     public DiskFormatException? Damage { get; set; }
 
@@ -86,6 +89,7 @@ internal sealed class AssembledFile
         Names.Clear();
         Streams.Clear();
         Reparse = null;
+        Interix = null;
         Damage = null;
     }
 

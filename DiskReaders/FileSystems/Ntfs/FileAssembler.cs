@@ -224,6 +224,11 @@ internal sealed class FileAssembler(NtfsVolume volume, MasterFileTable table) : 
         if (!attribute.IsNonresident)
         {
             LeView value = attribute.Value("resident value");
+            if (attribute.Type == AttributeType.Data && name.Length == 0 && InterixFile.Is(File.FileAttributes, value.Bytes))
+            {
+                File.Interix = value.Bytes.ToArray();
+            }
+
             File.Streams.Add(new AssembledStream(attribute.Type, name)
             {
                 Flags = attribute.Flags,

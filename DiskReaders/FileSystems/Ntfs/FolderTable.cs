@@ -15,6 +15,9 @@ internal enum FolderPlace : byte
 
     /// <summary><c>$Extend\$RmMetadata\$TxfLog</c>.</summary>
     TxfLog,
+
+    /// <summary>Another folder of the file system's own, which guest files come into: <c>$Deleted</c>, <c>$Txf</c>.</summary>
+    Reserved,
 }
 
 /// <summary>A folder as the parent of names.</summary>
@@ -207,6 +210,8 @@ internal sealed class FolderTable : IDisposable
             _ when number == ExtendNumber => FolderPlace.Extend,
             FolderPlace.Extend when bytes.AsSpan().SequenceEqual("$RmMetadata"u8) => FolderPlace.RmMetadata,
             FolderPlace.RmMetadata when bytes.AsSpan().SequenceEqual("$TxfLog"u8) => FolderPlace.TxfLog,
+            FolderPlace.Extend when bytes.AsSpan().SequenceEqual("$Deleted"u8) => FolderPlace.Reserved,
+            FolderPlace.RmMetadata when bytes.AsSpan().SequenceEqual("$Txf"u8) => FolderPlace.Reserved,
             _ => FolderPlace.Ordinary,
         };
         return new FolderNode(new GuestFolder(parent.Folder, bytes), sequence, parent.PathChars + 1 + bytes.Length, place);

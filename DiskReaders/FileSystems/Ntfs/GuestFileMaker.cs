@@ -84,9 +84,9 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
 
     private void MakeFolder(AssembledFile file, GuestLink[] links, FolderPlace place, List<GuestFile> made)
     {
-        if (file.Reparse is { IsNameSurrogate: true })
+        if (file.Reparse is { IsNameSurrogate: true } reparse)
         {
-            made.Add(Link(file, links));
+            made.Add(Link(file, links, reparse.Target));
         }
         else if (place == FolderPlace.Ordinary)
         {
@@ -122,6 +122,11 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
         {
             MakeReparsed(file, links, reparse, data, made);
         }
+        else if (file.Interix is { } content && data is not null)
+        {
+            made.Add(InterixFile.IsLink(content) ? Link(file, links, InterixFile.Target(content)) : Plain(file, links, GuestFileKind.Device));
+            made.Add(Content(file, links, data, GuestFileKind.System, RawData.ToArray()));
+        }
         else
         {
             made.Add(data is null ? Plain(file, links, GuestFileKind.Regular) : Content(file, links, data, GuestFileKind.Regular, []));
@@ -137,11 +142,11 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
         }
         else if (reparse.IsNameSurrogate)
         {
-            made.Add(Link(file, links));
+            made.Add(Link(file, links, reparse.Target));
         }
         else if (data is null or { FileSize: 0 })
         {
-            made.Add(reparse.IsDevice ? Plain(file, links, GuestFileKind.Device) : Link(file, links));
+            made.Add(reparse.IsDevice ? Plain(file, links, GuestFileKind.Device) : Link(file, links, reparse.Target));
             stored = false;
         }
         else
@@ -241,14 +246,14 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
         FileSystem = fileSystem,
     };
 
-    private NtfsFile Link(AssembledFile file, GuestLink[] links) => new()
+    private NtfsFile Link(AssembledFile file, GuestLink[] links, byte[] target) => new()
     {
         Kind = GuestFileKind.Link,
         Id = (ulong)file.Number,
-        SizeBytes = file.Reparse!.Target.Length,
+        SizeBytes = target.Length,
         FirstByte = -1,
         Links = links,
-        Layout = file.Reparse,
+        Layout = new LinkTarget(target),
         SecurityId = file.SecurityId,
         FileSystem = fileSystem,
     };

@@ -4,8 +4,8 @@ namespace Vmsweep.DiskReaders.FileSystems.Ntfs;
 internal sealed class NtfsFile : GuestFile
 {
     /// <summary>
-    /// Where the content is: mapping pairs (one attribute, nothing special), a <see cref="StreamLayout"/>, a link's
-    /// <see cref="ReparsePoint"/>, or null when it is resident in the file's own record or nothing is stored.
+    /// Where the content is: mapping pairs (one attribute, nothing special), a <see cref="StreamLayout"/>, a
+    /// <see cref="LinkTarget"/>, or null when it is resident in the file's own record or nothing is stored.
     /// </summary>
     internal object? Layout { get; init; }
 
@@ -18,3 +18,6 @@ internal sealed class NtfsFile : GuestFile
 
     public override string Owner => FileSystem.OwnerOf(SecurityId);
 }
+
+/// <summary>What a link leads to, as guest bytes.</summary>
+internal sealed record LinkTarget(byte[] Bytes);

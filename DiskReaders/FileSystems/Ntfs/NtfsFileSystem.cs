@@ -72,7 +72,7 @@ public sealed class NtfsFileSystem : IFileSystem
         {
             byte[] pairs => _volume.Open(RunMap.Of(_volume, pairs, ntfs.SizeBytes)),
             StreamLayout layout => NtfsContent.Open(_volume, _table, layout, ntfs.SizeBytes),
-            ReparsePoint reparse => new MemorySource(reparse.Target),
+            LinkTarget target => new MemorySource(target.Bytes),
             _ when ntfs.SizeBytes == 0 => new MemorySource(ReadOnlyMemory<byte>.Empty),
             _ => new ResidentSource(_volume, _table, (long)ntfs.Id, ntfs.ValuePosition, (int)ntfs.SizeBytes),
         };
