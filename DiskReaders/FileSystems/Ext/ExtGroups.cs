@@ -95,6 +95,14 @@ internal sealed class ExtGroups
         {
             _context.ThrowIfCancelled();
             long offset = DescriptorBlock(first / _sb.DescriptorsPerBlock, 0) << _sb.BlockShift;
+            if (offset >= _source.Length)
+            {
+                // Descriptors lie ever further on: of a volume that is too short no more are there.
+                _badFrom = _badFrom < 0 ? first : _badFrom;
+                _bad ??= new DiskFormatException(Fault.Truncated, "ext4_group_desc", offset, "the volume ends before the group descriptors");
+                break;
+            }
+
             DiskFormatException? unreadable = TryRead(_source, offset, buffer.Span);
             long end = Math.Min(count, first + _sb.DescriptorsPerBlock);
             for (long group = first; group < end; group++)
@@ -145,9 +153,10 @@ internal sealed class ExtGroups
     {
         if (_badFrom >= 0)
         {
-            long bytes = (end - _badFrom) * _sb.InodesPerGroup * _sb.InodeBytes;
+            long bytes = (end - _badFrom) * _sb.InodesPerGroup * _sb.InodeBytes;    // at most 2^32 inodes of 64 KiB
             _context.Gaps.Add(new CoverageGap(_bad!, "", bytes) { Detail = $"groups {_badFrom} to {end - 1}: {_bad!.Detail}" });
             _badFrom = -1;
+            _bad = null;
         }
     }
 

@@ -125,7 +125,7 @@ internal sealed class ExtSuperblock
         DescriptorBytes = Incompat.HasFlag(ExtIncompat.Bit64) ? v.U16(0xFE) : 32;
         v.Require(DescriptorBytes >= 32 && DescriptorBytes <= Math.Min(1024, BlockBytes) && int.IsPow2(DescriptorBytes), 0xFE, "s_desc_size");
         Groups = ((BlocksCount - FirstDataBlock - 1) / BlocksPerGroup) + 1;
-        v.Require(InodesCount > 0 && InodesCount <= (UInt128)(ulong)Groups * InodesPerGroup, 0x0, "s_inodes_count");
+        v.Require(Groups <= uint.MaxValue && InodesCount == (ulong)Groups * InodesPerGroup, 0x0, "s_inodes_count");
         if (FirstIno < 11)
         {
             throw v.Corrupt(0x54, "s_first_ino");
