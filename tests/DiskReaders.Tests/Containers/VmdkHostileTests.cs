@@ -30,7 +30,7 @@ public sealed class VmdkHostileTests
     [InlineData("hello there", "neither comment", Fault.Corrupt)]
     [InlineData("two words=1", "neither comment", Fault.Corrupt)]
     [InlineData("=1", "neither comment", Fault.Corrupt)]
-    [InlineData("a=\"b\" c", "quoted string", Fault.Corrupt)]
+    [InlineData("parentFileNameHint=\"b\" c", "quoted string", Fault.Corrupt)]
     [InlineData("encryption.keySafe = \"vmware:key/list/x\"", "encrypted", Fault.Encrypted)]
     [InlineData("encryptedDescriptor = \"x\"", "encrypted", Fault.Encrypted)]
     [InlineData("ddb.iofilters = \"vmwarevmcrypt\"", "encrypted", Fault.Encrypted)]
@@ -238,6 +238,10 @@ public sealed class VmdkHostileTests
         byte[] huge = Streamed();
         VmdkImages.Put32(huge, FirstMarker + 8, uint.MaxValue);
         Assert.Equal(Fault.Corrupt, VmdkRead.Fails(("disk.vmdk", huge)).Fault);
+        byte[] dictionary = Streamed();
+        dictionary[FirstMarker + 12] = 0x78;
+        dictionary[FirstMarker + 13] = 0xBB;
+        Assert.Equal(Fault.Corrupt, VmdkRead.Fails(("disk.vmdk", dictionary)).Fault);
         byte[] cut = Streamed();
         VmdkImages.Put32(cut, FirstMarker + 8, 20);
         Assert.Equal(Fault.Corrupt, VmdkRead.Fails(("disk.vmdk", cut)).Fault);

@@ -203,6 +203,50 @@ public sealed class VmdkWrittenTests
     }
 
     [Fact]
+    public void A_sparse_header_without_capacity_only_carries_a_descriptor()
+    {
+        byte[] image = VmdkImages.Hosted([Grain.Hole], VmdkImages.Descriptor("monolithicFlat", "RW 2 FLAT \"flat\" 1"), sectors: 0);
+        byte[] flat = [.. Enumerable.Range(0, 3 * 512).Select(i => (byte)(i / 512))];
+        Assert.Equal(flat[512..], VmdkRead.All(("disk.vmdk", image), ("flat", flat)));
+    }
+
+    [Fact]
+    public void Harmless_lines_are_tolerated()
+    {
+        string descriptor = VmdkImages.Descriptor(
+            "VMFS", "rw 1 vmfs \"flat\"\n\tddb.comment = \"a \"b\" c\"\nchangeTrackPath=\"x-ctk.vmdk\"\n  # note\nisNativeSnapshot=\"no\"\nisNativeSnapshot=\"no\"");
+        Assert.Equal(new byte[512], VmdkRead.All(("disk.vmdk", VmdkImages.Text(descriptor.ReplaceLineEndings("\r\n"))), ("flat", new byte[512])));
+    }
+
+    [Fact]
+    public void Many_threads_read_through_caches_that_are_too_small_for_them()
+    {
+        // 160 grain tables for 64 cached ones.
+        var grains = new Grain[160 * 4096];
+        for (int i = 0; i < grains.Length; i += 100)
+        {
+            grains[i] = Grain.Data((byte)(1 + (i % 251)));
+        }
+
+        byte[] descriptor = VmdkImages.Text(VmdkImages.Descriptor("vmfsSparse", $"RW {grains.Length} VMFSSPARSE \"extent\""));
+        VmdkRead.With([("disk.vmdk", descriptor), ("extent", VmdkImages.CowDisk(grains))], disk =>
+            Parallel.For(0, 4, new ParallelOptions { MaxDegreeOfParallelism = 4 }, seed =>
+            {
+                var random = new Random(seed);
+                byte[] bytes = new byte[512];
+                for (int i = 0; i < 30_000; i++)
+                {
+                    int grain = random.Next(2) == 0 ? random.Next(grains.Length) : random.Next(grains.Length / 100) * 100;
+                    disk.Content.Read(grain * 512L, bytes);
+                    if (bytes.AsSpan().ContainsAnyExcept(grains[grain].Value))
+                    {
+                        throw new InvalidOperationException($"grain {grain} reads as {bytes[0]}");
+                    }
+                }
+            }));
+    }
+
+    [Fact]
     public void References_name_extents_and_parent_without_opening_them()
     {
         byte[] text = VmdkImages.Text(VmdkImages.Descriptor(
