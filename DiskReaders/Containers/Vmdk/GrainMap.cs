@@ -68,7 +68,7 @@ internal abstract class GrainMap : ITableLoader
         if (!first && !second)
         {
             throw new DiskFormatException(
-                Fault.Truncated, "grain directory", geometry.DirectoryAt, $"{directoryBytes} bytes for {geometry.LengthBytes} bytes of disk do not lie in the file's {_fileLength}");
+                Fault.Truncated, "grain directory", geometry.DirectoryAt, $"{directoryBytes} bytes for {geometry.LengthBytes} bytes of disk do not lie in the {_fileLength} of {file.Name}");
         }
 
         _directory = new DirectoryLoader(file.Bytes, first ? geometry.DirectoryAt : geometry.RedundantDirectoryAt, directoryBytes);
@@ -243,7 +243,7 @@ internal abstract class GrainMap : ITableLoader
         ulong raw = DirectoryEntry(directory, table);
         if (!TryTable(raw, out long at) || at == 0)
         {
-            throw new DiskFormatException(Fault.Corrupt, "grain directory", directory.At + (table * _geometry.EntryBytes), $"entry {table} is 0x{raw:x}");
+            throw new DiskFormatException(Fault.Corrupt, "grain directory", directory.At + (table * _geometry.EntryBytes), $"entry {table} of {_file.Name} is 0x{raw:x}");
         }
 
         Bounds.Check(at, destination.Length, _fileLength, "grain table");
@@ -300,8 +300,8 @@ internal abstract class GrainMap : ITableLoader
 
     private DiskFormatException Bad(long grain, ulong raw) =>
         TryGrain(raw, out _, out long location)
-            ? new DiskFormatException(Fault.Truncated, "grain", location, $"grain {grain} lies beyond the file's {_fileLength} bytes")
-            : new DiskFormatException(Fault.Corrupt, "grain table", -1, $"the entry of grain {grain} is 0x{raw:x}");
+            ? new DiskFormatException(Fault.Truncated, "grain", location, $"grain {grain} lies beyond the {_fileLength} bytes of {_file.Name}")
+            : new DiskFormatException(Fault.Corrupt, "grain table", -1, $"the entry of grain {grain} of {_file.Name} is 0x{raw:x}");
 
     private ulong Entry(ReadOnlySpan<byte> table, int index) =>
         _geometry.EntryBytes == sizeof(uint)

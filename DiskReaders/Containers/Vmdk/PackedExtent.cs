@@ -107,8 +107,9 @@ internal sealed class PackedExtent : IBlockSource, IExtentMap, IUnpacker
             int got = zlib.ReadAtLeast(destination, destination.Length, throwOnEndOfStream: false);
             return got == destination.Length && zlib.ReadByte() >= 0 ? throw Wrong(location, "more bytes than a grain") : got;
         }
-        catch (InvalidDataException e)
+        catch (Exception e) when (e is InvalidDataException or IOException)
         {
+            // A stream that asks for a preset dictionary ends in ZLibException, an IOException; the source is memory, so none is transport.
             throw Wrong(location, e.Message);
         }
     }

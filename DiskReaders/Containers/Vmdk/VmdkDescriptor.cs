@@ -104,37 +104,44 @@ internal sealed class VmdkDescriptor
 
     private void AddEntry(string line, int at)
     {
+        // Partially encrypted hosted disks carry encryption.* entries; ESXi names its encryption filter and the key's holder.
         int equals = line.IndexOf('=', StringComparison.Ordinal);
         string key = equals < 0 ? line : line[..equals].TrimEnd(' ', '\t');
-        if (equals <= 0 || key.Length == 0 || key.AsSpan().IndexOfAny(" \t\"") >= 0 || !Ascii.IsValid(key))
+        if (key.StartsWith("encryption.", StringComparison.OrdinalIgnoreCase)
+            || key.StartsWith("encrypted", StringComparison.OrdinalIgnoreCase)
+            || key.EndsWith("keySafe", StringComparison.OrdinalIgnoreCase)
+            || (key.Equals("ddb.iofilters", StringComparison.OrdinalIgnoreCase) && line.Contains("vmcrypt", StringComparison.OrdinalIgnoreCase)))
+        {
+            throw Fail(Fault.Encrypted, at, $"the disk is encrypted: {Shorten(line)}");
+        }
+
+        if (key.StartsWith("ddb.", StringComparison.OrdinalIgnoreCase))
+        {
+            // The disk database describes virtual hardware; nothing in it says where bytes are.
+            return;
+        }
+
+        if (equals <= 0 || key.AsSpan().IndexOfAny(" \t\"") >= 0 || !Ascii.IsValid(key))
         {
             throw Fail(Fault.Corrupt, at, $"the line {Shorten(line)} is neither comment, entry nor extent");
         }
 
+        bool decisive = DecisiveKeys.Contains(key, StringComparer.OrdinalIgnoreCase);
         string value = line[(equals + 1)..].Trim(' ', '\t');
         if (value.StartsWith('"'))
         {
             int close = value.IndexOf('"', 1);
-            if (close != value.Length - 1)
+            if (decisive && close != value.Length - 1)
             {
                 throw Fail(Fault.Corrupt, at, $"the value of {Shorten(key)} is not one quoted string");
             }
 
-            value = value[1..^1];
+            value = close < 0 ? value[1..] : value[1..close];
         }
 
-        if (!_entries.TryAdd(key, value) && DecisiveKeys.Contains(key, StringComparer.OrdinalIgnoreCase))
+        if (decisive && !_entries.TryAdd(key, value))
         {
             throw Fail(Fault.Corrupt, at, $"{key} is given twice");
-        }
-
-        // Partially encrypted hosted disks carry encryption.* entries; ESXi names its encryption filter and the key's holder.
-        if (key.StartsWith("encryption.", StringComparison.OrdinalIgnoreCase)
-            || key.StartsWith("encrypted", StringComparison.OrdinalIgnoreCase)
-            || key.EndsWith("keySafe", StringComparison.OrdinalIgnoreCase)
-            || (key.Equals("ddb.iofilters", StringComparison.OrdinalIgnoreCase) && value.Contains("vmcrypt", StringComparison.OrdinalIgnoreCase)))
-        {
-            throw Fail(Fault.Encrypted, at, $"the disk is encrypted: {Shorten(line)}");
         }
     }
 

@@ -33,7 +33,7 @@ public sealed class VmdkFormat : IContainerFormat
 
     public IReadOnlyList<ImageReference> References(ImageFile file)
     {
-        VmdkHead head = VmdkHead.Read(file);
+        VmdkHead head = VmdkHead.Read(file, new ScanBudget(VmdkLimits.MostDescriptorBytes));
         if (head.Descriptor is not { } descriptor)
         {
             return [];
@@ -55,7 +55,7 @@ public sealed class VmdkFormat : IContainerFormat
 
     public VirtualDisk Open(ImageFile file, IChainOpener chain, ReadContext context)
     {
-        VmdkHead head = VmdkHead.Read(file);
+        VmdkHead head = VmdkHead.Read(file, context.Budget);
         string createType = VmdkCreateType.Check(head);
         using var builder = new VmdkBuilder(file, context);
         if (head.ExtentsAreFiles)

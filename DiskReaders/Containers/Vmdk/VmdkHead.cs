@@ -41,8 +41,10 @@ internal sealed record VmdkHead(VmdkDescriptor? Descriptor, SparseExtentHeader? 
         };
     }
 
+    /// <param name="file">The image.</param>
+    /// <param name="budget">Holds the descriptor's text while it is parsed.</param>
     /// <exception cref="DiskFormatException">Header or descriptor is bad.</exception>
-    public static VmdkHead Read(ImageFile file)
+    public static VmdkHead Read(ImageFile file, ScanBudget budget)
     {
         CheckLength(file);
         Span<byte> first = stackalloc byte[SparseExtentHeader.Size];
@@ -56,12 +58,12 @@ internal sealed record VmdkHead(VmdkDescriptor? Descriptor, SparseExtentHeader? 
                     throw new DiskFormatException(Fault.Limit, "VMDK descriptor", 0, $"{file.Bytes.Length} bytes; a descriptor has at most {VmdkLimits.MostDescriptorBytes}");
                 }
 
-                return new VmdkHead(ReadDescriptor(file, 0, (int)file.Bytes.Length), null);
+                return new VmdkHead(ReadDescriptor(file, 0, (int)file.Bytes.Length, budget), null);
             case VmdkHeadKind.Hosted:
                 var header = new SparseExtentHeader(new LeView(first, "SparseExtentHeader", 0));
                 VmdkDescriptor? descriptor = header.DescriptorOffset == 0
                     ? null
-                    : ReadDescriptor(file, header.DescriptorOffset * VmdkLimits.SectorBytes, (int)header.DescriptorSize * VmdkLimits.SectorBytes);
+                    : ReadDescriptor(file, header.DescriptorOffset * VmdkLimits.SectorBytes, (int)header.DescriptorSize * VmdkLimits.SectorBytes, budget);
                 return new VmdkHead(descriptor, header.Capacity == 0 ? null : header);
             default:
                 // Holes of these show a parent that only the descriptor names; alone they would read as zeros.
@@ -77,13 +79,11 @@ internal sealed record VmdkHead(VmdkDescriptor? Descriptor, SparseExtentHeader? 
         }
     }
 
-    private static VmdkDescriptor ReadDescriptor(ImageFile file, long offset, int length)
+    private static VmdkDescriptor ReadDescriptor(ImageFile file, long offset, int length, ScanBudget budget)
     {
         Bounds.Check(offset, length, file.Bytes.Length, "VMDK descriptor");
-
-        // At most a mebibyte, for the time of the call; there is no disk yet whose budget it could be charged to.
-        byte[] bytes = new byte[length];
-        file.Bytes.Read(offset, bytes);
-        return VmdkDescriptor.Parse(bytes, offset);
+        using RentedBuffer text = budget.Rent(length);
+        file.Bytes.Read(offset, text.Span);
+        return VmdkDescriptor.Parse(text.Span, offset);
     }
 }

@@ -96,6 +96,23 @@ public sealed class VmdkQemuTests
     }
 
     [Fact]
+    public void A_sparse_disk_of_62_terabytes_opens_at_once_and_in_little_memory()
+    {
+        using var scratch = new Scratch();
+        Tool.Shell("qemu-img create -q -f vmdk disk.vmdk 62T; qemu-io -f vmdk -c 'write -P 0x42 61T 64k' disk.vmdk", scratch.Folder);
+        long allocated = GC.GetAllocatedBytesForCurrentThread();
+        long started = System.Diagnostics.Stopwatch.GetTimestamp();
+        using Opened disk = Open(scratch, "disk.vmdk");
+        byte[] bytes = new byte[64 << 10];
+        disk.Content.Read(61L << 40, bytes);
+        Assert.True(!bytes.AsSpan().ContainsAnyExcept((byte)0x42));
+        disk.Content.Read(0, bytes);
+        Assert.True(!bytes.AsSpan().ContainsAnyExcept((byte)0));
+        Assert.InRange(System.Diagnostics.Stopwatch.GetElapsedTime(started).TotalSeconds, 0, 1);
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - allocated, 0, 4 << 20);
+    }
+
+    [Fact]
     public void A_parent_that_changed_since_is_refused_with_both_identities()
     {
         using var scratch = new Scratch();
