@@ -5,7 +5,7 @@ using Vmsweep.Golden;
 
 namespace Vmsweep.DiskReaders.Tests.Containers.Vhdx;
 
-/// <summary>Differencing disks, which qemu-img neither makes nor reads: built from the specification, held to a model of plain arrays.</summary>
+/// <summary>Differencing disks, which qemu-img neither makes nor reads: built from the specification, held to a model of plain arrays and to 7-Zip.</summary>
 public sealed class VhdxDifferencingTests
 {
     private const int Megabyte = 1 << 20;
@@ -113,7 +113,10 @@ public sealed class VhdxDifferencingTests
                 BlockBytes = blockBytes,
                 DiskBytes = model.Length,
                 DataWriteGuid = own,
-                Parent = layer == 0 ? null : [("parent_linkage", id.ToString("B")), ("relative_path", $"{layer - 1}.vhdx")],
+
+                // Two files of one length 7-Zip takes for a cycle.
+                BatMegabytes = 1 + (layer * ((4 * blockMegabytes) + 2)),
+                Parent = layer == 0 ? null : [("parent_linkage", id.ToString("B")), ("relative_path", $@".\{layer - 1}.vhdx")],
             };
             for (int block = 0; block < 4; block++)
             {
@@ -121,7 +124,7 @@ public sealed class VhdxDifferencingTests
             }
 
             leaf = writer.Build();
-            images[$"{layer}.vhdx"] = leaf;
+            images[$@".\{layer}.vhdx"] = leaf;
             id = own;
         }
 
@@ -130,7 +133,7 @@ public sealed class VhdxDifferencingTests
         {
             Assert.Equal("vhdx/differencing", disk.Format);
             Assert.Equal(sectorBytes, disk.SectorBytes);
-            Assert.Equal(["leaf.vhdx", "1.vhdx", "0.vhdx"], disk.Chain.Select(link => link.Path));
+            Assert.Equal(["leaf.vhdx", @".\1.vhdx", @".\0.vhdx"], disk.Chain.Select(link => link.Path));
             Assert.Equal(["vhdx/differencing", "vhdx/differencing", "vhdx/dynamic"], disk.Chain.Select(link => link.Format));
             Assert.Equal(id.ToString("D"), disk.Identity);
             Assert.True(model.AsSpan().SequenceEqual(disk.Content.ReadAll()), "not what the model holds");
@@ -149,6 +152,7 @@ public sealed class VhdxDifferencingTests
         }
 
         Assert.Equal(0, context.Budget.InUse);
+        AssertEqualsSevenZip(images, model);
     }
 
     [Fact]
@@ -178,6 +182,18 @@ public sealed class VhdxDifferencingTests
     internal static VhdxWriter Child(Guid parent) => new() { Parent = Locator(parent) };
 
     internal static Dictionary<string, byte[]> Parents(VhdxWriter parent) => new() { [@".\base.vhdx"] = parent.Build() };
+
+    /// <summary>7-Zip opens the parents that lie beside the disk.</summary>
+    private static void AssertEqualsSevenZip(Dictionary<string, byte[]> images, byte[] model)
+    {
+        using var scratch = new Scratch();
+        foreach ((string path, byte[] image) in images)
+        {
+            File.WriteAllBytes(scratch[path[2..]], image);
+        }
+
+        Assert.True(model.AsSpan().SequenceEqual(Tool.RunRaw("7z", scratch.Folder, "x", "-so", "2.vhdx")), "7-Zip reads otherwise");
+    }
 
     private static void AddBlock(VhdxWriter writer, int block, int layer, Random random, byte[] model)
     {

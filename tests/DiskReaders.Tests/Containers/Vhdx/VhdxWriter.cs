@@ -24,7 +24,7 @@ internal sealed class VhdxWriter
 
     private readonly List<byte[]> _blocks = [];
     private readonly Dictionary<long, ulong> _bat = [];
-    private readonly Dictionary<long, (int Index, byte[] Bits)> _bitmaps = [];
+    private readonly Dictionary<long, byte[]> _bitmaps = [];
     private readonly List<(int Sector, byte[] Entry)> _log = [];
 
     public int SectorBytes { get; init; } = 512;
@@ -66,23 +66,22 @@ internal sealed class VhdxWriter
     /// <summary>A partially present block: the sectors for which <paramref name="present"/> answers true are in this file.</summary>
     public VhdxWriter Partial(long block, byte[] content, Func<int, bool> present)
     {
-        Block(block, 7, content);
         long chunk = block / ChunkRatio;
-        if (!_bitmaps.TryGetValue(chunk, out (int Index, byte[] Bits) bitmap))
+        if (!_bitmaps.TryGetValue(chunk, out byte[]? bits))
         {
-            bitmap = (_blocks.Count, new byte[Megabyte]);
             _bat[((chunk + 1) * (ChunkRatio + 1)) - 1] = (ulong)(FirstBlockAt + Stored()) | 6;
-            _blocks.Add(bitmap.Bits);
-            _bitmaps[chunk] = bitmap;
+            _bitmaps[chunk] = bits = new byte[Megabyte];
+            _blocks.Add(bits);
         }
 
+        Block(block, 7, content);
         int sectors = BlockBytes / SectorBytes;
         for (int i = 0; i < sectors; i++)
         {
             if (present(i))
             {
                 long bit = (block % ChunkRatio * sectors) + i;
-                bitmap.Bits[bit >> 3] |= (byte)(1 << (int)(bit & 7));
+                bits[bit >> 3] |= (byte)(1 << (int)(bit & 7));
             }
         }
 
@@ -140,6 +139,43 @@ internal sealed class VhdxWriter
     /// <summary>Only what lies before the BAT; a file that is made longer has an empty BAT.</summary>
     public byte[] BuildHead() => Build(BatAt);
 
+    /// <summary>Recomputes the checksums of headers, region tables and whatever in the log looks like an entry.</summary>
+    public static void Repair(byte[] image)
+    {
+        Checksum(image.AsSpan(HeaderAt, 4096));
+        Checksum(image.AsSpan(SecondHeaderAt, 4096));
+        Checksum(image.AsSpan(RegionsAt, 64 << 10));
+        Checksum(image.AsSpan(SecondRegionsAt, 64 << 10));
+        for (int at = LogAt; at < LogAt + Megabyte; at += 4096)
+        {
+            Span<byte> sector = image.AsSpan(at, 4096);
+            long length = BinaryPrimitives.ReadUInt32LittleEndian(sector[8..]);
+            if (sector.StartsWith("loge"u8) && length is > 0 and <= Megabyte && length % 4096 == 0)
+            {
+                byte[] entry = new byte[length];
+                for (int i = 0; i < length; i += 4096)
+                {
+                    image.AsSpan(LogAt + ((at - LogAt + i) % Megabyte), 4096).CopyTo(entry.AsSpan(i));
+                }
+
+                Checksum(entry);
+                entry.AsSpan(4, 4).CopyTo(sector[4..]);
+            }
+        }
+    }
+
+    public static void U32(Span<byte> bytes, int at, uint value) => BinaryPrimitives.WriteUInt32LittleEndian(bytes[at..], value);
+
+    public static void U64(Span<byte> bytes, int at, ulong value) => BinaryPrimitives.WriteUInt64LittleEndian(bytes[at..], value);
+
+    /// <summary>Bytes that differ everywhere and from one seed to another.</summary>
+    public static byte[] Noise(int seed, int length)
+    {
+        byte[] bytes = new byte[length];
+        new Random(seed).NextBytes(bytes);
+        return bytes;
+    }
+
     private byte[] Build(long bytes)
     {
         byte[] image = new byte[bytes];
@@ -179,43 +215,6 @@ internal sealed class VhdxWriter
 
         Repair(image);
         return image;
-    }
-
-    /// <summary>Recomputes the checksums of headers, region tables and whatever in the log looks like an entry.</summary>
-    public static void Repair(byte[] image)
-    {
-        Checksum(image.AsSpan(HeaderAt, 4096));
-        Checksum(image.AsSpan(SecondHeaderAt, 4096));
-        Checksum(image.AsSpan(RegionsAt, 64 << 10));
-        Checksum(image.AsSpan(SecondRegionsAt, 64 << 10));
-        for (int at = LogAt; at < LogAt + Megabyte; at += 4096)
-        {
-            Span<byte> sector = image.AsSpan(at, 4096);
-            long length = BinaryPrimitives.ReadUInt32LittleEndian(sector[8..]);
-            if (sector.StartsWith("loge"u8) && length is > 0 and <= Megabyte && length % 4096 == 0)
-            {
-                byte[] entry = new byte[length];
-                for (int i = 0; i < length; i += 4096)
-                {
-                    image.AsSpan(LogAt + ((at - LogAt + i) % Megabyte), 4096).CopyTo(entry.AsSpan(i));
-                }
-
-                Checksum(entry);
-                entry.AsSpan(4, 4).CopyTo(sector[4..]);
-            }
-        }
-    }
-
-    public static void U32(Span<byte> bytes, int at, uint value) => BinaryPrimitives.WriteUInt32LittleEndian(bytes[at..], value);
-
-    public static void U64(Span<byte> bytes, int at, ulong value) => BinaryPrimitives.WriteUInt64LittleEndian(bytes[at..], value);
-
-    /// <summary>Bytes that differ everywhere and from one seed to another.</summary>
-    public static byte[] Noise(int seed, int length)
-    {
-        byte[] bytes = new byte[length];
-        new Random(seed).NextBytes(bytes);
-        return bytes;
     }
 
     private static void Checksum(Span<byte> structure)
