@@ -328,6 +328,7 @@ internal abstract class GrainMap : ITableLoader
 internal sealed class GrainCaches(ScanBudget budget) : IDisposable
 {
     private const int TablesBytes = 1 << 20;
+    private const int DefaultTableBytes = 2048;
     private const int DirectoryPageCount = 16;
 
     private readonly Dictionary<int, TableCache> _tables = [];
@@ -357,6 +358,4 @@ internal sealed class GrainCaches(ScanBudget budget) : IDisposable
             cache.Dispose();
         }
     }
-
-    private const int DefaultTableBytes = 2048;
 }
