@@ -40,7 +40,7 @@ public static class Mutations
             image.CopyTo(damaged, 0);
             for (int i = thread; i < count; i += threads)
             {
-                var random = new Random(HashCode.Combine(seed, i));
+                var random = new Random(unchecked((seed * 1_000_003) + i));
                 byte[] given = damaged;
                 List<(int At, byte[] Old)> undo = [];
                 Damage(damaged, regions, random, undo);
