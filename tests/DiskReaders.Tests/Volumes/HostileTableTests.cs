@@ -65,6 +65,14 @@ public sealed class HostileTableTests
     }
 
     [Fact]
+    public void An_extended_partition_at_sector_0_is_not_the_mbr_again()
+    {
+        (DiskLayout layout, IReadOnlyList<CoverageGap> gaps) = Read(Mbr(100, (0, 0x83, 10, 5), (1, 0x05, 0, 60)));
+        Assert.Single(layout.Partitions);
+        Assert.Equal(Fault.Corrupt, Assert.Single(gaps).Fault);
+    }
+
+    [Fact]
     public void An_extended_chain_without_end_is_limited()
     {
         byte[] disk = Mbr(6000, (0, 0x85, 1, 5999));

@@ -260,6 +260,18 @@ public sealed class FatHostileTests
     }
 
     [Fact]
+    public void A_volume_that_was_in_use_says_so()
+    {
+        using var scratch = new Scratch();
+        byte[] image = File.ReadAllBytes(FatImages.Make(scratch, 40, null, "-F", "32"));
+        Assert.Empty(FatImages.List(image).Facts.Notes);
+        int fat = BitConverter.ToUInt16(image, 14) * 512;
+        image[fat + 7] &= 0xF7;
+        image.AsSpan(fat, 512).CopyTo(image.AsSpan(fat + (BitConverter.ToInt32(image, 36) * 512)));
+        Assert.Single(FatImages.List(image).Facts.Notes);
+    }
+
+    [Fact]
     public void A_table_too_large_to_hold_is_read_in_pages()
     {
         using var scratch = new Scratch();
