@@ -102,7 +102,9 @@ public static class Mutations
         }
     }
 
-    private static void Damage(byte[] image, IReadOnlyList<(long Offset, long Length)> regions, Random random, List<(int At, byte[] Old)> undo)
+    /// <summary>Changes one to three fields in place.</summary>
+    /// <param name="undo">Told what was there before, in order.</param>
+    public static void Damage(byte[] image, IReadOnlyList<(long Offset, long Length)> regions, Random random, List<(int At, byte[] Old)> undo)
     {
         int edits = 1 + random.Next(3);
         for (int i = 0; i < edits; i++)
