@@ -116,7 +116,4 @@ internal sealed record InfoReport(IReadOnlyList<TargetReport> Targets)
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull, WriteIndented = true)]
 [JsonSerializable(typeof(InfoReport))]
-[JsonSerializable(typeof(string))]
-[JsonSerializable(typeof(long))]
-[JsonSerializable(typeof(bool))]
 internal sealed partial class InfoJson : JsonSerializerContext;

@@ -79,7 +79,4 @@ internal sealed record NdjsonLine(string Event, string? Target)
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(NdjsonLine))]
-[JsonSerializable(typeof(string))]
-[JsonSerializable(typeof(long))]
-[JsonSerializable(typeof(bool))]
 internal sealed partial class NdjsonJson : JsonSerializerContext;

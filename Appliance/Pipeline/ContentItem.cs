@@ -29,6 +29,9 @@ internal abstract class ContentItem
 
     public virtual string Owner => "";
 
+    /// <summary>Rules may speak of it as a whole, as of a file; what lies between files has no whole.</summary>
+    public virtual bool HasWhole => true;
+
     public abstract IBlockSource Open();
 }
 
@@ -52,6 +55,8 @@ internal sealed class GuestContent(InspectedVolume volume, GuestFile file) : Con
 internal sealed class AreaContent(string path, IBlockSource source) : ContentItem
 {
     public override string Path => path;
+
+    public override bool HasWhole => false;
 
     public override IBlockSource Open() => source;
 }

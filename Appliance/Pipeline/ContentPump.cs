@@ -141,7 +141,7 @@ internal sealed class ContentPump(ContentBuffers buffers, int threads, IGapSink 
     {
         int windowBytes = (int)Math.Clamp(buffers.MostContentBytes / 4, 1, MostWindowBytes);
         int overlap = Math.Min(OverlapBytes, windowBytes / 4);
-        if (windowsAreGaps)
+        if (windowsAreGaps && item.HasWhole)
         {
             gaps.Add(new CoverageGap(Fault.Limit, item.Path, "content", 0, 0,
                 $"{source.Length} bytes are over the memory for one content ({buffers.MostContentBytes}); matched in windows of {windowBytes} that overlap by {overlap}, so that rules on the whole file may miss it"));

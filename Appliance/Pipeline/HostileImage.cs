@@ -1,3 +1,4 @@
+using System.Text.Json;
 using Vmsweep.Appliance.Reports;
 
 namespace Vmsweep.Appliance.Pipeline;
@@ -26,6 +27,6 @@ internal static class HostileImage
         Rule = rule,
         Namespace = "builtin",
         Severity = "high",
-        Meta = new Dictionary<string, object> { ["description"] = description },
+        Meta = new Dictionary<string, JsonElement> { ["description"] = JsonSerializer.SerializeToElement(description, MetaJson.Default.String) },
     };
 }

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Security.Cryptography;
+using System.Text.Json;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.Signatures.Matching;
@@ -171,10 +172,15 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         IReadOnlyList<string> paths = item.Paths;
         foreach (Detection detection in found)
         {
-            var meta = new Dictionary<string, object>();
+            var meta = new Dictionary<string, JsonElement>();
             foreach ((string key, MetaValue value) in detection.Meta)
             {
-                meta.TryAdd(key, value.Kind switch { MetaKind.Number => value.Number, MetaKind.Truth => value.Truth, _ => (object)value.Text });
+                meta.TryAdd(key, value.Kind switch
+                {
+                    MetaKind.Number => JsonSerializer.SerializeToElement(value.Number, MetaJson.Default.Int64),
+                    MetaKind.Truth => JsonSerializer.SerializeToElement(value.Truth, MetaJson.Default.Boolean),
+                    _ => JsonSerializer.SerializeToElement(value.Text, MetaJson.Default.String),
+                });
             }
 
             shared.Report(new FindingReport

@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Serialization;
 
 namespace Vmsweep.Appliance.Reports;
@@ -128,7 +129,7 @@ internal sealed record FindingReport
 
     public IReadOnlyList<string> Tags { get; init; } = [];
 
-    public IReadOnlyDictionary<string, object> Meta { get; init; } = new Dictionary<string, object>();
+    public IReadOnlyDictionary<string, JsonElement> Meta { get; init; } = new Dictionary<string, JsonElement>();
 
     public required string Severity { get; init; }
 
@@ -149,7 +150,10 @@ internal sealed record ReportTotals(long FilesSeen, long FilesScanned, long Byte
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
     WriteIndented = true)]
 [JsonSerializable(typeof(Report))]
+internal sealed partial class ReportJson : JsonSerializerContext;
+
+/// <summary>Values of a rule's <c>meta</c>.</summary>
 [JsonSerializable(typeof(string))]
 [JsonSerializable(typeof(long))]
 [JsonSerializable(typeof(bool))]
-internal sealed partial class ReportJson : JsonSerializerContext;
+internal sealed partial class MetaJson : JsonSerializerContext;

@@ -102,7 +102,4 @@ internal sealed record DoneEvent : WorkerEvent;
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(WorkerJob))]
 [JsonSerializable(typeof(WorkerEvent))]
-[JsonSerializable(typeof(string))]
-[JsonSerializable(typeof(long))]
-[JsonSerializable(typeof(bool))]
 internal sealed partial class MessageJson : JsonSerializerContext;

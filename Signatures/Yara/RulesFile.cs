@@ -38,7 +38,6 @@ internal static class RulesFile
         {
             Put(stream, rules.Prefilter.Literals[i].IgnoresCase ? 1 : 0);
             Put(stream, rules.Prefilter.Literals[i].Bytes);
-            Put(stream, Array.ConvertAll(rules.Prefilter.Owners[i], o => (long)o));
         }
     }
 
@@ -67,15 +66,13 @@ internal static class RulesFile
             int[] setOfRule = Array.ConvertAll(Numbers(stream), s => (int)s);
             NeedCode[] needs = Array.ConvertAll(setOfRule, _ => new NeedCode(Numbers(stream)));
             var literals = new Literal[Number(stream)];
-            int[][] owners = new int[literals.Length][];
             for (int i = 0; i < literals.Length; i++)
             {
                 bool ignoresCase = Number(stream) != 0;
                 literals[i] = new Literal(Bytes(stream), ignoresCase);
-                owners[i] = Array.ConvertAll(Numbers(stream), o => (int)o);
             }
 
-            return new YaraRules(new EngineFacts(YaraRules.EngineName, version, count, bundle), [.. sets], setOfRule, new Prefilter(literals, owners, needs), options);
+            return new YaraRules(new EngineFacts(YaraRules.EngineName, version, count, bundle), [.. sets], setOfRule, new Prefilter(literals, needs), options);
         }
         catch (Exception e)
         {

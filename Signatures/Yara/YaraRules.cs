@@ -114,10 +114,8 @@ public sealed class YaraRules : IEngine
     {
         Dictionary<(string, bool), int> numbers = [];
         List<Literal> literals = [];
-        List<HashSet<int>> owners = [];
-        int rule = 0;
         var codes = new NeedCode[needs.Count];
-        for (; rule < codes.Length; rule++)
+        for (int rule = 0; rule < codes.Length; rule++)
         {
             codes[rule] = NeedCode.Of(needs[rule], literal =>
             {
@@ -126,14 +124,12 @@ public sealed class YaraRules : IEngine
                 {
                     numbers.Add(key, number = literals.Count);
                     literals.Add(literal);
-                    owners.Add([]);
                 }
 
-                owners[number].Add(rule);
                 return number;
             });
         }
 
-        return new Prefilter([.. literals], [.. owners.Select(o => o.ToArray())], codes);
+        return new Prefilter([.. literals], codes);
     }
 }

@@ -52,16 +52,21 @@ internal sealed class FolderPolicy(string folder, IReadOnlyList<string> bases) :
             return (default, true);
         }
 
-        bool isForeignAbsolute = IsForeignAbsolute(name);
-        if (!isForeignAbsolute)
+        // A path of a hypervisor says nothing about this machine; any other that leaves the allowed folders does so on purpose.
+        bool isForbidden = false;
+        if (!IsForeignAbsolute(name))
         {
             string path = Path.GetFullPath(name, own);
+            isForbidden = true;
             if (Allowed(path) is { } root)
             {
+                isForbidden = false;
                 switch (KindOfBelow(root, path))
                 {
                     case HostFileKind.Regular:
                         return (new ReferenceAnswer(path), false);
+                    case HostFileKind.Missing when kind == ReferenceKind.Parent:
+                        break;
                     case HostFileKind.Missing:
                         return (default, false);
                     default:
@@ -84,7 +89,7 @@ internal sealed class FolderPolicy(string folder, IReadOnlyList<string> bases) :
                 }
             }
 
-            return (default, !isForeignAbsolute);
+            return (default, isForbidden);
         }
 
         return (default, true);

@@ -26,11 +26,22 @@ internal ref struct DirectoryBlock
 
     public ReadOnlySpan<byte> Name { get; private set; }
 
-    /// <summary>True when the block ends in a checksum ("Directory Entries", <c>ext4_dir_entry_tail</c>) and it is wrong.</summary>
+    /// <summary>
+    /// True when the block ends in a checksum ("Directory Entries", <c>ext4_dir_entry_tail</c>) and it is wrong. The root and the nodes of a hash
+    /// tree have theirs elsewhere, and may keep an old one here from when they were leaves: their last entry goes to the block's end.
+    /// </summary>
     public static bool HasBadChecksum(ReadOnlySpan<byte> block, uint nodeSeed)
     {
-        ReadOnlySpan<byte> tail = block[^TailBytes..];
-        var v = new LeView(tail, "ext4_dir_entry_tail", 0);
+        const int DotBytes = 12;
+        var whole = new LeView(block, "ext4_dir_entry", 0);
+        int first = whole.U16(4);
+        bool node = whole.U32(0) == 0 && (first == block.Length || (block.Length == LargestRecord && first is 0 or 0xFFFF));
+        if (node || (first == DotBytes && whole.U16(DotBytes + 4) == block.Length - DotBytes))
+        {
+            return false;
+        }
+
+        var v = new LeView(block[^TailBytes..], "ext4_dir_entry_tail", 0);
         return v.U32(0) == 0 && v.U16(4) == TailBytes && v.U8(6) == 0 && v.U8(7) == TailFileType && Crc32C.Update(nodeSeed, block[..^TailBytes]) != v.U32(8);
     }
 

@@ -41,7 +41,13 @@ internal sealed class FatFileSystem : IFileSystem
         _fat = new FatTable(volume, boot, context);
         try
         {
-            Facts = new FileSystemFacts("fat" + boot.EntryBits.ToString(CultureInfo.InvariantCulture), Label(), Serial(boot.VolID), boot.ClusterBytes, boot.TotSec * boot.BytsPerSec, []);
+            Facts = new FileSystemFacts(
+                "fat" + boot.EntryBits.ToString(CultureInfo.InvariantCulture),
+                Label(),
+                Serial(boot.VolID),
+                boot.ClusterBytes,
+                boot.TotSec * boot.BytsPerSec,
+                _fat.WasInUse ? ["not unmounted: the last changes may be missing"] : []);
             ReportMissingEnd();
         }
         catch

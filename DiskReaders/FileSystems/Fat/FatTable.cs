@@ -68,6 +68,14 @@ internal sealed class FatTable : IDisposable
         return value >= endOfChain ? End : Broken;
     }
 
+    /// <summary>ClnShutBitMask of the second entry: FAT16 and FAT32 clear it while they are in use.</summary>
+    public bool WasInUse => _boot.EntryBits switch
+    {
+        16 => (Entry(1) & 0x8000) == 0,
+        32 => (Entry(1) & 0x0800_0000) == 0,
+        _ => false,
+    };
+
     public void Dispose()
     {
         _held?.Dispose();

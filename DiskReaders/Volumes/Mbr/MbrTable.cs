@@ -76,7 +76,7 @@ internal sealed class MbrTable
         }
 
         int number = MbrEntry.Count + 1;
-        HashSet<long> seen = [];
+        HashSet<long> seen = [0];
         foreach (MbrEntry entry in _entries.Where(e => e.IsUsed && e.IsExtended))
         {
             number = ReadChain(disk, entry, number, sectorBytes, seen, records, builder, context);

@@ -12,7 +12,7 @@ internal sealed class ConditionParser(byte[] text, List<Token> tokens, IReadOnly
     private const int MostDepth = 40;
 
     /// <summary>Stands for <c>$</c> inside of <c>for ... of</c>.</summary>
-    private static readonly StringLiteral Self = new("$", [new Literal("self!"u8.ToArray(), IgnoresCase: false)]);
+    private static readonly StringLiteral Self = new("$", [new Literal("self!"u8.ToArray(), ignoresCase: false)]);
 
     public Need Read(int from, int to) => Or(from, to, 0);
 
@@ -76,10 +76,10 @@ internal sealed class ConditionParser(byte[] text, List<Token> tokens, IReadOnly
 
         if (Is(from, "for"u8))
         {
-            return ForOf(from + 1, to, depth);
+            return ForOf(from + 1, to, depth) is var of && of.Kind != NeedKind.Anything ? of : ModuleNeeds.ReadLoop(text, tokens, from, to) ?? of;
         }
 
-        return Comparison(from, to) ?? Of(from, to) ?? Need.Anything;
+        return Comparison(from, to) ?? Of(from, to) ?? ModuleNeeds.Read(text, tokens, from, to) ?? Need.Anything;
     }
 
     /// <summary><c>$a</c> or the <c>#a</c> of a count.</summary>

@@ -3,49 +3,45 @@ namespace Vmsweep.Signatures.Yara.Language;
 /// <summary>How seldom bytes are in ordinary files, so that finding them tells something.</summary>
 internal static class LiteralQuality
 {
-    /// <summary>The shortest literal that the prefilter can look for at every second offset: two overlapping windows of four bytes.</summary>
-    public const int LeastBytes = 5;
+    /// <summary>The shortest literal that is looked for.</summary>
+    public const int LeastBytes = 4;
+
+    private const int MostWindow = 8;
 
     /// <summary>0: not to be looked for; otherwise the higher the better.</summary>
     public static int Of(ReadOnlySpan<byte> bytes)
     {
         int best = 0;
-        for (int at = 0; at + LeastBytes <= bytes.Length; at++)
+        int width = Math.Min(bytes.Length, MostWindow);
+        for (int at = 0; width >= LeastBytes && at + width <= bytes.Length; at++)
         {
-            best = Math.Max(best, OfPair(bytes, at));
+            best = Math.Max(best, OfWindow(bytes.Slice(at, width)));
         }
 
-        return best == 0 ? 0 : best + Math.Min(bytes.Length, 16);
+        return best == 0 ? 0 : best + (Math.Min(bytes.Length, 32) / 4);
     }
 
-    /// <summary>The worse of two neighbouring windows.</summary>
-    public static int OfPair(ReadOnlySpan<byte> bytes, int at) => Math.Min(OfWindow(bytes.Slice(at, 4)), OfWindow(bytes.Slice(at + 1, 4)));
-
-    private static int OfWindow(ReadOnlySpan<byte> window)
+    /// <summary>0 for windows of padding, which are in every file thousands of times.</summary>
+    public static int OfWindow(ReadOnlySpan<byte> window)
     {
         int quality = 0;
-        int blanks = 0;
+        int telling = 0;
         for (int i = 0; i < window.Length; i++)
         {
             byte c = window[i];
-            if (c is 0 or 0x20 or 0xFF or 0x90 or 0xCC or (byte)'.' or (byte)'-' or (byte)'=' or (byte)'*' or (byte)'_' or (byte)'#' or (byte)'\t' or (byte)'\n' or (byte)'\r')
-            {
-                blanks++;
-            }
-            else
-            {
-                quality += c is (byte)'e' or (byte)'t' or (byte)'a' or (byte)'i' or (byte)'n' or (byte)'o' or (byte)'r' or (byte)'s' ? 2
-                    : c is >= (byte)'a' and <= (byte)'z' or (byte)'/' or 1 or 0x48 or 0x8B or 0x89 or 0xE8 or 0x24 or 0x44 or 0x0F ? 3
-                    : 4;
-            }
-
-            if (window[..i].Contains(c))
-            {
-                quality -= 2;
-            }
+            bool again = window[..i].Contains(c);
+            int alone = OfByte(c);
+            telling += again || alone == 1 ? 0 : 1;
+            quality += again ? Math.Min(alone - 1, 1) : alone;
         }
 
-        // Windows of padding are in every file, thousands of times.
-        return blanks >= 3 ? 0 : Math.Max(0, quality);
+        return telling < 2 ? 0 : quality;
     }
+
+    /// <summary>1 for padding, more for what is seldom.</summary>
+    public static int OfByte(byte c) =>
+        c is 0 or 0x20 or 0xFF or 0x90 or 0xCC or (byte)'.' or (byte)'-' or (byte)'=' or (byte)'*' or (byte)'_' or (byte)'#' or (byte)'\t' or (byte)'\n' or (byte)'\r' ? 1
+        : c is (byte)'e' or (byte)'t' or (byte)'a' or (byte)'i' or (byte)'n' or (byte)'o' or (byte)'r' or (byte)'s' ? 2
+        : c is (>= (byte)'a' and <= (byte)'z') or (byte)'/' or 1 or 0x48 or 0x8B or 0x89 or 0xE8 or 0x24 or 0x44 or 0x0F ? 3
+        : 4;
 }

@@ -104,6 +104,79 @@ internal sealed class StringLiteral(string id, IReadOnlyList<Literal> literals)
     public IReadOnlyList<Literal> Literals => literals;
 }
 
-/// <summary>Bytes to be found in content.</summary>
-/// <param name="IgnoresCase">ASCII letters match in either case.</param>
-internal sealed record Literal(byte[] Bytes, bool IgnoresCase);
+/// <summary>Bytes to be found in content; with <paramref name="ignoresCase"/> ASCII letters match in either case.</summary>
+internal sealed class Literal(byte[] bytes, bool ignoresCase)
+{
+    public byte[] Bytes => bytes;
+
+    public bool IgnoresCase => ignoresCase;
+
+    public bool IsIn(ReadOnlySpan<byte> content)
+    {
+        if (!ignoresCase)
+        {
+            return content.IndexOf(bytes) >= 0;
+        }
+
+        // The rarest byte in the middle of words is as good as any; its two cases lead to the places to compare.
+        int lead = Lead();
+        byte low = (byte)(char.IsAsciiLetter((char)bytes[lead]) ? bytes[lead] | 0x20 : bytes[lead]);
+        byte high = (byte)(char.IsAsciiLetter((char)bytes[lead]) ? bytes[lead] & ~0x20 : bytes[lead]);
+        for (int at = lead; at < content.Length; at++)
+        {
+            int next = content[at..].IndexOfAny(low, high);
+            if (next < 0)
+            {
+                return false;
+            }
+
+            at += next;
+            if (LiesAt(content, at - lead))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    public bool LiesAt(ReadOnlySpan<byte> content, int at)
+    {
+        if (at < 0 || at > content.Length - bytes.Length)
+        {
+            return false;
+        }
+
+        ReadOnlySpan<byte> there = content.Slice(at, bytes.Length);
+        if (!ignoresCase)
+        {
+            return there.SequenceEqual(bytes);
+        }
+
+        for (int i = 0; i < bytes.Length; i++)
+        {
+            if (Folded(there[i]) != Folded(bytes[i]))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    private static int Folded(byte c) => c is >= (byte)'A' and <= (byte)'Z' ? c | 0x20 : c;
+
+    private int Lead()
+    {
+        int best = 0;
+        for (int i = 1; i < bytes.Length; i++)
+        {
+            if (LiteralQuality.OfByte(bytes[i]) > LiteralQuality.OfByte(bytes[best]))
+            {
+                best = i;
+            }
+        }
+
+        return best;
+    }
+}

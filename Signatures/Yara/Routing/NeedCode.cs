@@ -18,7 +18,11 @@ internal readonly record struct NeedCode(long[] Code)
         return new NeedCode([.. code]);
     }
 
-    public bool Holds(ReadOnlySpan<byte> content, PrefilterMarks marks) => Holds(0, content, marks);
+    public bool Holds(ref LiteralSearch search) => Holds(0, ref search);
+
+    /// <summary>The tree again.</summary>
+    /// <param name="wrap">Gives the string of some numbers of literals.</param>
+    public Need ToNeed(Func<int[], StringLiteral> wrap) => ToNeed(0, wrap);
 
     private static void Write(Need need, Func<Literal, int> number, List<long> code)
     {
@@ -32,7 +36,8 @@ internal readonly record struct NeedCode(long[] Code)
                 break;
             case NeedKind.AtLeast:
                 code.Add(need.Count);
-                foreach (Need part in need.Parts)
+                // What costs no search comes first.
+                foreach (Need part in need.Parts.OrderBy(p => p.Strings().Any()))
                 {
                     Write(part, number, code);
                 }
@@ -54,10 +59,11 @@ internal readonly record struct NeedCode(long[] Code)
         code[start + 1] = code.Count - start;
     }
 
-    private bool Holds(int at, ReadOnlySpan<byte> content, PrefilterMarks marks)
+    private bool Holds(int at, ref LiteralSearch search)
     {
         long[] code = Code;
         int end = at + (int)code[at + 1];
+        ReadOnlySpan<byte> content = search.Content;
         switch ((NeedKind)code[at])
         {
             case NeedKind.Nothing:
@@ -65,7 +71,7 @@ internal readonly record struct NeedCode(long[] Code)
             case NeedKind.Literal:
                 for (int i = at + 2; i < end; i++)
                 {
-                    if (marks.Has((int)code[i]))
+                    if (search.MayHave((int)code[i]))
                     {
                         return true;
                     }
@@ -76,7 +82,7 @@ internal readonly record struct NeedCode(long[] Code)
                 long left = code[at + 2];
                 for (int i = at + 3; i < end && left > 0; i += (int)code[i + 1])
                 {
-                    left -= Holds(i, content, marks) ? 1 : 0;
+                    left -= Holds(i, ref search) ? 1 : 0;
                 }
 
                 return left <= 0;
@@ -101,6 +107,34 @@ internal readonly record struct NeedCode(long[] Code)
                 return true;
             default:
                 return true;
+        }
+    }
+
+    private Need ToNeed(int at, Func<int[], StringLiteral> wrap)
+    {
+        long[] code = Code;
+        int end = at + (int)code[at + 1];
+        switch ((NeedKind)code[at])
+        {
+            case NeedKind.Nothing:
+                return Need.Nothing;
+            case NeedKind.Literal:
+                return Need.Of(wrap([.. code[(at + 2)..end].Select(n => (int)n)]));
+            case NeedKind.AtLeast:
+                List<Need> parts = [];
+                for (int i = at + 3; i < end; i += (int)code[i + 1])
+                {
+                    parts.Add(ToNeed(i, wrap));
+                }
+
+                return Need.AtLeast((int)code[at + 2], parts);
+            case NeedKind.FileSize:
+                return Need.FileSize(code[at + 2], code[at + 3]);
+            case NeedKind.Bytes:
+                long value = code[at + 4];
+                return Need.Bytes(code[at + 2], [.. Enumerable.Range(0, (int)code[at + 3]).Select(i => (byte)(value >> (8 * i)))]);
+            default:
+                return Need.Anything;
         }
     }
 

@@ -1,267 +1,240 @@
-using System.Numerics;
 using Vmsweep.Signatures.Yara.Language;
 
 namespace Vmsweep.Signatures.Yara.Routing;
 
 /// <summary>
-/// Says which rules a content may match, from literals that lie in it and from its head and length. Two windows of four bytes of every
-/// literal are in a bit table; content is probed at every second offset, so that one of the two falls on a probe wherever the literal
-/// lies. ASCII case is folded by setting bit 5. What passes the table is compared in full.
+/// Says which rules a content may match. Sieves find the few literals of which one must be there for a rule to match; of the rules so
+/// touched, the rest of their need is looked up literal by literal. Immutable; a thread's marks are in its <see cref="PrefilterMarks"/>.
 /// </summary>
-/// <remarks>Immutable; a thread's marks are in its <see cref="PrefilterMarks"/>.</remarks>
 internal sealed unsafe class Prefilter
 {
-    public const int Stride = 2;
-    private const int WindowBytes = 4;
-    private const uint Fold = 0x2020_2020;
-    private const uint Spread = 0x9E37_79B1;
-    private const int LeastTableBits = 15;
-    private const int MostTableBits = 21;
+    /// <summary>What all sieves go through before the next part, so that it is read from memory once.</summary>
+    private const int PartBytes = 64 << 10;
 
-    /// <summary>Bits of the table to one list of windows.</summary>
-    private const int HeadShift = 4;
+    private const int PartsBetweenClock = 16;
 
     private readonly Literal[] _literals;
-    private readonly int[][] _owners;
-    private readonly NeedCode[] _needs;
-    private readonly int[] _always;
-    private readonly ulong[] _table;
-    private readonly int _shift;
-    private readonly int[] _heads;
-    private readonly Window[] _windows;
+    private readonly NeedCode[] _codes;
+    private readonly Kind[] _kinds;
 
     /// <param name="literals">Each once.</param>
-    /// <param name="owners">By literal: which rules to look at when it is found.</param>
-    /// <param name="needs">By rule.</param>
-    public Prefilter(Literal[] literals, int[][] owners, NeedCode[] needs)
+    /// <param name="needs">By rule, of the literals by number.</param>
+    public Prefilter(Literal[] literals, NeedCode[] needs)
     {
         _literals = literals;
-        _owners = owners;
-        _needs = needs;
-        _always = [.. Enumerable.Range(0, needs.Length).Where(r => needs[r].HoldsWithoutLiterals)];
-        int bits = Math.Clamp(BitOperations.Log2((uint)Math.Max(1, literals.Length * Stride)) + 6, LeastTableBits, MostTableBits);
-        _shift = 32 - bits;
-        _table = new ulong[1 << (bits - 6)];
-        _heads = new int[1 << (bits - HeadShift)];
-        Array.Fill(_heads, -1);
-        List<Window> windows = new(literals.Length * Stride);
+        _codes = needs;
+        StringLiteral Wrap(int[] numbers) => new("", [.. numbers.Select(n => literals[n])]);
+        Need[] trees = [.. needs.Select(n => n.ToNeed(Wrap))];
+        Dictionary<Literal, int> numbers = new(ReferenceEqualityComparer.Instance);
         for (int i = 0; i < literals.Length; i++)
         {
-            int at = BestWindows(literals[i].Bytes, windows);
-            for (int w = at; w < at + Stride; w++)
-            {
-                uint gram = Gram(literals[i].Bytes, w);
-                uint hash = gram * Spread >> _shift;
-                _table[hash >> 6] |= 1UL << (int)(hash & 63);
-                ref int head = ref _heads[hash >> HeadShift];
-                windows.Add(new Window(gram, i, w, head));
-                head = windows.Count - 1;
-            }
+            numbers.Add(literals[i], i);
         }
 
-        _windows = [.. windows];
+        _kinds = new Kind[ContentKind.Count];
+        Parallel.For(0, _kinds.Length, i => _kinds[i] = Make(ContentKind.FromNumber(i), trees, numbers));
     }
 
     public IReadOnlyList<Literal> Literals => _literals;
 
-    public IReadOnlyList<int[]> Owners => _owners;
+    public IReadOnlyList<NeedCode> Needs => _codes;
 
-    public IReadOnlyList<NeedCode> Needs => _needs;
-
-    public long Bytes => (_table.Length * 8L) + (_heads.Length * 4L) + (_windows.Length * 16L);
+    public long Bytes => _kinds.Sum(k => k.Sieves.Sum(s => s.Bytes)) + _literals.Sum(l => l.Bytes.Length + 72L);
 
     /// <summary>Adds to <paramref name="rules"/> every rule that the content may match.</summary>
     /// <returns>False when the time was over first.</returns>
     public bool Find(ReadOnlySpan<byte> content, PrefilterMarks marks, List<int> rules, Func<bool> timeIsOver)
     {
         marks.Clear();
-        const int Chunk = 1 << 20;
+        Kind kind = _kinds[ContentKind.Of(content).Number];
         fixed (byte* start = content)
         {
-            for (int at = 0; at + WindowBytes <= content.Length; at += Chunk)
+            int parts = 0;
+            for (long from = 0; from < content.Length; from += PartBytes)
             {
-                if (at > 0 && timeIsOver())
+                if (++parts % PartsBetweenClock == 0 && timeIsOver())
                 {
                     return false;
                 }
 
-                Scan(start, at, (int)Math.Min((long)at + Chunk, content.Length - WindowBytes + 1), content, marks);
-            }
-        }
-
-        foreach (int rule in _always)
-        {
-            if (_needs[rule].Holds(content, marks))
-            {
-                rules.Add(rule);
-            }
-        }
-
-        foreach (int rule in marks.Touched)
-        {
-            if (_needs[rule].Holds(content, marks))
-            {
-                rules.Add(rule);
-            }
-        }
-
-        return true;
-    }
-
-    private void Scan(byte* start, int from, int to, ReadOnlySpan<byte> content, PrefilterMarks marks)
-    {
-        int shift = _shift;
-        fixed (ulong* table = _table)
-        {
-            byte* p = start + from;
-            byte* end = start + to;
-            for (byte* last = end - (4 * Stride); p <= last; p += 4 * Stride)
-            {
-                uint h0 = (*(uint*)p | Fold) * Spread >> shift;
-                uint h1 = (*(uint*)(p + 2) | Fold) * Spread >> shift;
-                uint h2 = (*(uint*)(p + 4) | Fold) * Spread >> shift;
-                uint h3 = (*(uint*)(p + 6) | Fold) * Spread >> shift;
-                ulong hit = (table[h0 >> 6] >> (int)(h0 & 63)) | (table[h1 >> 6] >> (int)(h1 & 63))
-                    | (table[h2 >> 6] >> (int)(h2 & 63)) | (table[h3 >> 6] >> (int)(h3 & 63));
-                if ((hit & 1) != 0)
+                foreach (Sieve sieve in kind.Sieves)
                 {
-                    int at = (int)(p - start);
-                    Look(h0, at, content, marks);
-                    Look(h1, at + 2, content, marks);
-                    Look(h2, at + 4, content, marks);
-                    Look(h3, at + 6, content, marks);
+                    sieve.Scan(start, (int)from, (int)Math.Min(from + PartBytes, content.Length), content, marks);
                 }
             }
+        }
 
-            for (; p < end; p += Stride)
+        var search = new LiteralSearch(_literals, content, marks);
+        foreach (int rule in kind.Always)
+        {
+            if (_codes[rule].Holds(ref search))
             {
-                Look((*(uint*)p | Fold) * Spread >> shift, (int)(p - start), content, marks);
+                rules.Add(rule);
             }
         }
-    }
 
-    private void Look(uint hash, int at, ReadOnlySpan<byte> content, PrefilterMarks marks)
-    {
-        if ((_table[hash >> 6] >> (int)(hash & 63) & 1) == 0)
+        foreach (int rule in marks.Touched(kind.Owners))
         {
-            return;
-        }
-
-        uint gram = Gram(content, at);
-        for (int i = _heads[hash >> HeadShift]; i >= 0; i = _windows[i].Next)
-        {
-            Window window = _windows[i];
-            if (window.Gram == gram && !marks.Has(window.Literal) && Lies(_literals[window.Literal], content, at - window.At))
+            if (_codes[rule].Holds(ref search))
             {
-                marks.Mark(window.Literal, _owners[window.Literal]);
-            }
-        }
-    }
-
-    private static bool Lies(Literal literal, ReadOnlySpan<byte> content, int at)
-    {
-        byte[] bytes = literal.Bytes;
-        if (at < 0 || at > content.Length - bytes.Length)
-        {
-            return false;
-        }
-
-        ReadOnlySpan<byte> there = content.Slice(at, bytes.Length);
-        if (!literal.IgnoresCase)
-        {
-            return there.SequenceEqual(bytes);
-        }
-
-        for (int i = 0; i < bytes.Length; i++)
-        {
-            if (Folded(there[i]) != Folded(bytes[i]))
-            {
-                return false;
+                rules.Add(rule);
             }
         }
 
         return true;
     }
 
-    private static int Folded(byte c) => c is >= (byte)'A' and <= (byte)'Z' ? c | 0x20 : c;
-
-    private static uint Gram(ReadOnlySpan<byte> bytes, int at) => System.Buffers.Binary.BinaryPrimitives.ReadUInt32LittleEndian(bytes[at..]) | Fold;
-
-    /// <summary>Where the most telling pair of windows starts, crowded ones avoided.</summary>
-    private int BestWindows(byte[] bytes, List<Window> windows)
+    private Kind Make(ContentKind kind, Need[] needs, Dictionary<Literal, int> numbers)
     {
-        int best = 0;
-        int bestQuality = int.MinValue;
-        for (int at = 0; at + LiteralQuality.LeastBytes <= bytes.Length; at++)
+        List<int> always = [];
+        Dictionary<int, List<int>> owners = [];
+        for (int rule = 0; rule < needs.Length; rule++)
         {
-            int quality = LiteralQuality.OfPair(bytes, at);
-            if (quality == 0)
+            Need need = kind.Narrow(needs[rule]);
+            if (need.Kind == NeedKind.Nothing)
             {
                 continue;
             }
 
-            for (int w = at; w < at + Stride; w++)
+            if (Trigger.Of(need) is not { } triggers)
             {
-                uint gram = Gram(bytes, w);
-                int crowd = 0;
-                for (int i = _heads[gram * Spread >> _shift >> HeadShift]; i >= 0 && crowd < 12; i = windows[i].Next)
-                {
-                    crowd += windows[i].Gram == gram ? 1 : 0;
-                }
-
-                quality -= crowd;
+                always.Add(rule);
+                continue;
             }
 
-            if (quality > bestQuality)
+            foreach (Literal literal in triggers)
             {
-                (best, bestQuality) = (at, quality);
+                int number = numbers[literal];
+                if (!owners.TryGetValue(number, out List<int>? rules))
+                {
+                    owners.Add(number, rules = []);
+                }
+
+                rules.Add(rule);
             }
         }
 
-        return best;
+        List<Sieve> sieves = [];
+        int longest = int.MaxValue;
+        foreach (SieveClass shape in SieveClass.All)
+        {
+            List<int> chosen = [.. owners.Keys.Where(i => _literals[i].Bytes.Length >= shape.Least && _literals[i].Bytes.Length < longest).Order()];
+            longest = shape.Least;
+            if (chosen.Count > 0)
+            {
+                sieves.Add(new Sieve(shape, _literals, chosen));
+            }
+        }
+
+        int[][] byLiteral = new int[_literals.Length][];
+        foreach ((int number, List<int> rules) in owners)
+        {
+            byLiteral[number] = [.. rules];
+        }
+
+        return new Kind([.. sieves], byLiteral, [.. always]);
     }
 
-    private readonly record struct Window(uint Gram, int Literal, int At, int Next);
+    /// <param name="Owners">By literal: the rules that it touches; null where it is not looked for.</param>
+    /// <param name="Always">Rules that may match without a literal.</param>
+    private sealed record Kind(Sieve[] Sieves, int[][] Owners, int[] Always);
+}
+
+/// <summary>Looks for single literals in one content, each once and only so many of them.</summary>
+internal ref struct LiteralSearch(Literal[] literals, ReadOnlySpan<byte> content, PrefilterMarks marks)
+{
+    /// <summary>Beyond this many a rule counts as touched: libyara decides it in less time than more searches take.</summary>
+    private const int MostSearches = 48;
+
+    private int _left = MostSearches;
+
+    public readonly ReadOnlySpan<byte> Content { get; } = content;
+
+    /// <summary>False only when the literal is not in the content.</summary>
+    public bool MayHave(int literal)
+    {
+        if (marks.Has(literal))
+        {
+            return true;
+        }
+
+        if (marks.Lacks(literal))
+        {
+            return false;
+        }
+
+        if (_left-- <= 0)
+        {
+            return true;
+        }
+
+        bool found = literals[literal].IsIn(Content);
+        marks.Note(literal, found);
+        return found;
+    }
 }
 
 /// <summary>Which literals one content holds and which rules that concerns. For one thread.</summary>
 internal sealed class PrefilterMarks(int literals, int rules)
 {
     private readonly ulong[] _found = new ulong[(literals + 63) / 64];
-    private readonly ulong[] _touched = new ulong[(rules + 63) / 64];
-    private readonly List<int> _marked = [];
-
-    public List<int> Touched { get; } = [];
+    private readonly ulong[] _lacking = new ulong[(literals + 63) / 64];
+    private readonly ulong[] _isTouched = new ulong[(rules + 63) / 64];
+    private readonly List<int> _noted = [];
+    private readonly List<int> _touched = [];
+    private int _marked;
 
     public bool Has(int literal) => (_found[literal >> 6] >> (literal & 63) & 1) != 0;
 
-    public void Mark(int literal, int[] owners)
+    public bool Lacks(int literal) => (_lacking[literal >> 6] >> (literal & 63) & 1) != 0;
+
+    /// <summary>Found by a sieve.</summary>
+    public void Mark(int literal)
     {
-        _found[literal >> 6] |= 1UL << (literal & 63);
-        _marked.Add(literal);
-        foreach (int rule in owners)
+        Note(literal, found: true);
+        _marked = _noted.Count;
+    }
+
+    public void Note(int literal, bool found)
+    {
+        (found ? _found : _lacking)[literal >> 6] |= 1UL << (literal & 63);
+        _noted.Add(literal);
+    }
+
+    /// <summary>Each rule that owns a literal which a sieve found, once.</summary>
+    public List<int> Touched(int[][] owners)
+    {
+        for (int i = 0; i < _marked; i++)
         {
-            if ((_touched[rule >> 6] >> (rule & 63) & 1) == 0)
+            foreach (int rule in owners[_noted[i]] ?? [])
             {
-                _touched[rule >> 6] |= 1UL << (rule & 63);
-                Touched.Add(rule);
+                ulong bit = 1UL << (rule & 63);
+                if ((_isTouched[rule >> 6] & bit) == 0)
+                {
+                    _isTouched[rule >> 6] |= bit;
+                    _touched.Add(rule);
+                }
             }
         }
+
+        return _touched;
     }
 
     public void Clear()
     {
-        foreach (int literal in _marked)
+        foreach (int literal in _noted)
         {
             _found[literal >> 6] = 0;
+            _lacking[literal >> 6] = 0;
         }
 
-        foreach (int rule in Touched)
+        foreach (int rule in _touched)
         {
-            _touched[rule >> 6] = 0;
+            _isTouched[rule >> 6] = 0;
         }
 
-        _marked.Clear();
-        Touched.Clear();
+        _noted.Clear();
+        _touched.Clear();
+        _marked = 0;
     }
 }

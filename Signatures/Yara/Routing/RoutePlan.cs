@@ -8,9 +8,6 @@ internal sealed class RoutePlan
     /// <summary>Rules of a set that is scanned when a literal of one of them was found: seldom, so small is good.</summary>
     private const int PerSet = 32;
 
-    /// <summary>A literal below this is found in too many files to be worth its place when the rule has better ones.</summary>
-    private const int PoorQuality = 14;
-
     private const long SmallBytes = 1 << 20;
 
     private RoutePlan(List<List<RuleUnit>> sets, Dictionary<RuleUnit, Need> needs)
@@ -31,9 +28,11 @@ internal sealed class RoutePlan
         List<RuleUnit>? open = null;
         foreach (RuleUnit unit in units)
         {
-            Need need = Lighten(unit.Need);
+            // A rule that may match without any literal is not decided by some of them either.
+            bool holdsWithout = unit.Need.HoldsWithoutLiterals;
+            Need need = holdsWithout ? unit.Need.Replace(n => n.Kind == NeedKind.Literal ? Need.Anything : n) : unit.Need;
             needs.Add(unit, need);
-            if (need.HoldsWithoutLiterals)
+            if (holdsWithout)
             {
                 int kind = HeadKind(need);
                 if (!always.TryGetValue(kind, out List<RuleUnit>? group))
@@ -62,28 +61,6 @@ internal sealed class RoutePlan
         List<RuleUnit> all = [.. units];
         return new RoutePlan([all], all.ToDictionary(u => u, _ => Need.Anything));
     }
-
-    /// <summary>Leaves away literals that do not help: all of a rule that may match without, and poor ones beside better ones.</summary>
-    private static Need Lighten(Need need)
-    {
-        if (need.HoldsWithoutLiterals)
-        {
-            return need.Replace(n => n.Kind == NeedKind.Literal ? Need.Anything : n);
-        }
-
-        foreach (StringLiteral poor in need.Strings().Distinct().Where(s => Quality(s) < PoorQuality).OrderBy(Quality).ToList())
-        {
-            Need without = need.Replace(n => n.Kind == NeedKind.Literal && n.String == poor ? Need.Anything : n);
-            if (!without.HoldsWithoutLiterals)
-            {
-                need = without;
-            }
-        }
-
-        return need;
-    }
-
-    private static int Quality(StringLiteral text) => text.Literals.Min(l => LiteralQuality.Of(l.Bytes));
 
     /// <summary>Rules that look at the same kind of head belong together: programs of Windows, of Linux, other magic, small files.</summary>
     private static int HeadKind(Need need)

@@ -58,7 +58,7 @@ public sealed class ExtMutationTests
         Mutations.Check(image, (bytes, context) => ReadAll(bytes, context), regions, Mutations.PerFormat / 2, repair: bytes => ExtRepair.Checksums(bytes));
     }
 
-    private static long[] BlocksOf(string image, string file) =>
+    internal static long[] BlocksOf(string image, string file) =>
         [.. Tool.Run("debugfs", "-R", $"blocks {file}", image).Split([' ', '\n'], StringSplitOptions.RemoveEmptyEntries).Select(b => long.Parse(b, CultureInfo.InvariantCulture))];
 
     internal static List<GuestFile> ReadAll(byte[] image, ReadContext context)

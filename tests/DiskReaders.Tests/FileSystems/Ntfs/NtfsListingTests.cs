@@ -39,7 +39,7 @@ public sealed class NtfsListingTests : IDisposable
     {
         // The volume is filled with small files; every second gives its clusters back, and the table and large files grow into the holes.
         string image = NtfsImage.Make(_scratch.Folder, "16M", "-c 512 -z 1", """
-            mkdir fill; for i in $(seq 1 12000); do head -c 1500 /dev/zero > fill/f$i || break; done 2>/dev/null; rm fill/f1 fill/f2 fill/f3
+            mkdir fill; for i in $(seq 1 12000); do printf '%1500s' $i > fill/f$i || break; done 2>/dev/null; rm fill/f1 fill/f2 fill/f3
             n=$(ls fill | wc -l); for i in $(seq 4 2 $n); do : > fill/f$i; done
             for i in $(seq 1 900); do printf "file $i %500s" $i > n$i; done
             head -c 700000 /dev/urandom > big; head -c 300000 /dev/urandom > 'n1:stream'
@@ -47,7 +47,7 @@ public sealed class NtfsListingTests : IDisposable
             """);
         using var source = new FileSource(image);
         Assert.Contains(NtfsImage.Files(source, out _), f => f is NtfsFile { Layout: StreamLayout { Segments.Length: > 1 } });
-        Assert.Matches("attribute list", Tool.Shell($"ntfsinfo -fv -i 0 {image} | tr A-Z a-z"));
+        Assert.Contains("attribute_list", Tool.Shell($"ntfsinfo -fv -i 0 {image} | tr A-Z a-z"));
         Compare(image);
     }
 

@@ -1,0 +1,62 @@
+using System.Reflection;
+using NetArchTest.Rules;
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.Signatures.Matching;
+
+namespace Vmsweep.Appliance.Tests.Architecture;
+
+/// <summary>Who may reference whom, as the design draws it.</summary>
+public sealed class LayerTests
+{
+    private static readonly Assembly DiskReaders = typeof(IBlockSource).Assembly;
+    private static readonly Assembly Signatures = typeof(IEngine).Assembly;
+
+    [Theory]
+    [InlineData("Containers", "Volumes", "FileSystems", "Inspection")]
+    [InlineData("Volumes", "Containers", "FileSystems", "Inspection")]
+    [InlineData("FileSystems", "Containers", "Volumes", "Inspection")]
+    [InlineData("Blocks", "Containers", "Volumes", "FileSystems", "Inspection")]
+    public void A_layer_of_DiskReaders_knows_only_what_lies_below(string layer, params string[] forbidden)
+    {
+        NetArchTest.Rules.TestResult result = Types.InAssembly(DiskReaders)
+            .That().ResideInNamespaceStartingWith("Vmsweep.DiskReaders." + layer)
+            .Should().NotHaveDependencyOnAny([.. forbidden.Select(f => "Vmsweep.DiskReaders." + f)])
+            .GetResult();
+        Assert.True(result.IsSuccessful, string.Join(", ", result.FailingTypeNames ?? []));
+    }
+
+    [Fact]
+    public void Formats_of_one_layer_do_not_reference_each_other()
+    {
+        foreach (string layer in (string[])["Containers", "Volumes", "FileSystems"])
+        {
+            string root = "Vmsweep.DiskReaders." + layer + ".";
+            string[] formats = [.. DiskReaders.DefinedTypes.Select(t => t.Namespace ?? "").Where(n => n.StartsWith(root, StringComparison.Ordinal)).Select(n => n[root.Length..].Split('.')[0]).Distinct()];
+            Assert.NotEmpty(formats);
+            foreach (string format in formats)
+            {
+                NetArchTest.Rules.TestResult result = Types.InAssembly(DiskReaders)
+                    .That().ResideInNamespaceStartingWith(root + format)
+                    .Should().NotHaveDependencyOnAny([.. formats.Where(f => f != format).Select(f => root + f)])
+                    .GetResult();
+                Assert.True(result.IsSuccessful, format + ": " + string.Join(", ", result.FailingTypeNames ?? []));
+            }
+        }
+    }
+
+    [Fact]
+    public void DiskReaders_and_Signatures_reference_the_base_library_alone()
+    {
+        foreach (Assembly assembly in (Assembly[])[DiskReaders, Signatures])
+        {
+            Assert.All(assembly.GetReferencedAssemblies(), a => Assert.StartsWith("System.", a.Name, StringComparison.Ordinal));
+        }
+    }
+
+    [Fact]
+    public void Only_FileSource_and_the_rule_files_open_files()
+    {
+        string[] openers = [.. Types.InAssembly(DiskReaders).That().HaveDependencyOnAny("System.IO.File", "System.IO.FileStream", "System.IO.RandomAccess", "System.IO.Directory").GetTypes().Select(t => t.Name)];
+        Assert.Equal(["FileSource"], openers);
+    }
+}

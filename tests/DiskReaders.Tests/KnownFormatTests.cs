@@ -1,0 +1,211 @@
+using System.IO.Compression;
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Containers;
+using Vmsweep.DiskReaders.FileSystems;
+using Vmsweep.DiskReaders.Volumes;
+using Vmsweep.Golden;
+
+namespace Vmsweep.DiskReaders.Tests;
+
+public sealed class KnownFormatTests
+{
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(511)]
+    [InlineData(70_000)]
+    public void Zeros_of_any_length_are_nothing_known(int bytes)
+    {
+        using var source = new MemorySource(new byte[bytes]);
+        Assert.Null(KnownContainers.Recognise(source));
+        Assert.Null(KnownVolumes.Recognise(source));
+        Assert.Null(KnownFileSystems.Recognise(source));
+    }
+
+    [Fact]
+    public void Noise_is_nothing_known_and_nothing_throws()
+    {
+        byte[] noise = new byte[300_000];
+        for (int seed = 0; seed < 50; seed++)
+        {
+            new Random(seed).NextBytes(noise);
+            using var source = new MemorySource(noise.AsMemory(0, noise.Length - (seed * 5003)));
+            Assert.Null(KnownContainers.Recognise(source));
+            Assert.Null(KnownVolumes.Recognise(source));
+            Assert.Null(KnownFileSystems.Recognise(source));
+        }
+    }
+
+    [Theory]
+    [InlineData("qcow2", "version 3", "qemu-img create -q -f qcow2 x 8M")]
+    [InlineData("qcow2", "version 2", "qemu-img create -q -f qcow2 -o compat=0.10 x 8M")]
+    [InlineData("qcow", "version 1", "qemu-img create -q -f qcow x 8M")]
+    [InlineData("qed", "", "qemu-img create -q -f qed x 8M")]
+    [InlineData("vdi", "", "qemu-img create -q -f vdi x 8M")]
+    [InlineData("vhd", "dynamic", "qemu-img create -q -f vpc x 8M")]
+    [InlineData("vhd", "fixed", "qemu-img create -q -f vpc -o subformat=fixed x 8M")]
+    [InlineData("parallels", "", "qemu-img create -q -f parallels x 8M")]
+    [InlineData("gzip", "", "head -c 999 /dev/zero | gzip > x")]
+    [InlineData("xz", "", "head -c 999 /dev/zero | xz > x")]
+    [InlineData("bzip2", "", "head -c 999 /dev/zero | bzip2 > x")]
+    [InlineData("bzip2", "", "bzip2 < /dev/null > x")]
+    [InlineData("7z", "", "echo 1 > a; 7z a -bd -bso0 x.7z a; mv x.7z x")]
+    [InlineData("zip", "", "echo 1 > a; 7z a -bd -bso0 x.zip a; mv x.zip x")]
+    [InlineData("tar", "", "echo 1 > a; tar cf x a")]
+    [InlineData("ova", "", "echo 1 > a.OVF; tar cf x --format=ustar a.OVF")]
+    [InlineData("xva", "", "echo 1 > ova.xml; tar cf x ova.xml")]
+    public void Containers_are_known_by_name(string name, string detail, string make)
+    {
+        using var scratch = new Scratch();
+        Tool.Shell(make, scratch.Folder);
+        using var source = new FileSource(scratch["x"]);
+        Recognised? found = KnownContainers.Recognise(source);
+        Assert.Equal((name, Fault.Unsupported), (found?.Name, found?.Fault));
+        Assert.Contains(detail, found!.Detail, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("swap", "mkswap", "mkswap -q x")]
+    [InlineData("swap", "mkswap", "mkswap -q -p 65536 x")]
+    [InlineData("xfs", "mkfs.xfs", "truncate -s 400M x; mkfs.xfs -q x")]
+    [InlineData("btrfs", "mkfs.btrfs", "truncate -s 200M x; mkfs.btrfs -q x")]
+    [InlineData("exfat", "mkfs.exfat", "mkfs.exfat x")]
+    [InlineData("minix", "mkfs.minix", "mkfs.minix -1 x")]
+    [InlineData("minix", "mkfs.minix", "mkfs.minix -2 x")]
+    [InlineData("minix", "mkfs.minix", "mkfs.minix -3 x")]
+    [InlineData("cramfs", "mkfs.cramfs", "mkdir d; echo 1 > d/a; mkfs.cramfs d x")]
+    [InlineData("iso9660", "genisoimage", "mkdir d; echo 1 > d/a; genisoimage -quiet -o x d")]
+    public void File_systems_are_known_by_name_as_blkid_names_them(string name, string program, string make)
+    {
+        using var scratch = new Scratch();
+        Tool.Find(program);
+        Tool.Shell("truncate -s 64M x; { " + make + "; } > /dev/null 2>&1", scratch.Folder);
+        using var source = new FileSource(scratch["x"]);
+        Assert.Null(KnownVolumes.Recognise(source));
+        Assert.Equal((name, Fault.Unsupported), (KnownFileSystems.Recognise(source)?.Name, KnownFileSystems.Recognise(source)?.Fault));
+        Assert.Equal(name, Tool.Run("blkid", "-p", "-o", "value", "-s", "TYPE", scratch["x"]).Trim());
+    }
+
+    [Theory]
+    [InlineData("luks1", Fault.Encrypted, "echo secret | cryptsetup -q luksFormat --type luks1 --pbkdf-force-iterations 1000 x -")]
+    [InlineData("luks2", Fault.Encrypted, "echo secret | cryptsetup -q luksFormat --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 x -")]
+    [InlineData("luks2", Fault.Encrypted, "echo secret | cryptsetup -q luksFormat --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 x -; dd if=/dev/zero of=x bs=4k count=1 conv=notrunc")]
+    public void Volumes_are_known_by_name(string name, Fault fault, string make)
+    {
+        using var scratch = new Scratch();
+        Tool.Find("cryptsetup");
+        Tool.Shell("truncate -s 64M x; { " + make + "; } > /dev/null 2>&1", scratch.Folder);
+        using var source = new FileSource(scratch["x"]);
+        Assert.Equal((name, fault), (KnownVolumes.Recognise(source)?.Name, KnownVolumes.Recognise(source)?.Fault));
+    }
+
+    [Theory]
+    [InlineData("md", (1 << 20) - 65536, "FC4E2BA900000000")]
+    [InlineData("md", (1 << 20) - 65536, "A92B4EFC00000000")]
+    [InlineData("lvm2", 512, "4C4142454C4F4E45000000000000000000000000000000004C564D3220303031")]
+    [InlineData("ldm", 3072, "5052495648454144")]
+    [InlineData("storage-spaces", 4096, "5350414345444220")]
+    [InlineData("bitlocker", 0, "EB52902D4656452D46532D")]
+    [InlineData("bitlocker", 0, "EB58902D4656452D46532D")]
+    [InlineData("bitlocker", 424, "3BD66749292ED84A8399F6A339E3D001")]
+    [InlineData("sun-label", 188, "600DDEEE")]
+    public void Volumes_that_no_tool_here_makes_are_known_by_their_signature(string name, int at, string bytes)
+    {
+        byte[] volume = new byte[1 << 20];
+        Convert.FromHexString(bytes).CopyTo(volume, at);
+        using var source = new MemorySource(volume);
+        Assert.Equal(name, KnownVolumes.Recognise(source)?.Name);
+    }
+
+    [Theory]
+    [InlineData("1.1", 0, 0)]
+    [InlineData("1.2", 4096, 8)]
+    [InlineData("1.0", (1 << 20) - 8192, 2032)]
+    [InlineData(null, (1 << 20) - 8192, 2031)]
+    public void Linux_raid_is_known_where_its_superblock_says_that_it_lies(string? version, int at, long superOffset)
+    {
+        byte[] volume = new byte[1 << 20];
+        Convert.FromHexString("FC4E2BA901").CopyTo(volume, at);
+        BitConverter.TryWriteBytes(volume.AsSpan(at + 144), superOffset);
+        using var source = new MemorySource(volume);
+        Assert.Equal(version, KnownVolumes.Recognise(source)?.Detail.Split(' ')[^1]);
+    }
+
+    [Theory]
+    [InlineData(100_000, null)]
+    [InlineData(900, "md")]
+    public void The_old_raid_superblock_of_a_last_partition_is_not_the_disks(int memberKib, string? name)
+    {
+        byte[] volume = new byte[1 << 20];
+        Convert.FromHexString("FC4E2BA900").CopyTo(volume, volume.Length - 65536);
+        BitConverter.TryWriteBytes(volume.AsSpan(volume.Length - 65536 + 32), memberKib);
+        using var source = new MemorySource(volume);
+        Assert.Equal(name, KnownVolumes.Recognise(source)?.Name);
+    }
+
+    [Theory]
+    [InlineData("hfsplus", 1024, "482B0004")]
+    [InlineData("hfsx", 1024, "48580005")]
+    [InlineData("hfs", 1024, "4244")]
+    [InlineData("apfs", 32, "4E585342")]
+    [InlineData("refs", 0, "EB5890526546530000000000000000004653525300020001000000000000000000000000000000000307")]
+    [InlineData("ufs", 65536 + 1372, "19015419")]
+    [InlineData("ufs", 8192 + 1372, "00011954")]
+    [InlineData("gfs2", 65536, "0116197000000001000000000000000000000064000000000000070A")]
+    [InlineData("ocfs2", 8192, "4F4346535632")]
+    [InlineData("hpfs", 8192, "49E895F9C5E953FA")]
+    [InlineData("bfs", 544, "31534642")]
+    [InlineData("jfs", 0x8000, "4A465331")]
+    [InlineData("f2fs", 1024, "1020F5F2")]
+    [InlineData("nilfs2", 1024, "0200000000003434")]
+    [InlineData("reiserfs", 0x10034, "5265497345723246730000")]
+    [InlineData("reiser4", 0x10000, "52654973457234")]
+    [InlineData("squashfs", 0, "68737173")]
+    [InlineData("erofs", 1024, "E2E1F5E0")]
+    [InlineData("romfs", 0, "2D726F6D3166732D")]
+    [InlineData("nss", 4096, "53504235")]
+    [InlineData("bcachefs", 4120, "C68573F666CE90A9D96A60CF803DF7EF")]
+    [InlineData("udf", 0x8800, "004E53523032")]
+    [InlineData("udf", 0x9000, "004E53523033")]
+    public void File_systems_that_no_tool_here_makes_are_known_by_their_signature(string name, int at, string bytes)
+    {
+        byte[] volume = new byte[1 << 20];
+        Convert.FromHexString(bytes).CopyTo(volume, at);
+        using var source = new MemorySource(volume);
+        Assert.Equal(name, KnownFileSystems.Recognise(source)?.Name);
+    }
+
+    [Fact]
+    public void What_the_corpus_holds_of_unread_file_systems_is_known_by_name()
+    {
+        string corpus = Environment.GetEnvironmentVariable("VMSWEEP_CORPUS") is { Length: > 0 } set ? set : Path.Combine(Root(), "../shared/corpus");
+        string sweep = Path.Combine(corpus, "images/mkfs-sweep");
+        Assert.SkipUnless(Directory.Exists(sweep), $"no corpus at {corpus}; set VMSWEEP_CORPUS");
+        string[] known = ["btrfs", "erofs", "exfat", "hfs", "hfsplus", "iso9660", "squashfs", "udf", "xfs"];
+        foreach (string image in Directory.EnumerateFiles(sweep, "*_*0.img.gz").Order(StringComparer.Ordinal))
+        {
+            string kind = Path.GetFileName(image).Split('_')[0];
+            using var bytes = new MemoryStream();
+            using (var gzip = new GZipStream(File.OpenRead(image), CompressionMode.Decompress))
+            {
+                gzip.CopyTo(bytes);
+            }
+
+            using var source = new MemorySource(bytes.GetBuffer().AsMemory(0, (int)bytes.Length));
+            Assert.Null(KnownVolumes.Recognise(source));
+            string? name = KnownFileSystems.Recognise(source)?.Name;
+            Assert.True(known.Contains(kind) ? name is not null && (name.StartsWith(kind, StringComparison.Ordinal) || (kind, name) is ("iso9660", "udf") or ("hfsplus", "hfsx")) : name is null, $"{image}: {name}");
+        }
+    }
+
+    private static string Root()
+    {
+        string? folder = AppContext.BaseDirectory;
+        while (folder is not null && !File.Exists(Path.Combine(folder, "appliance.sln")))
+        {
+            folder = Path.GetDirectoryName(folder);
+        }
+
+        return folder ?? ".";
+    }
+}
