@@ -40,7 +40,7 @@ internal static class DoctorCommand
     {
         string rules = "";
         var job = new CompileJob([], Builtin: true, Strict: true) { Limits = DiskLimits.ForReading };
-        WorkerOutcome outcome = new WorkerProcess(sandbox, TimeSpan.FromSeconds(30)).Run(
+        WorkerOutcome outcome = new WorkerProcess(sandbox.WorkerStart, TimeSpan.FromSeconds(30)).Run(
             job, [], message => rules = message is CompiledEvent compiled ? $"{compiled.Engine.Name} {compiled.Engine.Version}, {compiled.Engine.Rules} built-in rules compiled in the sandbox" : rules, _ => { }, CancellationToken.None);
         return outcome.End == WorkerEnd.Done ? (true, rules) : (false, outcome.Detail);
     }

@@ -57,7 +57,7 @@ internal static class ScanCommand
                 MemoryBytes = parsed.GetValue(memory),
                 MatchTimeoutSeconds = parsed.GetValue(timeout),
             };
-            var finder = new TargetFinder(parsed.GetValue(bases) ?? []);
+            var finder = new TargetFinder(parsed.GetValue(bases) ?? [], cancellation);
             List<Vm> vms = [.. parsed.GetRequiredValue(targets).SelectMany(finder.Find)];
             Sandbox box = Sandboxes.Open(parsed.GetValue(sandbox));
             FileInfo? file = parsed.GetValue(output);
@@ -73,7 +73,7 @@ internal static class ScanCommand
         using var progress = new ProgressLine(showProgress);
         NdjsonListener? ndjson = format == "ndjson" ? new NdjsonListener(writer) : null;
         var listener = new ProgressListener(progress, ndjson);
-        Report report = new ScanRun(settings, sandbox, TimeProvider.System, listener, cancellation).Run(vms);
+        Report report = new ScanRun(settings, sandbox, new WorkerProcess(sandbox.WorkerStart, ScanRun.Silence), TimeProvider.System, listener, cancellation).Run(vms);
         progress.Clear();
         switch (format)
         {
