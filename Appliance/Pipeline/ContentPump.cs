@@ -15,7 +15,7 @@ internal interface IContentConsumer : IDisposable
 /// One reader in the order of the disk, many consumers. Contents are held whole up to the budget; larger ones pass in
 /// overlapping windows, with a gap.
 /// </summary>
-internal sealed class ContentPump(ContentBuffers buffers, int threads, IGapSink gaps, CancellationToken cancellation)
+internal sealed class ContentPump(ContentBuffers buffers, int threads, HashNeeds hashes, IGapSink gaps, CancellationToken cancellation)
 {
     /// <summary>Windows share this much, so that what lies across a border is seen whole by one of them.</summary>
     private const int OverlapBytes = 1 << 20;
@@ -147,7 +147,7 @@ internal sealed class ContentPump(ContentBuffers buffers, int threads, IGapSink 
                 $"{source.Length} bytes are over the memory for one content ({buffers.MostContentBytes}); matched in windows of {windowBytes} that overlap by {overlap}, so that rules on the whole file may miss it"));
         }
 
-        var windows = new WindowedContent();
+        var windows = new WindowedContent(hashes);
         long hashed = 0;
         long zeros = 0;
         try
