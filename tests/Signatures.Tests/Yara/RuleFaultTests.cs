@@ -26,7 +26,7 @@ public sealed class RuleFaultTests
             """, faults);
         // libyara names the line of the token behind what it refuses, as the yara program prints it.
         Assert.Equal([(8, "broken"), (9, "leaning"), (10, "leaning_more"), (11, "hex")], faults.Where(f => !f.IsWarning).OrderBy(f => f.Line).Select(f => (f.Line, f.Rule)));
-        Assert.Contains("$missing", faults.Find(f => f.Rule == "broken")!.Message, StringComparison.Ordinal);
+        Assert.Contains("$missing", faults.Find(f => f is { Rule: "broken", IsWarning: false })!.Message, StringComparison.Ordinal);
         Assert.All(faults, f => Assert.Equal("rules.yar", f.File));
         Assert.Equal(["first", "last"], YaraProgram.Names(rules, "a needle"u8));
         Assert.Equal(2, rules.Facts.Rules);
