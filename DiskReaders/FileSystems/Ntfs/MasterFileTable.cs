@@ -40,8 +40,7 @@ internal sealed class MasterFileTable
         if (ReadAt(offset, record) != RecordState.InUse)
         {
             MirrorUsed = true;
-            offset = volume.Boot.MftMirrLcn * volume.ClusterBytes;
-            if (volume.Boot.MftMirrLcn >= volume.Boot.TotalClusters || ReadAt(offset, record) != RecordState.InUse)
+            if (ReadMirror(0, record, out offset) != RecordState.InUse)
             {
                 throw new DiskFormatException(Fault.Corrupt, "$MFT", volume.Boot.MftLcn * volume.ClusterBytes, "record 0 and its copy in $MFTMirr are damaged");
             }
@@ -104,8 +103,7 @@ internal sealed class MasterFileTable
             return state;
         }
 
-        long copy = (_volume.Boot.MftMirrLcn * _volume.ClusterBytes) + (number * _volume.RecordBytes);
-        if (_volume.Boot.MftMirrLcn < _volume.Boot.TotalClusters && ReadAt(copy, record) == RecordState.InUse)
+        if (ReadMirror(number, record, out _) == RecordState.InUse)
         {
             MirrorUsed = true;
             return RecordState.InUse;
@@ -127,6 +125,19 @@ internal sealed class MasterFileTable
         }
 
         return (record[0x16] & 1) != 0 ? RecordState.InUse : RecordState.Free;
+    }
+
+    /// <summary>A record's copy; damaged where the boot sector places the mirror outside of the volume.</summary>
+    private RecordState ReadMirror(long number, Span<byte> record, out long offset)
+    {
+        offset = 0;
+        if (_volume.Boot.MftMirrLcn > _volume.Bytes.Length / _volume.ClusterBytes)
+        {
+            return RecordState.Damaged;
+        }
+
+        offset = (_volume.Boot.MftMirrLcn * _volume.ClusterBytes) + (number * _volume.RecordBytes);
+        return ReadAt(offset, record);
     }
 
     private RecordState ReadAt(long offset, Span<byte> record)

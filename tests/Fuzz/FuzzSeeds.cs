@@ -1,0 +1,161 @@
+using System.Buffers.Binary;
+using System.Text;
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Tests.Containers;
+using Vmsweep.DiskReaders.Tests.Containers.Vhdx;
+using Vmsweep.Golden;
+
+namespace Vmsweep.Fuzz;
+
+/// <summary>Small sound images to begin from, made by other people's tools where these can and by the tests' writers where not.</summary>
+internal static class FuzzSeeds
+{
+    private static readonly Guid ParentId = new("5f1e6d0c-7c5e-4c52-9b0a-6d6f2c1b7a10");
+
+    /// <summary>Files that images under attack name: they stay sound.</summary>
+    public static IReadOnlyDictionary<string, byte[]> Companions { get; } = new Dictionary<string, byte[]>(StringComparer.Ordinal)
+    {
+        ["flat"] = new byte[8192],
+        ["hosted"] = VmdkImages.Hosted([Grain.Data(1)]),
+        ["base.vmdk"] = VmdkImages.Text(VmdkImages.Descriptor("vmfs", "RW 16 VMFS \"flat\"", 0xBEEF)),
+        ["base.vhdx"] = new VhdxWriter { DataWriteGuid = ParentId }.Block(0, 6, VhdxWriter.Noise(1, VhdxWriter.Megabyte)).Build(),
+    };
+
+    /// <summary>A descriptor that places an extent which says nothing of its disk.</summary>
+    public static byte[] DescriptorOver(string createType) => VmdkImages.Text(createType == "seSparse"
+        ? VmdkImages.Descriptor(createType, "RW 192 SESPARSE \"extent\"")
+        : VmdkImages.Descriptor(createType, "RW 200 VMFSSPARSE \"extent\""));
+
+    public static IReadOnlyList<byte[]> Vmdk()
+    {
+        Grain[] grains = VmdkImages.Mixture(24, 2, zeros: true);
+        Grain[] plain = VmdkImages.Mixture(24, 2, zeros: false);
+        List<byte[]> seeds =
+        [
+            VmdkImages.Hosted(grains, VmdkImages.Descriptor("monolithicSparse", "RW 384 SPARSE \"disk.vmdk\"")),
+            VmdkImages.Stream(plain, VmdkImages.Descriptor("streamOptimized", "RW 384 SPARSE \"disk.vmdk\"")),
+            VmdkImages.CowDisk(VmdkImages.Mixture(200, 2, zeros: false)),
+            VmdkImages.SeSparse(grains),
+            VmdkImages.Text(VmdkImages.Descriptor("twoGbMaxExtentSparse", "RW 8 FLAT \"flat\" 0\nRW 4 ZERO\nRW 4 SPARSE \"hosted\"", 7, 0xBEEF, "base.vmdk")),
+        ];
+        seeds.AddRange(Made("""
+            head -c 200000 /dev/urandom > raw; truncate -s 1M raw; printf end >> raw
+            for f in monolithicSparse streamOptimized; do qemu-img convert -f raw -O vmdk -o subformat=$f raw disk-$f; done
+            qemu-img convert -f raw -O vmdk -o subformat=streamOptimized,zeroed_grain=on raw disk-zeroed
+            """));
+        return seeds;
+    }
+
+    public static IReadOnlyList<byte[]> Vhdx()
+    {
+        const int Megabyte = VhdxWriter.Megabyte;
+        const int DiskBytes = Megabyte + (64 << 10);
+        byte[] bat = new byte[4096];
+        VhdxWriter.U64(bat, 8, (4 << 20) | 6);
+        (string, string)[] locator = [("parent_linkage", ParentId.ToString("B")), ("relative_path", "base.vhdx")];
+        return
+        [
+            new VhdxWriter { DiskBytes = DiskBytes }.Block(1, 6, VhdxWriter.Noise(1, Megabyte)).Build()[..^(Megabyte - (64 << 10))],
+            new VhdxWriter { Parent = locator }.Partial(1, VhdxWriter.Noise(5, Megabyte), i => i % 7 == 0).Build()[..^(Megabyte - (64 << 10))],
+            new VhdxWriter { DiskBytes = DiskBytes }
+                .Block(1, 6, VhdxWriter.Noise(1, Megabyte))
+                .Log(254, 40, 254, [(VhdxWriter.BatAt, null, 8192)])
+                .Log(255, 41, 254, [(VhdxWriter.BatAt, bat, 0), (VhdxWriter.BatAt + 4096, null, 4096)], flushed: 4 << 20, last: 6 << 20)
+                .Build()[..^(Megabyte - (64 << 10))],
+        ];
+    }
+
+    public static IReadOnlyList<byte[]> Volumes() => Made("""
+        truncate -s 256K fat; mkfs.fat -F 12 -s 1 fat >/dev/null; echo hello > hello.txt; mcopy -i fat hello.txt ::
+        mke2fs -q -F -t ext2 -b 1024 -N 16 ext 100k
+        put() { dd if=$2 of=$1 bs=512 seek=$3 conv=notrunc status=none; }
+        truncate -s 700K disk-mbr
+        printf 'label: dos\nstart=64,size=512,type=1\nstart=600,size=780,type=5\nstart=664,size=256,type=83\nstart=1000,size=100,type=7\n' | sfdisk -q --force disk-mbr >/dev/null 2>&1
+        put disk-mbr fat 64; put disk-mbr ext 664
+        truncate -s 700K disk-gpt
+        printf 'label: gpt\nfirst-lba: 34\nstart=64,size=512,name=one\nstart=664,size=256\n' | sfdisk -q --force disk-gpt >/dev/null 2>&1
+        put disk-gpt fat 64; put disk-gpt ext 664
+        cp fat disk-fat; cp ext disk-ext
+        """);
+
+    public static IReadOnlyList<byte[]> Ntfs() => Made("""
+        mkdir mnt
+        make() {
+          truncate -s $2 disk-$1; mkntfs -q -F -f -p 0 -H 0 -S 0 $3 disk-$1 >/dev/null 2>&1
+          ntfs-3g -o streams_interface=windows,compression disk-$1 mnt
+          ( cd mnt; mkdir -p a/b many packed; setfattr -h -v 0x00000800 -n system.ntfs_attrib_be packed
+            head -c 9000 /dev/urandom > large; printf tiny > tiny; printf stream > tiny:second; ln tiny a/hard; ln -s tiny link
+            truncate -s 3000000 sparse; printf mid | dd of=sparse bs=1 seek=1500000 conv=notrunc status=none
+            (seq 1 4000; head -c 5000 /dev/urandom; seq 1 900) > packed/text; seq 1 20000 > packed/more
+            for i in $(seq 1 30); do echo $i > "many/a rather long name of number $i"; done; for i in $(seq 1 60); do ln tiny a/b/n$i; done
+            for i in $(seq 1 40); do head -c 4096 /dev/urandom > f$i; done; for i in $(seq 1 2 40); do rm f$i; done; head -c 90000 /dev/urandom > pieces )
+          umount mnt
+        }
+        make 512 1200K '-s 512 -c 512'; make 4k 2600K '-c 4096'
+        """);
+
+    public static IReadOnlyList<byte[]> Fat() => Made("""
+        for t in 12 16 32; do
+          size=256; [ $t = 16 ] && size=2600; [ $t = 32 ] && size=34000
+          truncate -s ${size}K disk-$t; mkfs.fat -F $t -s 1 -n LABEL disk-$t >/dev/null
+          head -c 30000 /dev/urandom > large.bin; echo hi > 'a long name with spaces.text'; mmd -i disk-$t ::/SUB ::/SUB/DEEP
+          mcopy -i disk-$t large.bin 'a long name with spaces.text' ::; mcopy -i disk-$t 'a long name with spaces.text' ::/SUB/DEEP/
+        done
+        # FAT32 needs 65,525 clusters; beyond the first megabytes all are free.
+        head -c 2M disk-32 > disk-32-cut; rm disk-32
+        """);
+
+    public static IReadOnlyList<byte[]> Ext() => Made("""
+        mkdir -p tree/a/b tree/many
+        head -c 40000 /dev/urandom > tree/large; printf tiny > tree/tiny; head -c 130 /dev/urandom > tree/a/inline
+        truncate -s 9000000 tree/sparse; printf mid | dd of=tree/sparse bs=1 seek=3000000 conv=notrunc status=none
+        for i in $(seq 1 60); do : > "tree/many/a name of some length $i"; done
+        ln tree/tiny tree/a/hard; ln -s short tree/link; ln -s "$(printf 'y%.0s' $(seq 1 90))" tree/linklong; mkfifo tree/fifo
+        mke2fs -q -F -t ext2 -b 1024 -N 96 -d tree disk-2 400k
+        mke2fs -q -F -t ext4 -b 1024 -N 96 -J size=1 -O inline_data,^resize_inode -d tree disk-4 2100k 2>/dev/null
+        mke2fs -q -F -t ext4 -b 2048 -N 96 -O bigalloc,^has_journal,64bit,meta_bg,^resize_inode -C 8192 -d tree disk-big 1M 2>/dev/null
+        mkdir mnt; cp disk-4 dirty; mount -o loop,data=journal dirty mnt; trap 'umount mnt' EXIT
+        for i in $(seq 1 8); do head -c 1500 /dev/urandom > mnt/new$i; done
+        rm -r mnt/many; printf x > mnt/a/b/x; sync mnt/a/b/x; cp dirty disk-dirty
+        """);
+
+    public static IReadOnlyList<byte[]> Yara() =>
+    [
+        .. ((string[])[
+            """
+            import "pe"
+            private rule a : tag { meta: x = "y" n = -1 strings: $a = "te\x41\n\"xt" wide ascii nocase fullword $b = { 4D 5A ?? [2-4] ( 50 | 45 ~01 ) } $c = /re(g|ex)+[^a-z]{2,3}?\x41$/is xor(1-255) condition: any of them and filesize < 10MB }
+            /* comment */ global rule b { strings: $ = "x" base64 condition: for any i in (1..#a) : ( @a[i] + 1 == 0x10 ) or uint16be(0) == 0x4D5A and pe.number_of_sections > 2 }
+            """,
+            "rule c { strings: $s1 = \"abcdef\" $s2 = {01 02 [4] 03} condition: 2 of ($s*) or (not $s1 at 0 and $s2 in (0..filesize)) or a or any of (b*) } include \"x\" // end",
+            "rule d { condition: for all of them : ( # > 3 ) or (uint32(uint32(0x3c)) == 0x4550 and filename matches /a\\/b[\\]x]*/i) } rule d { condition: true }",
+        ]).Select(Encoding.UTF8.GetBytes),
+    ];
+
+    /// <summary>Recomputes both GPT headers' checksums where they lie in small disks of 512-byte sectors.</summary>
+    public static void RepairGpt(byte[] image)
+    {
+        foreach (int at in (int[])[512, image.Length - 512])
+        {
+            Span<byte> header = image.AsSpan(at, 512);
+            if (!header.StartsWith("EFI PART"u8))
+            {
+                continue;
+            }
+
+            long entries = BinaryPrimitives.ReadInt64LittleEndian(header[72..]) * 512;
+            int bytes = checked((int)BinaryPrimitives.ReadUInt32LittleEndian(header[80..]) * (int)BinaryPrimitives.ReadUInt32LittleEndian(header[84..]));
+            BinaryPrimitives.WriteUInt32LittleEndian(header[88..], Crc32.Of(image.AsSpan((int)Math.Min(entries, int.MaxValue), bytes)));
+            header.Slice(16, 4).Clear();
+            BinaryPrimitives.WriteUInt32LittleEndian(header[16..], Crc32.Of(header[..(int)BinaryPrimitives.ReadUInt32LittleEndian(header[12..])]));
+        }
+    }
+
+    /// <summary>Every file named <c>disk-...</c> that a script leaves.</summary>
+    private static List<byte[]> Made(string script)
+    {
+        using var scratch = new Scratch();
+        Tool.Shell("PATH=$PATH:/usr/sbin:/sbin\n" + script, scratch.Folder);
+        return [.. Directory.EnumerateFiles(scratch.Folder, "disk-*").Order(StringComparer.Ordinal).Select(File.ReadAllBytes)];
+    }
+}

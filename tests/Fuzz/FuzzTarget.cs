@@ -1,0 +1,189 @@
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Containers;
+using Vmsweep.DiskReaders.Containers.Raw;
+using Vmsweep.DiskReaders.Containers.Vhdx;
+using Vmsweep.DiskReaders.Containers.Vmdk;
+using Vmsweep.DiskReaders.FileSystems;
+using Vmsweep.DiskReaders.FileSystems.Ext;
+using Vmsweep.DiskReaders.FileSystems.Fat;
+using Vmsweep.DiskReaders.FileSystems.Ntfs;
+using Vmsweep.DiskReaders.Inspection;
+using Vmsweep.DiskReaders.Tests.Containers;
+using Vmsweep.DiskReaders.Tests.Containers.Vhdx;
+using Vmsweep.DiskReaders.Tests.FileSystems.Ext;
+using Vmsweep.Golden;
+using Vmsweep.Signatures.Yara;
+using Vmsweep.Signatures.Yara.Language;
+using Vmsweep.Signatures.Yara.Routing;
+
+namespace Vmsweep.Fuzz;
+
+/// <summary>One format under attack: reads everything that the bytes describe.</summary>
+/// <param name="Read">May throw <see cref="DiskFormatException"/> and nothing else.</param>
+/// <param name="Seeds">Small sound inputs.</param>
+/// <param name="Repair">Recomputes checksums, so that what lies behind them is reached; null where the format has none.</param>
+internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext> Read, Func<IReadOnlyList<byte[]>> Seeds, Action<byte[]>? Repair = null)
+{
+    public const long BudgetBytes = 128 << 20;
+
+    // A fault in one place does not end the look, but a small image may describe exabytes.
+    private const int MostReads = 256;
+    private const int MostExtents = 200;
+    private const int MostContentBytes = 64 << 10;
+    private const int MostFiles = 5000;
+
+    public static readonly IReadOnlyList<FuzzTarget> All =
+    [
+        new("vmdk", ReadVmdk, FuzzSeeds.Vmdk),
+        new("vhdx", ReadVhdx, FuzzSeeds.Vhdx, VhdxWriter.Repair),
+        new("volumes", ReadVolumes, FuzzSeeds.Volumes, FuzzSeeds.RepairGpt),
+        new("ntfs", (s, c) => ReadFileSystem(new NtfsFormat(), s, c), FuzzSeeds.Ntfs),
+        new("fat", (s, c) => ReadFileSystem(new FatFormat(), s, c), FuzzSeeds.Fat),
+        new("ext", (s, c) => ReadFileSystem(new ExtFormat(), s, c), FuzzSeeds.Ext, ExtRepair.Checksums),
+        new("yara", ReadRules, FuzzSeeds.Yara),
+    ];
+
+    private static readonly IContainerFormat[] Containers = [new VmdkFormat(), new VhdxFormat()];
+
+    public static FuzzTarget Of(string name) => All.Single(t => t.Name == name);
+
+    public void ReadBytes(byte[] bytes, ReadContext context)
+    {
+        using var source = new MemorySource(bytes);
+        Read(source, context);
+    }
+
+    private static void ReadVmdk(IBlockSource image, ReadContext context)
+    {
+        Span<byte> head = stackalloc byte[4];
+        image.Read(0, head[..(int)Math.Min(4, image.Length)]);
+        string? over = head.SequenceEqual("COWD"u8) ? "vmfsSparse" : head is [0xBE, 0xBA, 0xFE, 0xCA] ? "seSparse" : null;
+        using var chain = new FolderChain(
+            (name, _) => name switch
+            {
+                "disk.vmdk" => over is null ? image : new MemorySource(FuzzSeeds.DescriptorOver(over)),
+                "extent" => image,
+                _ => FuzzSeeds.Companions.TryGetValue(name, out byte[]? bytes) ? new MemorySource(bytes) : null,
+            },
+            Containers,
+            context);
+        ReadContainer(new VmdkFormat(), chain, "disk.vmdk", context);
+    }
+
+    private static void ReadVhdx(IBlockSource image, ReadContext context)
+    {
+        using var chain = new FolderChain(
+            (name, _) => name == "disk.vhdx" ? image : FuzzSeeds.Companions.TryGetValue(name, out byte[]? bytes) ? new MemorySource(bytes) : null,
+            Containers,
+            context);
+        ReadContainer(new VhdxFormat(), chain, "disk.vhdx", context);
+    }
+
+    private static void ReadContainer(IContainerFormat format, FolderChain chain, string name, ReadContext context)
+    {
+        ImageFile file = chain.Image(name);
+        format.Probe(file);
+        format.References(file);
+        using VirtualDisk disk = format.Open(file, chain, context);
+        byte[] buffer = new byte[4096];
+        long step = Math.Max(buffer.Length, disk.Content.Length / MostReads);
+        for (long at = 0; at < disk.Content.Length; at = at > long.MaxValue - step ? long.MaxValue : at + step)
+        {
+            try
+            {
+                disk.Content.Read(at, buffer.AsSpan(0, (int)Math.Min(buffer.Length, disk.Content.Length - at)));
+                disk.Content.Locate(at, disk.Content.Length - at);
+            }
+            catch (DiskFormatException)
+            {
+                // The next range may be sound.
+            }
+        }
+    }
+
+    /// <summary>Recognition, tables and whatever file systems show up, as a scan does it.</summary>
+    private static void ReadVolumes(IBlockSource image, ReadContext context)
+    {
+        var file = new ImageFile("disk.raw", 0, image);
+        ContainerFormats.Disagreement(file, ContainerFormats.Raw);
+        using var chain = new FolderChain((_, _) => null, Containers, context);
+        VirtualDisk disk = new RawFormat().Open(file, chain, context);
+        using InspectedDisk inspected = DiskInspector.Inspect(disk, "disk.raw", "", context);
+        foreach (InspectedVolume volume in inspected.Volumes)
+        {
+            if (volume.FileSystem is { } fileSystem)
+            {
+                Walk(fileSystem);
+            }
+        }
+    }
+
+    private static void ReadFileSystem(IFileSystemFormat format, IBlockSource image, ReadContext context)
+    {
+        format.Probe(image);
+        using IFileSystem fileSystem = format.Open(image, context);
+        Walk(fileSystem);
+    }
+
+    private static void Walk(IFileSystem fileSystem)
+    {
+        byte[] buffer = new byte[MostContentBytes];
+        int files = 0;
+        foreach (GuestFile file in fileSystem.Walk())
+        {
+            if (file.Links.Count == 0 || file.SizeBytes < 0)
+            {
+                throw new InvalidOperationException($"file {file.Id} has {file.Links.Count} names and {file.SizeBytes} bytes");
+            }
+
+            _ = GuestName.Escape(file.Links[0].Path(file.StreamName), controls: true);
+            _ = file.Owner;
+            if (++files > MostFiles || file.Fault is not null)
+            {
+                continue;
+            }
+
+            try
+            {
+                ReadContent(fileSystem, file, buffer);
+            }
+            catch (DiskFormatException)
+            {
+                // The next file may be sound.
+            }
+        }
+    }
+
+    private static void ReadContent(IFileSystem fileSystem, GuestFile file, byte[] buffer)
+    {
+        using IBlockSource content = fileSystem.OpenContent(file);
+        long at = 0;
+        for (int i = 0; i < MostExtents && at < content.Length; i++)
+        {
+            StoredExtent extent = content.Locate(at, content.Length - at);
+            if (extent.Length <= 0)
+            {
+                throw new InvalidOperationException($"an extent of {extent.Length} bytes at {at}");
+            }
+
+            if (extent.IsStored)
+            {
+                content.Read(at, buffer.AsSpan(0, (int)Math.Min(extent.Length, buffer.Length)));
+            }
+
+            at += extent.Length;
+        }
+
+        content.Read(0, buffer.AsSpan(0, (int)Math.Min(content.Length, buffer.Length)));
+    }
+
+    /// <summary>The product's own reading of rule sources, without the native compiler behind it.</summary>
+    private static void ReadRules(IBlockSource image, ReadContext context)
+    {
+        byte[] text = image.ReadAll();
+        List<RuleFault> faults = [];
+        ParsedFile parsed = RuleFileParser.Parse(new RuleFile("rules.yar", "rules", null, text), faults);
+        RoutePlan.Make(parsed.Units);
+        context.ThrowIfCancelled();
+    }
+}
