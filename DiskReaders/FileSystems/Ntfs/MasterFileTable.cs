@@ -40,8 +40,8 @@ internal sealed class MasterFileTable
         if (ReadAt(offset, record) != RecordState.InUse)
         {
             MirrorUsed = true;
-            offset = volume.Boot.MftMirrLcn * volume.ClusterBytes;
-            if (volume.Boot.MftMirrLcn >= volume.Boot.TotalClusters || ReadAt(offset, record) != RecordState.InUse)
+            offset = volume.MirrorOffset;
+            if (offset < 0 || ReadAt(offset, record) != RecordState.InUse)
             {
                 throw new DiskFormatException(Fault.Corrupt, "$MFT", volume.Boot.MftLcn * volume.ClusterBytes, "record 0 and its copy in $MFTMirr are damaged");
             }
@@ -104,8 +104,7 @@ internal sealed class MasterFileTable
             return state;
         }
 
-        long copy = (_volume.Boot.MftMirrLcn * _volume.ClusterBytes) + (number * _volume.RecordBytes);
-        if (_volume.Boot.MftMirrLcn < _volume.Boot.TotalClusters && ReadAt(copy, record) == RecordState.InUse)
+        if (_volume.MirrorOffset >= 0 && ReadAt(_volume.MirrorOffset + (number * _volume.RecordBytes), record) == RecordState.InUse)
         {
             MirrorUsed = true;
             return RecordState.InUse;
