@@ -13,12 +13,12 @@ internal static class CatCommand
         Argument<string> image = CommonOptions.Image();
         var path = new Argument<string>("PATH") { Description = "The file as VOLUME/path, as ls shows it; VOLUME/path:stream for an alternate data stream." };
         Option<FileInfo?> output = CommonOptions.Out();
-        Option<SandboxMode> sandbox = CommonOptions.SandboxChoice();
+        Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
         Option<string[]> bases = CommonOptions.Bases();
         var command = new Command("cat", "Writes one guest file to standard output.") { image, path, output, sandbox, bases };
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
-            var run = new DiskCommand(parsed.GetValue(sandbox), parsed.GetValue(bases) ?? [], cancellation);
+            var run = new DiskCommand(parsed.GetValue(sandbox) ?? SandboxMode.Full, parsed.GetValue(bases) ?? [], cancellation);
             (VmDisk disk, string prefix) = run.OneDisk(parsed.GetRequiredValue(image));
             using Stream stream = Outputs.OpenBytes(parsed.GetValue(output));
             List<GapReport> gaps = run.Run(

@@ -20,12 +20,11 @@ internal static class CommonOptions
 
     public static Option<FileInfo?> Out() => new("--out") { Description = "Write the result to a file instead of standard output.", HelpName = "FILE" };
 
-    public static Option<SandboxMode> SandboxChoice() => new("--sandbox")
+    public static Option<SandboxMode?> SandboxChoice() => new("--sandbox")
     {
-        Description = "full: namespaces where this machine gives them, said loudly where not; reduced: resource limits only; require: full or nothing.",
-        DefaultValueFactory = _ => SandboxMode.Full,
+        Description = "full (default): namespaces where this machine gives them, said loudly where not; reduced: resource limits only; require: full or nothing.",
         HelpName = "full|reduced|require",
-        CustomParser = Parse<SandboxMode>((text, out mode) => Enum.TryParse(text, ignoreCase: true, out mode) && Enum.IsDefined(mode) && !char.IsAsciiDigit(text[0]), "full, reduced or require"),
+        CustomParser = Parse((string text, out SandboxMode mode) => Enum.TryParse(text, ignoreCase: true, out mode) && Enum.IsDefined(mode) && !char.IsAsciiDigit(text[0]), "full, reduced or require"),
     };
 
     public static Option<string[]> Bases() => new("--base")
@@ -42,21 +41,19 @@ internal static class CommonOptions
         Validators = { r => { if (r.GetValueOrDefault<int>() is < 1 or > 1024) { r.AddError("--threads takes a number from 1 to 1024."); } } },
     };
 
-    public static Option<long> Memory() => new("--memory")
+    public static Option<long?> Memory() => new("--memory")
     {
-        Description = "Guest content held at once (512M, 2G). Larger files are matched in windows, which is reported.",
-        DefaultValueFactory = _ => DefaultMemoryBytes,
+        Description = "Guest content held at once (512M, 2G); 256M by default. Larger files are matched in windows, which is reported.",
         HelpName = "SIZE",
-        CustomParser = Parse<long>((text, out bytes) => Sizes.TryParse(text, out bytes) && bytes >= SmallestMemoryBytes, "a size of at least 4M, such as 512M or 2G"),
+        CustomParser = Parse((string text, out long bytes) => Sizes.TryParse(text, out bytes) && bytes >= SmallestMemoryBytes, "a size of at least 4M, such as 512M or 2G"),
     };
 
     /// <summary>A number of bytes of any size.</summary>
-    public static Option<long> Bytes(string name, string description, long byDefault) => new(name)
+    public static Option<long?> Bytes(string name, string description) => new(name)
     {
         Description = description,
-        DefaultValueFactory = _ => byDefault,
         HelpName = "N",
-        CustomParser = Parse<long>((text, out bytes) => Sizes.TryParse(text, out bytes), "a number of bytes, such as 4096 or 16M"),
+        CustomParser = Parse((string text, out long bytes) => Sizes.TryParse(text, out bytes), "a number of bytes, such as 4096 or 16M"),
     };
 
     public static Option<string?> State() => new("--state") { Description = "Folder for logs and databases; none keeps nothing.", HelpName = "DIR|none" };
@@ -67,7 +64,8 @@ internal static class CommonOptions
 
     private delegate bool TryParse<T>(string text, out T value);
 
-    private static Func<ArgumentResult, T> Parse<T>(TryParse<T> parse, string expected) => result =>
+    private static Func<ArgumentResult, T?> Parse<T>(TryParse<T> parse, string expected)
+        where T : struct => result =>
     {
         if (result.Tokens.Count == 1 && parse(result.Tokens[0].Value, out T value))
         {
@@ -75,6 +73,6 @@ internal static class CommonOptions
         }
 
         result.AddError($"'{result.Tokens[0].Value}' is not {expected}.");
-        return default!;
+        return null;
     };
 }

@@ -39,9 +39,9 @@ internal static class DoctorCommand
     private static (bool Works, string Detail) TryWorker(Sandbox sandbox)
     {
         string rules = "";
-        var job = new CompileJob([], Builtin: true, Strict: true) { Limits = DiskLimits.ForReading };
+        var job = new CompileJob([], Builtin: true, [], Strict: true) { Limits = DiskLimits.ForReading };
         WorkerOutcome outcome = new WorkerProcess(sandbox.WorkerStart, TimeSpan.FromSeconds(30)).Run(
-            job, [], message => rules = message is CompiledEvent compiled ? $"{compiled.Engine.Name} {compiled.Engine.Version}, {compiled.Engine.Rules} built-in rules compiled in the sandbox" : rules, _ => { }, CancellationToken.None);
+            job, [], message => rules = message is CompiledEvent compiled ? $"{compiled.Engines[0].Name} {compiled.Engines[0].Version}, {compiled.Engines[0].Rules} built-in rules compiled in the sandbox" : rules, _ => { }, CancellationToken.None);
         return outcome.End == WorkerEnd.Done ? (true, rules) : (false, outcome.Detail);
     }
 }

@@ -16,12 +16,12 @@ internal static class InfoCommand
         var target = new Argument<string>("TARGET") { Description = "A disk image, a VM configuration file (.vmx), or a folder of both." };
         Option<string> format = CommonOptions.Format("text", "json");
         Option<FileInfo?> output = CommonOptions.Out();
-        Option<SandboxMode> sandbox = CommonOptions.SandboxChoice();
+        Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
         Option<string[]> bases = CommonOptions.Bases();
         var command = new Command("info", "Shows containers, snapshot chains, volumes and file systems.") { target, format, output, sandbox, bases };
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
-            var run = new DiskCommand(parsed.GetValue(sandbox), parsed.GetValue(bases) ?? [], cancellation);
+            var run = new DiskCommand(parsed.GetValue(sandbox) ?? SandboxMode.Full, parsed.GetValue(bases) ?? [], cancellation);
             List<TargetReport> targets = [];
             foreach (Vm vm in new TargetFinder(parsed.GetValue(bases) ?? [], cancellation).Find(parsed.GetRequiredValue(target)))
             {

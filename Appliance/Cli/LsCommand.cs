@@ -21,14 +21,14 @@ internal static class LsCommand
         Option<string> format = CommonOptions.Format("text", "tsv", "json");
         Option<FileInfo?> output = CommonOptions.Out();
         Option<int> threads = CommonOptions.Threads();
-        Option<long> memory = CommonOptions.Memory();
-        Option<SandboxMode> sandbox = CommonOptions.SandboxChoice();
+        Option<long?> memory = CommonOptions.Memory();
+        Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
         Option<string[]> bases = CommonOptions.Bases();
         Option<bool> noProgress = CommonOptions.NoProgress();
         var command = new Command("ls", "Lists the guest's files.") { image, path, recursive, files, sha256, format, output, threads, memory, sandbox, bases, noProgress };
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
-            var run = new DiskCommand(parsed.GetValue(sandbox), parsed.GetValue(bases) ?? [], cancellation);
+            var run = new DiskCommand(parsed.GetValue(sandbox) ?? SandboxMode.Full, parsed.GetValue(bases) ?? [], cancellation);
             (VmDisk disk, string prefix) = run.OneDisk(parsed.GetRequiredValue(image));
             bool hash = parsed.GetValue(sha256);
             List<ListEntry> entries = [];
@@ -37,9 +37,9 @@ internal static class LsCommand
             {
                 gaps = run.Run(
                     disk,
-                    plan => new ListJob(parsed.GetValue(path) ?? "", parsed.GetValue(recursive), parsed.GetValue(files), hash, parsed.GetValue(threads), parsed.GetValue(memory))
+                    plan => new ListJob(parsed.GetValue(path) ?? "", parsed.GetValue(recursive), parsed.GetValue(files), hash, parsed.GetValue(threads), (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes))
                     {
-                        Limits = DiskLimits.ForReading with { HeapBytes = DiskLimits.ForReading.HeapBytes + parsed.GetValue(memory) },
+                        Limits = DiskLimits.ForReading with { HeapBytes = DiskLimits.ForReading.HeapBytes + (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes) },
                         Plan = plan,
                         Prefix = prefix,
                     },

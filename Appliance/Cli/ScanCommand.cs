@@ -30,14 +30,13 @@ internal static class ScanCommand
             Description = $"Engines, separated by commas: {string.Join(", ", EngineNames)}; by default all that have something to match.",
             HelpName = string.Join(',', EngineNames),
             CustomParser = ParseEngines,
-            DefaultValueFactory = _ => EngineNames,
         };
         Option<int> threads = CommonOptions.Threads();
-        Option<long> memory = CommonOptions.Memory();
+        Option<long?> memory = CommonOptions.Memory();
         var timeout = new Option<int>("--match-timeout") { Description = "Seconds that matching one content may take; beyond it is a gap.", DefaultValueFactory = _ => 60, HelpName = "SECONDS" };
         Option<string[]> bases = CommonOptions.Bases();
         Option<string?> state = CommonOptions.State();
-        Option<SandboxMode> sandbox = CommonOptions.SandboxChoice();
+        Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
         Option<bool> noProgress = CommonOptions.NoProgress();
         var command = new Command("scan", "Scans virtual disks and says what was found and what was not read.")
         {
@@ -54,12 +53,12 @@ internal static class ScanCommand
                 HashLists = Existing(parsed.GetValue(hashes) ?? []),
                 Engines = parsed.GetValue(engines) ?? EngineNames,
                 Threads = parsed.GetValue(threads),
-                MemoryBytes = parsed.GetValue(memory),
+                MemoryBytes = (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes),
                 MatchTimeoutSeconds = parsed.GetValue(timeout),
             };
             var finder = new TargetFinder(parsed.GetValue(bases) ?? [], cancellation);
             List<Vm> vms = [.. parsed.GetRequiredValue(targets).SelectMany(finder.Find)];
-            Sandbox box = Sandboxes.Open(parsed.GetValue(sandbox));
+            Sandbox box = Sandboxes.Open(parsed.GetValue(sandbox) ?? SandboxMode.Full);
             FileInfo? file = parsed.GetValue(output);
             using TextWriter writer = Outputs.OpenText(file);
             return Run(vms, settings, box, parsed.GetRequiredValue(format), writer, Outputs.IsTerminal(file), !parsed.GetValue(noProgress), cancellation);

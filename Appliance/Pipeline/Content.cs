@@ -26,11 +26,11 @@ internal sealed class Content(ContentItem item, ContentBuffer buffer, long offse
 /// A content too large to be held whole: its windows are matched one by one, and its findings wait for its hash. An empty
 /// window closes it.
 /// </summary>
-internal sealed class WindowedContent
+internal sealed class WindowedContent(HashNeeds needs)
 {
     private static readonly byte[] Zeros = new byte[1 << 20];
 
-    private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+    private readonly IncrementalHash[] _hashes = [.. needs.Algorithms.Select(IncrementalHash.CreateHash)];
     private int _open = 1;
 
     /// <summary>Detections of all windows; lock it.</summary>
@@ -40,7 +40,13 @@ internal sealed class WindowedContent
     public bool IsBroken { get; set; }
 
     /// <summary>Called by the reader with each byte once, in order.</summary>
-    public void Append(ReadOnlySpan<byte> bytes) => _hash.AppendData(bytes);
+    public void Append(ReadOnlySpan<byte> bytes)
+    {
+        foreach (IncrementalHash hash in _hashes)
+        {
+            hash.AppendData(bytes);
+        }
+    }
 
     /// <summary>In place of bytes that are not stored.</summary>
     /// <param name="onStep">Called now and then: hashing gigabytes is work, not a hang.</param>
@@ -50,23 +56,72 @@ internal sealed class WindowedContent
         {
             stop.ThrowIfCancellationRequested();
             onStep();
-            _hash.AppendData(Zeros.AsSpan(0, (int)Math.Min(count, Zeros.Length)));
+            Append(Zeros.AsSpan(0, (int)Math.Min(count, Zeros.Length)));
         }
     }
 
     /// <summary>Called by the reader for each window it hands on but the closing one.</summary>
     public void Begin() => Interlocked.Increment(ref _open);
 
-    /// <summary>Called by the thread that has finished a window: the content's SHA-256 (empty when broken) with the last one, otherwise null.</summary>
-    public byte[]? Finish()
+    /// <summary>Called by the thread that has finished a window: the content's hashes (empty when broken) with the last one, otherwise null.</summary>
+    public ContentHashes? Finish()
     {
         if (Interlocked.Decrement(ref _open) != 0)
         {
             return null;
         }
 
-        byte[] hash = _hash.GetHashAndReset();
-        _hash.Dispose();
-        return IsBroken ? [] : hash;
+        byte[][] values = [.. _hashes.Select(h => h.GetHashAndReset())];
+        Array.ForEach(_hashes, h => h.Dispose());
+        return IsBroken ? ContentHashes.None : needs.Named(values);
+    }
+}
+
+/// <summary>The hashes of one content; those that were not computed are empty.</summary>
+internal sealed record ContentHashes(byte[] Sha256, byte[] Sha1, byte[] Md5)
+{
+    public static readonly ContentHashes None = new([], [], []);
+
+    public string Hex => Convert.ToHexStringLower(Sha256);
+}
+
+/// <summary>Which hashes are computed: SHA-256 always, the others where a list has them.</summary>
+internal sealed record HashNeeds(bool Sha1, bool Md5)
+{
+    public static readonly HashNeeds Sha256Only = new(false, false);
+
+    public IEnumerable<HashAlgorithmName> Algorithms
+    {
+        get
+        {
+            yield return HashAlgorithmName.SHA256;
+            if (Sha1)
+            {
+                yield return HashAlgorithmName.SHA1;
+            }
+
+            if (Md5)
+            {
+                yield return HashAlgorithmName.MD5;
+            }
+        }
+    }
+
+    /// <summary>Values in the order of <see cref="Algorithms"/>.</summary>
+    public ContentHashes Named(byte[][] values) => new(values[0], Sha1 ? values[1] : [], Md5 ? values[^1] : []);
+
+    public ContentHashes Of(ReadOnlySpan<byte> content) => new(
+        SHA256.HashData(content),
+        Sha1 ? Legacy.Sha1(content) : [],
+        Md5 ? Legacy.Md5(content) : []);
+
+    /// <summary>Broken as signatures; here they are names that lists of known files use.</summary>
+    private static class Legacy
+    {
+#pragma warning disable CA5350, CA5351 // Lists of known malware come in these; nothing is trusted by them.
+        public static byte[] Sha1(ReadOnlySpan<byte> content) => SHA1.HashData(content);
+
+        public static byte[] Md5(ReadOnlySpan<byte> content) => MD5.HashData(content);
+#pragma warning restore CA5350, CA5351
     }
 }

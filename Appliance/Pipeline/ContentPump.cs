@@ -19,7 +19,7 @@ internal interface IContentConsumer : IDisposable
 /// <param name="mostZeros">Not stored and hashed in all; a content beyond has no hash.</param>
 /// <param name="onStep">Called as work is done.</param>
 internal sealed class ContentPump(
-    ContentBuffers buffers, int threads, IGapSink gaps, long mostBytes, long mostZeros, Action onStep, CancellationToken cancellation)
+    ContentBuffers buffers, int threads, HashNeeds hashes, IGapSink gaps, long mostBytes, long mostZeros, Action onStep, CancellationToken cancellation)
 {
     /// <summary>Windows share this much, so that what lies across a border is seen whole by one of them.</summary>
     private const int OverlapBytes = 1 << 20;
@@ -158,7 +158,7 @@ internal sealed class ContentPump(
                 $"{source.Length} bytes are over the memory for one content ({buffers.MostContentBytes}); matched in windows of {windowBytes} that overlap by {overlap}, so that rules on the whole file may miss it"));
         }
 
-        var windows = new WindowedContent();
+        var windows = new WindowedContent(hashes);
         long hashed = 0;
         try
         {

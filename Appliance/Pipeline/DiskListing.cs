@@ -104,7 +104,7 @@ internal static class DiskListing
         ordered.Sort((a, b) => a.Order.CompareTo(b.Order));
         progress.Begin(coverage, ordered.Total(i => i.SizeBytes));
         using var buffers = new ContentBuffers(job.MemoryBytes);
-        new ContentPump(buffers, job.Threads, context.Gaps, long.MaxValue, ContentPump.MostZerosOfListing, progress.Step, context.Cancellation)
+        new ContentPump(buffers, job.Threads, HashNeeds.Sha256Only, context.Gaps, long.MaxValue, ContentPump.MostZerosOfListing, progress.Step, context.Cancellation)
             .Run(ordered, () => new HashConsumer(hashes, progress), windowsAreGaps: false);
         return hashes;
     }
@@ -117,7 +117,7 @@ internal static class DiskListing
         public void Consume(Content content)
         {
             progress.Step();
-            byte[]? sha256 = content.Windows is { } windows ? windows.Finish() : content.IsPartial ? null : SHA256.HashData(content.Bytes);
+            byte[]? sha256 = content.Windows is { } windows ? windows.Finish()?.Sha256 : content.IsPartial ? null : SHA256.HashData(content.Bytes);
             if (sha256 is { Length: > 0 })
             {
                 lock (hashes)

@@ -1,7 +1,6 @@
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Inspection;
-using Vmsweep.Signatures.Matching;
 
 namespace Vmsweep.Appliance.Pipeline;
 
@@ -12,22 +11,18 @@ internal static class DiskScan
     {
         var progress = new ProgressReporter(writer);
         DiskContents contents = DiskContents.Collect(disk, job.Prefix, context, progress.Step);
-        IReadOnlyList<IEngine> engines = Engines.Load(job);
+        using Engines engines = Engines.Load(job);
         try
         {
             progress.Begin(contents.Coverage.Values, contents.TotalBytes);
             var shared = new MatchShared(engines, writer.Find, context.Gaps, context.Cancellation);
             using var buffers = new ContentBuffers(job.MemoryBytes);
-            new ContentPump(buffers, job.Threads, context.Gaps, MostBytes(job), ContentPump.MostZerosOfScan, progress.Step, context.Cancellation)
+            new ContentPump(buffers, job.Threads, engines.HashNeeds, context.Gaps, MostBytes(job), ContentPump.MostZerosOfScan, progress.Step, context.Cancellation)
                 .Run(contents.Items, () => new MatchConsumer(shared, progress), windowsAreGaps: true);
         }
         finally
         {
             progress.Send();
-            foreach (IEngine engine in engines)
-            {
-                engine.Dispose();
-            }
         }
     }
 

@@ -1,13 +1,22 @@
 using Vmsweep.Appliance.Worker;
+using Vmsweep.Signatures.Hashes;
 using Vmsweep.Signatures.Matching;
 using Vmsweep.Signatures.Yara;
 
 namespace Vmsweep.Appliance.Pipeline;
 
 /// <summary>The engines of a scan.</summary>
-internal static class Engines
+internal sealed class Engines : IDisposable
 {
-    public static IReadOnlyList<IEngine> Load(ScanJob job)
+    /// <summary>Engines that look at content.</summary>
+    public required IReadOnlyList<IEngine> ByContent { get; init; }
+
+    /// <summary>Known hashes; null when none are given.</summary>
+    public HashList? Hashes { get; init; }
+
+    public HashNeeds HashNeeds => new(Hashes?.NeedsSha1 ?? false, Hashes?.NeedsMd5 ?? false);
+
+    public static Engines Load(ScanJob job)
     {
         List<IEngine> engines = [];
         if (job.RulesPath is { } path)
@@ -16,6 +25,15 @@ internal static class Engines
             engines.Add(YaraRules.Load(file, new YaraOptions { Timeout = TimeSpan.FromSeconds(job.TimeoutSeconds) }));
         }
 
-        return engines;
+        // What is wrong with the lists was reported when the rules were compiled.
+        return new Engines { ByContent = engines, Hashes = job.HashLists.Count > 0 ? HashList.Read(job.HashLists, []) : null };
+    }
+
+    public void Dispose()
+    {
+        foreach (IEngine engine in ByContent)
+        {
+            engine.Dispose();
+        }
     }
 }

@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Security.Cryptography;
 using System.Text.Json;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.DiskReaders.Blocks;
@@ -8,12 +7,12 @@ using Vmsweep.Signatures.Matching;
 namespace Vmsweep.Appliance.Pipeline;
 
 /// <summary>What the matching threads of one scan share.</summary>
-internal sealed class MatchShared(IReadOnlyList<IEngine> engines, Action<FindingReport> onFinding, IGapSink gaps, CancellationToken cancellation)
+internal sealed class MatchShared(Engines engines, Action<FindingReport> onFinding, IGapSink gaps, CancellationToken cancellation)
 {
-    public IReadOnlyList<IEngine> Engines => engines;
+    public Engines Engines => engines;
 
     /// <summary>Rules ask for names, so that equal contents under other names may match otherwise.</summary>
-    public bool UsesNames { get; } = engines.Any(e => e.UsesNames);
+    public bool UsesNames { get; } = engines.ByContent.Any(e => e.UsesNames);
 
     /// <summary>What is known of contents whose size more than one item has, so that each is matched once.</summary>
     public ConcurrentDictionary<(long Size, string Sha256), IReadOnlyList<Detection>> Verdicts { get; } = new();
@@ -28,7 +27,7 @@ internal sealed class MatchShared(IReadOnlyList<IEngine> engines, Action<Finding
 /// <summary>Matches contents against all engines on one thread.</summary>
 internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progress) : IContentConsumer
 {
-    private readonly IMatcher[] _matchers = [.. shared.Engines.Select(e => e.CreateMatcher())];
+    private readonly IMatcher[] _matchers = [.. shared.Engines.ByContent.Select(e => e.CreateMatcher())];
 
     public void Consume(Content content)
     {
@@ -40,35 +39,22 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         }
 
         ContentItem item = content.Item;
-        IReadOnlyList<Detection> found;
-        string sha256 = "";
-        if (item.MayHaveTwin && !shared.UsesNames && !content.IsPartial)
+        bool mayShare = item.MayHaveTwin && !shared.UsesNames && !content.IsPartial;
+        ContentHashes? hashes = mayShare || (shared.Engines.Hashes is not null && !content.IsPartial) ? shared.Engines.HashNeeds.Of(content.Bytes) : null;
+        IReadOnlyList<Detection>? found = null;
+        if (!mayShare || !shared.Verdicts.TryGetValue((content.Bytes.Length, hashes!.Hex), out found))
         {
-            sha256 = Convert.ToHexStringLower(SHA256.HashData(content.Bytes));
-            if (!shared.Verdicts.TryGetValue((content.Bytes.Length, sha256), out IReadOnlyList<Detection>? known))
+            (found, bool isComplete) = Match(content);
+            if (mayShare && isComplete)
             {
-                (known, bool complete) = Match(content);
-                if (complete)
-                {
-                    shared.Verdicts.TryAdd((content.Bytes.Length, sha256), known);
-                }
+                shared.Verdicts.TryAdd((content.Bytes.Length, hashes!.Hex), found);
             }
-
-            found = known;
-        }
-        else
-        {
-            (found, _) = Match(content);
         }
 
+        found = WithKnownHash(found, hashes);
         if (found.Count > 0)
         {
-            if (sha256.Length == 0 && !content.IsPartial)
-            {
-                sha256 = Convert.ToHexStringLower(SHA256.HashData(content.Bytes));
-            }
-
-            Report(item, found, sha256);
+            Report(item, found, content.IsPartial ? "" : (hashes ?? HashNeeds.Sha256Only.Of(content.Bytes)).Hex);
         }
 
         if (!content.IsPartial)
@@ -131,11 +117,12 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
             }
         }
 
-        if (windows.Finish() is { } sha256)
+        if (windows.Finish() is { } hashes)
         {
-            if (windows.Found.Count > 0)
+            IReadOnlyList<Detection> found = WithKnownHash(windows.Found, hashes);
+            if (found.Count > 0)
             {
-                Report(content.Item, windows.Found, Convert.ToHexStringLower(sha256));
+                Report(content.Item, found, hashes.Hex);
             }
 
             if (!windows.IsBroken)
@@ -144,6 +131,9 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
             }
         }
     }
+
+    private IReadOnlyList<Detection> WithKnownHash(IReadOnlyList<Detection> found, ContentHashes? hashes) =>
+        hashes is not null && shared.Engines.Hashes?.TryMatch(hashes.Sha256, hashes.Sha1, hashes.Md5) is { } known ? [.. found, known] : found;
 
     private static void Merge(List<Detection> all, Detection detection)
     {

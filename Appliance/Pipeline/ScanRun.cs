@@ -82,13 +82,17 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     private (string? Rules, List<EngineReport> Engines, IReadOnlyList<RuleFaultReport> Faults) Compile(RunFolder run)
     {
         List<EngineReport> engines = [];
-        if (!settings.Engines.Contains("yara"))
+        bool withYara = settings.Engines.Contains("yara");
+        bool withHashes = settings.Engines.Contains("hash") && settings.HashLists.Count > 0;
+        if (!withYara && !withHashes)
         {
-            return (null, engines, []);
+            throw new JobFailedException("the engines asked for have nothing to match; name a list with --hashes, or rules with --engine yara");
         }
 
-        List<(string Host, string Inside)> binds = [.. settings.RuleSources.Select((r, i) => (Path.GetFullPath(r), sandbox.Inside(Path.GetFullPath(r), $"rules/{i}/{Path.GetFileName(r.TrimEnd('/'))}")))];
-        var job = new CompileJob([.. binds.Select(b => b.Inside)], settings.WithBuiltin, settings.StrictRules) { Limits = Limits(0) };
+        List<(string Host, string Inside)> rules = withYara ? Binds(settings.RuleSources, "rules") : [];
+        List<(string Host, string Inside)> lists = withHashes ? Binds(settings.HashLists, "hashes") : [];
+        List<(string Host, string Inside)> binds = [.. rules, .. lists];
+        var job = new CompileJob([.. rules.Select(b => b.Inside)], withYara && settings.WithBuiltin, [.. lists.Select(b => b.Inside)], settings.StrictRules) { Limits = Limits(0) };
         string path = run.File("rules");
         IReadOnlyList<RuleFaultReport> faults = [];
         using (FileStream bundle = File.Create(path))
@@ -101,17 +105,20 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             }
         }
 
-        return (path, engines, faults);
+        return (withYara ? path : null, engines, faults);
 
         void OnEvent(WorkerEvent message)
         {
             if (message is CompiledEvent compiled)
             {
-                engines.Add(compiled.Engine);
+                engines.AddRange(compiled.Engines);
                 faults = [.. compiled.Faults.Select(f => f with { File = HostNameOf(f.File, binds) })];
             }
         }
     }
+
+    private List<(string Host, string Inside)> Binds(IReadOnlyList<string> paths, string folder) =>
+        [.. paths.Select((p, i) => (Path.GetFullPath(p), sandbox.Inside(Path.GetFullPath(p), $"{folder}/{i}/{Path.GetFileName(p.TrimEnd('/'))}")))];
 
     /// <summary>A path inside the sandbox as the operator knows it.</summary>
     private static string HostNameOf(string inside, List<(string Host, string Inside)> binds)
@@ -143,15 +150,9 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             binds.Add((rules, insideRules));
         }
 
-        List<string> lists = [];
-        foreach ((string list, int i) in settings.HashLists.Select((l, i) => (Path.GetFullPath(l), i)))
-        {
-            string inside = sandbox.Inside(list, $"hashes/{i}/{Path.GetFileName(list)}");
-            binds.Add((list, inside));
-            lists.Add(inside);
-        }
-
-        var job = new ScanJob(insideRules, settings.Engines.Contains("hash") ? lists : [], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
+        List<(string Host, string Inside)> lists = settings.Engines.Contains("hash") ? Binds(settings.HashLists, "hashes") : [];
+        binds.AddRange(lists);
+        var job = new ScanJob(insideRules, [.. lists.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
         {
             Limits = Limits(LengthOf(disk.Path)),
             Plan = plan,

@@ -25,8 +25,9 @@ internal sealed record WorkerLimits(long HeapBytes, long CpuSeconds);
 /// <summary>Compiles rules and hash lists and answers with the compiled bundle as data frames.</summary>
 /// <param name="Sources">Rule files and folders as the sandbox sees them.</param>
 /// <param name="Builtin">The built-in rules are part of it.</param>
-/// <param name="Strict">A rule that does not compile ends the job.</param>
-internal sealed record CompileJob(IReadOnlyList<string> Sources, bool Builtin, bool Strict) : WorkerJob;
+/// <param name="HashLists">Hash lists, to be checked only; workers read them by themselves.</param>
+/// <param name="Strict">A rule that does not compile, or a line that is no hash, ends the job.</param>
+internal sealed record CompileJob(IReadOnlyList<string> Sources, bool Builtin, IReadOnlyList<string> HashLists, bool Strict) : WorkerJob;
 
 /// <summary>A job on one disk.</summary>
 internal abstract record DiskJob : WorkerJob
@@ -92,7 +93,7 @@ internal sealed record EntriesEvent(IReadOnlyList<ListEntry> Entries) : WorkerEv
 /// <param name="Sha256">Empty when not asked for or when the content cannot be read.</param>
 internal sealed record ListEntry(string Path, string Kind, long SizeBytes, string Sha256);
 
-internal sealed record CompiledEvent(EngineReport Engine, IReadOnlyList<RuleFaultReport> Faults) : WorkerEvent;
+internal sealed record CompiledEvent(IReadOnlyList<EngineReport> Engines, IReadOnlyList<RuleFaultReport> Faults) : WorkerEvent;
 
 /// <summary>The job could not be carried out: rules that do not compile, a path that is not there.</summary>
 internal sealed record FailedEvent(string Message) : WorkerEvent;

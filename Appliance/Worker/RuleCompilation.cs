@@ -1,14 +1,47 @@
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Signatures.Hashes;
 using Vmsweep.Signatures.Matching;
 using Vmsweep.Signatures.Yara;
 
 namespace Vmsweep.Appliance.Worker;
 
-/// <summary>Compiles the rules of a run, once, for all its workers.</summary>
+/// <summary>Compiles the rules of a run and checks its hash lists, once, for all its workers.</summary>
 internal static class RuleCompilation
 {
-    /// <exception cref="JobFailedException">No rule compiles, or with strict rules one does not.</exception>
+    /// <exception cref="JobFailedException">There is nothing to match with, or with strict rules something is left out.</exception>
     public static void Run(CompileJob job, EventWriter writer)
+    {
+        List<RuleFaultReport> faults = [];
+        List<EngineReport> engines = [];
+        using YaraRules? rules = job.Builtin || job.Sources.Count > 0 ? Compile(job, faults) : null;
+        if (rules is not null)
+        {
+            engines.Add(ReportOf(rules.Facts));
+        }
+
+        if (job.HashLists.Count > 0)
+        {
+            engines.Add(Check(job.HashLists, faults));
+        }
+
+        if (job.Strict && faults.Count > 0)
+        {
+            throw new JobFailedException(Text(faults));
+        }
+
+        foreach (EngineReport engine in engines.Where(e => e.Rules == 0))
+        {
+            throw new JobFailedException(engine.Name == YaraRules.EngineName
+                ? faults.Count > 0 ? "no rule compiles:\n" + Text(faults) : "there is no rule in what --rules names"
+                : "there is no hash in what --hashes names\n" + Text(faults));
+        }
+
+        writer.Send(new CompiledEvent(engines, faults));
+        using var data = new DataStream(writer);
+        rules?.Save(data);
+    }
+
+    private static YaraRules Compile(CompileJob job, List<RuleFaultReport> faults)
     {
         List<RuleFault> found = [];
         List<RuleFile> files = [.. RuleSources.Read(job.Sources, found)];
@@ -17,35 +50,27 @@ internal static class RuleCompilation
             files.AddRange(RuleSources.Builtin());
         }
 
-        using YaraRules rules = Compile(files, found);
-        List<RuleFault> errors = [.. found.Where(f => !f.IsWarning)];
-        if (job.Strict && errors.Count > 0)
-        {
-            throw new JobFailedException(string.Join('\n', errors));
-        }
-
-        if (rules.Facts.Rules == 0)
-        {
-            throw new JobFailedException(errors.Count > 0 ? "no rule compiles:\n" + string.Join('\n', errors) : "there is no rule in what --rules names");
-        }
-
-        EngineFacts facts = rules.Facts;
-        writer.Send(new CompiledEvent(
-            new EngineReport(facts.Name, facts.Version, facts.Rules, facts.Bundle),
-            [.. errors.Select(e => new RuleFaultReport(e.File, e.Line, e.Rule.Length > 0 ? $"rule {e.Rule}: {e.Message}" : e.Message))]));
-        using var data = new DataStream(writer);
-        rules.Save(data);
-    }
-
-    private static YaraRules Compile(List<RuleFile> files, List<RuleFault> faults)
-    {
         try
         {
-            return YaraRules.Compile(files, new YaraOptions(), faults);
+            YaraRules rules = YaraRules.Compile(files, new YaraOptions(), found);
+            faults.AddRange(found.Where(f => !f.IsWarning).Select(f => new RuleFaultReport(f.File, f.Line, f.Rule.Length > 0 ? $"rule {f.Rule}: {f.Message}" : f.Message)));
+            return rules;
         }
         catch (YaraException e)
         {
             throw new JobFailedException(e.Message);
         }
     }
+
+    private static EngineReport Check(IReadOnlyList<string> lists, List<RuleFaultReport> faults)
+    {
+        List<HashFault> found = [];
+        HashList list = HashList.Read(lists, found);
+        faults.AddRange(found.Select(f => new RuleFaultReport(f.File, f.Line, f.Message)));
+        return ReportOf(list.Facts);
+    }
+
+    private static EngineReport ReportOf(EngineFacts facts) => new(facts.Name, facts.Version, facts.Rules, facts.Bundle);
+
+    private static string Text(List<RuleFaultReport> faults) => string.Join('\n', faults.Select(f => $"{f.File}:{f.Line}: {f.Message}"));
 }

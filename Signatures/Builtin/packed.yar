@@ -16,7 +16,7 @@ rule Packed_Program_In_Odd_Place
         description = "A packed program in a folder for temporary files, web content, mail or the recycle bin"
         severity = "medium"
     condition:
-        upx_packed and filepath matches /(^|[\/\\])(tmp|temp|dev[\/\\]shm|\$recycle\.bin|recycler|inetpub[\/\\]wwwroot|var[\/\\]www|htdocs|perflogs|users[\/\\]public|programdata|downloads|appdata[\/\\](local|roaming))[\/\\]/i
+        (uint16(0) == 0x5A4D or uint32(0) == 0x464C457F) and upx_packed and filepath matches /(^|[\/\\])(tmp|temp|dev[\/\\]shm|\$recycle\.bin|recycler|inetpub[\/\\]wwwroot|var[\/\\]www|htdocs|perflogs|users[\/\\]public|programdata|downloads|appdata[\/\\](local|roaming))[\/\\]/i
 }
 
 rule Program_With_Picture_Or_Document_Name

@@ -4,9 +4,11 @@ rule Persistence_Cron_Download
         description = "A cron line that downloads and runs a script"
         severity = "high"
     strings:
+        $get1 = "curl"
+        $get2 = "wget"
         $cron = /(^|\n)\s{0,4}(([0-9*][0-9*\/,-]{0,12}\s{1,4}){5}|@(reboot|hourly|daily)\s{1,4})(root\s{1,4})?[^\n]{0,80}\b(curl|wget)\b[^\n]{0,200}\|\s{0,4}(ba|da|z)?sh\b/
     condition:
-        filesize < 1MB and $cron
+        filesize < 1MB and any of ($get*) and $cron
 }
 
 rule Persistence_Script_Downloads_And_Stays

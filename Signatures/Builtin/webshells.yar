@@ -7,9 +7,11 @@ rule Webshell_PHP_Request_To_Code
         $php = "<?" 
         $code = /\b(eval|assert|system|shell_exec|passthru|popen|proc_open|pcntl_exec)\s{0,8}\(\s{0,8}(@?\s{0,4}(base64_decode|gzinflate|str_rot13|stripslashes|urldecode|rawurldecode|trim)\s{0,8}\(\s{0,8})?@?\$_(POST|GET|REQUEST|COOKIE)\s{0,4}[\[{]/ nocase
         $header = /\b(eval|assert|system|shell_exec|passthru)\s{0,8}\(\s{0,8}(base64_decode\s{0,8}\(\s{0,8})?\$_SERVER\s{0,4}\[\s{0,4}['"]HTTP_/ nocase
+        // The App Engine development server hands its own set-up code over in a header.
+        $sdk = "HTTP_X_APPENGINE_" nocase
         $input = /\b(eval|assert|system)\s{0,8}\(\s{0,8}(base64_decode\s{0,8}\(\s{0,8})?file_get_contents\s{0,8}\(\s{0,8}['"]php:\/\/input/ nocase
     condition:
-        filesize < 2MB and $php and any of ($code, $header, $input)
+        filesize < 2MB and $php and ($code or (any of ($header, $input) and not $sdk))
 }
 
 rule Webshell_PHP_Packed_Code

@@ -36,8 +36,11 @@ internal static class RulesFile
         Put(stream, rules.Prefilter.Literals.Count);
         for (int i = 0; i < rules.Prefilter.Literals.Count; i++)
         {
-            Put(stream, rules.Prefilter.Literals[i].IgnoresCase ? 1 : 0);
-            Put(stream, rules.Prefilter.Literals[i].Bytes);
+            Literal literal = rules.Prefilter.Literals[i];
+            Put(stream, literal.CoreStart);
+            Put(stream, literal.CoreLength);
+            Put(stream, literal.Bytes);
+            Put(stream, literal.Mask);
         }
     }
 
@@ -68,8 +71,9 @@ internal static class RulesFile
             var literals = new Literal[Number(stream)];
             for (int i = 0; i < literals.Length; i++)
             {
-                bool ignoresCase = Number(stream) != 0;
-                literals[i] = new Literal(Bytes(stream), ignoresCase);
+                int coreStart = Number(stream);
+                int coreLength = Number(stream);
+                literals[i] = new Literal(Bytes(stream), Bytes(stream), coreStart, coreLength);
             }
 
             return new YaraRules(new EngineFacts(YaraRules.EngineName, version, count, bundle), [.. sets], setOfRule, new Prefilter(literals, needs), options);

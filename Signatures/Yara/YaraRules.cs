@@ -112,14 +112,14 @@ public sealed class YaraRules : IEngine
 
     private static Prefilter MakePrefilter(List<Need> needs)
     {
-        Dictionary<(string, bool), int> numbers = [];
+        Dictionary<(string, string, int, int), int> numbers = [];
         List<Literal> literals = [];
         var codes = new NeedCode[needs.Count];
         for (int rule = 0; rule < codes.Length; rule++)
         {
             codes[rule] = NeedCode.Of(needs[rule], literal =>
             {
-                (string, bool) key = (Convert.ToHexString(literal.Bytes), literal.IgnoresCase);
+                (string, string, int, int) key = (Convert.ToHexString(literal.Bytes), Convert.ToHexString(literal.Mask), literal.CoreStart, literal.CoreLength);
                 if (!numbers.TryGetValue(key, out int number))
                 {
                     numbers.Add(key, number = literals.Count);

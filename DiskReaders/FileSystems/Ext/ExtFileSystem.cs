@@ -82,7 +82,7 @@ internal sealed class ExtFileSystem : IFileSystem
 
     private MappedSource Mapped(ExtFile file, bool extents, byte[] blockField)
     {
-        IExtentMap map = _volume.BlockMap(extents, blockField, file.SizeBytes, file.NodeSeed, _volume.InodeOffset((uint)file.Id));
+        IExtentMap map = _volume.BlockMap(extents, blockField, file.SizeBytes, file.NodeSeed, (uint)file.Id);
         return new MappedSource(map, [_volume.Source], owned: map as IDisposable);
     }
 

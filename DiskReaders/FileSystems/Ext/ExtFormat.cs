@@ -49,16 +49,17 @@ public sealed class ExtFormat : IFileSystemFormat
 
         List<string> notes = [];
         IBlockSource source = volume;
+        FastCommits? changes = null;
         if (super.Incompat.HasFlag(ExtIncompat.Recover) || (fromBackup && super.Compat.HasFlag(ExtCompat.HasJournal)))
         {
-            source = Journal.Replay(super, volume, context, notes);
+            (source, changes) = Journal.Replay(super, volume, context, notes);
             if (source != volume && !fromBackup && TryReadSuper(source, ExtSuperblock.PrimaryOffset, -1, out _) is { } recovered && recovered.BlockShift == super.BlockShift)
             {
                 super = recovered;
             }
         }
 
-        var opened = new ExtVolume(super, source, context);
+        var opened = new ExtVolume(super, source, context, changes);
         try
         {
             _ = opened.Groups;

@@ -71,8 +71,25 @@ internal readonly ref struct ExtInode(ReadOnlySpan<byte> bytes)
     /// <summary>"Inode Checksums": UUID, number, generation, and the inode with its checksum as zero; 16 bits where it has no upper half.</summary>
     public bool ChecksumGood(uint seed, uint number)
     {
+        uint state = Checksum(seed, number, out bool high);
+        return high ? state == (U16(ChecksumLow) | ((uint)U16(ChecksumHigh) << 16)) : (state & 0xFFFF) == U16(ChecksumLow);
+    }
+
+    /// <summary>Gives an inode that was changed its checksum.</summary>
+    public static void WriteChecksum(Span<byte> inode, uint seed, uint number)
+    {
+        uint sum = new ExtInode(inode).Checksum(seed, number, out bool high);
+        BinaryPrimitives.WriteUInt16LittleEndian(inode[ChecksumLow..], (ushort)(sum & 0xFFFF));
+        if (high)
+        {
+            BinaryPrimitives.WriteUInt16LittleEndian(inode[ChecksumHigh..], (ushort)(sum >> 16));
+        }
+    }
+
+    private uint Checksum(uint seed, uint number, out bool high)
+    {
         uint state = NodeSeed(seed, number);
-        bool high = ExtraBytes >= ChecksumHigh + 2 - GoodOldBytes;
+        high = ExtraBytes >= ChecksumHigh + 2 - GoodOldBytes;
         ReadOnlySpan<byte> zero = [0, 0];
         state = Crc32C.Update(state, _bytes[..ChecksumLow]);
         state = Crc32C.Update(state, zero);
@@ -80,12 +97,10 @@ internal readonly ref struct ExtInode(ReadOnlySpan<byte> bytes)
         {
             state = Crc32C.Update(state, _bytes[(ChecksumLow + 2)..ChecksumHigh]);
             state = Crc32C.Update(state, zero);
-            state = Crc32C.Update(state, _bytes[(ChecksumHigh + 2)..]);
-            return state == (U16(ChecksumLow) | ((uint)U16(ChecksumHigh) << 16));
+            return Crc32C.Update(state, _bytes[(ChecksumHigh + 2)..]);
         }
 
-        state = Crc32C.Update(state, _bytes[(ChecksumLow + 2)..]);
-        return (state & 0xFFFF) == U16(ChecksumLow);
+        return Crc32C.Update(state, _bytes[(ChecksumLow + 2)..]);
     }
 
     /// <summary>What every checksum of the inode's own blocks begins with.</summary>

@@ -8,11 +8,12 @@ internal sealed class ExtVolume : IDisposable
     private readonly PageCache _metadata;
     private ExtGroups? _groups;
 
-    public ExtVolume(ExtSuperblock super, IBlockSource source, ReadContext context)
+    public ExtVolume(ExtSuperblock super, IBlockSource source, ReadContext context, FastCommits? changes = null)
     {
         Super = super;
         Source = source;
         Context = context;
+        Changes = changes;
         _metadata = new PageCache(source, context, pages: 32);
     }
 
@@ -21,6 +22,9 @@ internal sealed class ExtVolume : IDisposable
     public IBlockSource Source { get; }
 
     public ReadContext Context { get; }
+
+    /// <summary>What the journal's fast commits change; null when there are none.</summary>
+    public FastCommits? Changes { get; }
 
     public ExtGroups Groups => _groups ??= ExtGroups.Load(Super, Source, Context);
 
@@ -71,16 +75,20 @@ internal sealed class ExtVolume : IDisposable
 
     /// <summary>The map of a content that lies in blocks. Dispose it when it is <see cref="IDisposable"/>.</summary>
     /// <exception cref="DiskFormatException">The root of the extent tree is damaged.</exception>
-    public IExtentMap BlockMap(bool extents, byte[] blockField, long length, uint nodeSeed, long inodeOffset) => extents
-        ? new ExtentTreeMap(this, blockField, length, nodeSeed, inodeOffset)
-        : new BlockPointerMap(this, blockField, length);
+    public IExtentMap BlockMap(bool extents, byte[] blockField, long length, uint nodeSeed, uint number)
+    {
+        IExtentMap map = extents
+            ? new ExtentTreeMap(this, blockField, length, nodeSeed, InodeOffset(number))
+            : new BlockPointerMap(this, blockField, length);
+        return Changes is null ? map : Changes.Over(map, number);
+    }
 
     public IExtentMap BlockMap(ExtInode inode, uint number, long length) => BlockMap(
         inode.Flags.HasFlag(ExtInodeFlags.Extents),
         inode.BlockField.ToArray(),
         length,
         inode.NodeSeed(Super.ChecksumSeed, number),
-        InodeOffset(number));
+        number);
 
     public void Dispose() => _metadata.Dispose();
 }

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Text;
 using Vmsweep.DiskReaders.Blocks;
 
 namespace Vmsweep.DiskReaders.FileSystems.Ext;
@@ -24,6 +25,7 @@ internal sealed class ExtWalk : IDisposable
     private readonly long _mostSteps;
     private long _steps;
     private long _blocks;
+    private readonly HashSet<(uint, string)> _settled = [];
     private bool _more = true;
     private bool _full;
 
@@ -55,6 +57,7 @@ internal sealed class ExtWalk : IDisposable
             _more = false;
             FindFolders();
             ReadFolders();
+            AddChangedNames();
         }
 
         Folders.Resolve(Names);
@@ -322,29 +325,72 @@ internal sealed class ExtWalk : IDisposable
                 continue;
             }
 
-            int group = _volume.Groups.IndexOf(inode);
-            if (group < 0 || inode < _sb.FirstIno)
+            if (_volume.Changes is null || !IsUnlinked(folder, inode, name))
             {
-                string why = group < 0 && inode <= _sb.InodesCount && inode != 0 ? "of a damaged group" : "that no file can have";
-                Delay(folder, new CoverageGap(Fault.Corrupt, "", "ext4_dir_entry", view.Offset, 0, $"a name leads to inode {inode} {why}"));
-                continue;
+                AddName(inode, folder, name, view.Offset);
             }
+        }
+    }
 
-            uint index = (inode - 1) % _sb.InodesPerGroup;
-            if (index >= _scanned[group] && index >= _wanted[group])
-            {
-                _wanted[group] = index + 1;
-                _more = true;
-            }
+    // A name that fast commits took away; one that they set stays what the folder says it is.
+    private bool IsUnlinked(int folder, uint inode, ReadOnlySpan<byte> name)
+    {
+        (uint, string) key = (Folders.InodeOf(folder), Encoding.Latin1.GetString(name));
+        if (!_volume.Changes!.Names.TryGetValue(key, out FastCommits.NameEdit? edit))
+        {
+            return false;
+        }
 
-            try
+        if (edit.Removed.Contains(inode))
+        {
+            return true;
+        }
+
+        _settled.Add(key);
+        return false;
+    }
+
+    // Once a folder's own entries are read, the names that fast commits add to it.
+    private void AddChangedNames()
+    {
+        if (_volume.Changes is null)
+        {
+            return;
+        }
+
+        foreach (((uint folderInode, string name), FastCommits.NameEdit edit) in _volume.Changes.Names)
+        {
+            if (edit.Inode != 0 && Folders.TryNumberOf(folderInode, out int folder) && _settled.Add((folderInode, name)))
             {
-                Names.Add(inode, (uint)folder, name);
+                AddName(edit.Inode, folder, Encoding.Latin1.GetBytes(name), -1);
             }
-            catch (DiskFormatException e)
-            {
-                Stop(e);
-            }
+        }
+    }
+
+    private void AddName(uint inode, int folder, ReadOnlySpan<byte> name, long offset)
+    {
+        int group = _volume.Groups.IndexOf(inode);
+        if (group < 0 || inode < _sb.FirstIno)
+        {
+            string why = group < 0 && inode <= _sb.InodesCount && inode != 0 ? "of a damaged group" : "that no file can have";
+            Delay(folder, new CoverageGap(Fault.Corrupt, "", "ext4_dir_entry", offset, 0, $"a name leads to inode {inode} {why}"));
+            return;
+        }
+
+        uint index = (inode - 1) % _sb.InodesPerGroup;
+        if (index >= _scanned[group] && index >= _wanted[group])
+        {
+            _wanted[group] = index + 1;
+            _more = true;
+        }
+
+        try
+        {
+            Names.Add(inode, (uint)folder, name);
+        }
+        catch (DiskFormatException e)
+        {
+            Stop(e);
         }
     }
 

@@ -53,7 +53,7 @@ internal sealed class InodeReader(ExtVolume volume, ExtWalk walk)
             return Describe(inode, number, offset, [new GuestLink(_attributes, FolderTree.OrphanNameOf(number))], GuestFileKind.System);
         }
 
-        if (number == _sb.JournalInum || number == _sb.OrphanFileInum || number == _sb.UserQuotaInum || number == _sb.GroupQuotaInum || number == _sb.ProjectQuotaInum)
+        if (volume.Changes?.WasUnlinked(number) == true || number == _sb.JournalInum || number == _sb.OrphanFileInum || number == _sb.UserQuotaInum || number == _sb.GroupQuotaInum || number == _sb.ProjectQuotaInum)
         {
             return null;
         }
@@ -157,7 +157,7 @@ internal sealed class InodeReader(ExtVolume volume, ExtWalk walk)
                 case ExtContent.Pointers:
                     map = inode.BlockField.ToArray();
                     uint direct = BinaryPrimitives.ReadUInt32LittleEndian(map);
-                    first = direct != 0 ? (long)direct << _sb.BlockShift : FirstByte(volume.BlockMap(false, map, size, 0, offset));
+                    first = direct != 0 ? (long)direct << _sb.BlockShift : FirstByte(volume.BlockMap(inode, number, size));
                     break;
                 default:
                     break;
@@ -224,7 +224,7 @@ internal sealed class InodeReader(ExtVolume volume, ExtWalk walk)
         ReadOnlySpan<byte> root = inode.BlockField;
         int entries = BinaryPrimitives.ReadUInt16LittleEndian(root[2..]);
         bool flat = BinaryPrimitives.ReadUInt16LittleEndian(root) == ExtentMagic && entries <= MostInodeExtents && BinaryPrimitives.ReadUInt16LittleEndian(root[6..]) == 0;
-        if (!flat)
+        if (!flat || volume.Changes?.HasRanges(number) == true)
         {
             return (ExtContent.ExtentTree, root.ToArray(), FirstByte(volume.BlockMap(inode, number, size)));
         }

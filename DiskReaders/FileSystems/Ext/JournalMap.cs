@@ -10,6 +10,7 @@ internal sealed class JournalMap : IExtentMap
 {
     public const int VolumeSource = 0;
     public const int MagicSource = 1;
+    public const int ChangedSource = 2;
     private const int EscapedBytes = 4;
 
     private readonly long _length;
@@ -47,11 +48,12 @@ internal sealed class JournalMap : IExtentMap
         JournalBlock place = _places[index];
         return place.Escaped && within < EscapedBytes
             ? new Extent(ExtentKind.Data, Math.Min(rest, EscapedBytes - within), within, MagicSource)
-            : new Extent(ExtentKind.Data, rest, place.Offset + within, VolumeSource);
+            : new Extent(ExtentKind.Data, rest, place.Offset + within, place.Source);
     }
 }
 
 /// <summary>Where a replayed block lies.</summary>
 /// <param name="Offset">Byte offset on the volume of its copy in the journal.</param>
 /// <param name="Escaped">Its first four bytes are the journal's magic number, stored as zeros ("Data Block").</param>
-internal readonly record struct JournalBlock(long Offset, bool Escaped);
+/// <param name="Source">Which of the map's sources the offset is of.</param>
+internal readonly record struct JournalBlock(long Offset, bool Escaped, int Source = JournalMap.VolumeSource);

@@ -25,6 +25,7 @@ internal sealed class JournalReplay
     private const int BytesPerEntry = 64;
 
     private readonly ExtVolume _volume;
+    private readonly IGapSink _gaps;
     private readonly IBlockSource _log;
     private readonly IExtentMap _map;
     private readonly JournalSuperblock _super;
@@ -34,9 +35,10 @@ internal sealed class JournalReplay
     private readonly Dictionary<long, JournalBlock> _replayed = [];
     private readonly HashSet<uint> _reported = [];
 
-    public JournalReplay(ExtVolume volume, IBlockSource log, IExtentMap map, JournalSuperblock super)
+    public JournalReplay(ExtVolume volume, IGapSink gaps, IBlockSource log, IExtentMap map, JournalSuperblock super)
     {
         _volume = volume;
+        _gaps = gaps;
         _log = log;
         _map = map;
         _super = super;
@@ -184,7 +186,7 @@ internal sealed class JournalReplay
         long position = (long)logBlock * _blockBytes;
         if (block < 0 || block >= _volume.Super.BlocksCount)
         {
-            _volume.Context.Gaps.Add(new CoverageGap(Fault.Corrupt, "", "jbd2 tag", position, _blockBytes, $"a tag names block {block} outside the file system"));
+            _gaps.Add(new CoverageGap(Fault.Corrupt, "", "jbd2 tag", position, _blockBytes, $"a tag names block {block} outside the file system"));
             return;
         }
 
@@ -202,7 +204,7 @@ internal sealed class JournalReplay
             uint sum = Crc32C.Update(Crc32C.Update(_super.Seed, number), data);
             if (checksum != (v3 ? sum : sum & 0xFFFF))
             {
-                _volume.Context.Gaps.Add(new CoverageGap(Fault.Corrupt, "", "jbd2 data block", position, _blockBytes, $"bad checksum of block {block} in transaction {sequence}"));
+                _gaps.Add(new CoverageGap(Fault.Corrupt, "", "jbd2 data block", position, _blockBytes, $"bad checksum of block {block} in transaction {sequence}"));
                 return;
             }
         }
@@ -274,7 +276,7 @@ internal sealed class JournalReplay
     {
         if (pass != Pass.Replay && !_super.Incompat.HasFlag(JournalIncompat.AsyncCommit) && _reported.Add(block))
         {
-            _volume.Context.Gaps.Add(new CoverageGap(Fault.Corrupt, "", "journal", (long)block * _blockBytes, 0, $"bad {what}; what follows it in the journal is not replayed"));
+            _gaps.Add(new CoverageGap(Fault.Corrupt, "", "journal", (long)block * _blockBytes, 0, $"bad {what}; what follows it in the journal is not replayed"));
         }
     }
 

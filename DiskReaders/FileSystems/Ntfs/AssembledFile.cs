@@ -45,6 +45,8 @@ internal sealed class AssembledStream(AttributeType type, byte[] name)
 
     public bool HasHoles { get; set; }
 
+    public long StoredClusters { get; set; }
+
     public DiskFormatException? Fault { get; set; }
 
     public bool IsResident => ResidentRecord >= 0;

@@ -10,6 +10,11 @@ namespace Vmsweep.DiskReaders.FileSystems.Ntfs;
 /// </summary>
 internal sealed class CompressedMap : IPackedMap
 {
+    private const int MaxUnitShift = 8;
+
+    /// <summary>Windows compresses with clusters of at most 4 KiB, 16 to a unit; more is left for other drivers.</summary>
+    private const long MaxUnitBytes = 1 << 20;
+
     private readonly NtfsVolume _volume;
     private readonly RunMap _runs;
     private readonly long _unitClusters;
@@ -26,8 +31,17 @@ internal sealed class CompressedMap : IPackedMap
 
     public int UnitBytes { get; }
 
+    /// <summary>True for units that an attribute may have.</summary>
+    public static bool IsPossible(NtfsVolume volume, int unitShift) =>
+        unitShift is > 0 and <= MaxUnitShift && volume.ClusterBytes << unitShift <= MaxUnitBytes;
+
     public static IBlockSource Open(NtfsVolume volume, RunMap runs, int unitShift)
     {
+        if (!IsPossible(volume, unitShift))
+        {
+            throw new DiskFormatException(Fault.Corrupt, "compression unit", -1, $"2^{unitShift} clusters");
+        }
+
         var map = new CompressedMap(volume, runs, unitShift);
         return new PackedSource(new MappedSource(map, volume.Sources, volume.Context, unpacker: map), map);
     }

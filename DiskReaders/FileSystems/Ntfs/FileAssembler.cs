@@ -13,6 +13,9 @@ internal sealed class FileAssembler(NtfsVolume volume, MasterFileTable table) : 
 
     private const uint StandardInformationWithSecurityId = 0x48;
     private readonly HashSet<long> _claimed = [];
+
+    // What the current list has led to: the same attribute twice would be the same bytes again, as often as a list is long.
+    private readonly HashSet<(long Segment, ushort Instance, AttributeType Type, long LowestVcn)> _followed = [];
     private readonly RentedBuffer _extension = volume.Context.Budget.Rent(volume.RecordBytes);
     private long _extensionNumber = -1;
     private long _listBytesLeft = checked(ListBytesBeyondTable + (table.Records * volume.RecordBytes));
@@ -85,6 +88,7 @@ internal sealed class FileAssembler(NtfsVolume volume, MasterFileTable table) : 
                 throw new DiskFormatException(Fault.Limit, "ATTRIBUTE_LIST", record.Offset, "attribute lists hold more than the $MFT");
             }
 
+            _followed.Clear();
             int bad = 0;
             foreach (AttributeListEntry entry in list.Entries)
             {
@@ -114,6 +118,11 @@ internal sealed class FileAssembler(NtfsVolume volume, MasterFileTable table) : 
         if (entry.Type == AttributeType.AttributeList)
         {
             return;
+        }
+
+        if (!_followed.Add((entry.Segment.Number, entry.Instance, entry.Type, entry.LowestVcn)))
+        {
+            throw new DiskFormatException(Fault.Corrupt, "ATTRIBUTE_LIST_ENTRY", record.Offset, $"attribute {entry.Instance} of record {entry.Segment.Number} is named twice");
         }
 
         if (entry.Segment.Number == File.Number)
@@ -288,9 +297,10 @@ internal sealed class FileAssembler(NtfsVolume volume, MasterFileTable table) : 
             {
                 stream.HasHoles = true;
             }
-            else if (stream.FirstLcn < 0)
+            else
             {
-                stream.FirstLcn = runs.Lcn;
+                stream.FirstLcn = stream.FirstLcn < 0 ? runs.Lcn : stream.FirstLcn;
+                stream.StoredClusters += runs.NextVcn - runs.Vcn;
             }
         }
 

@@ -9,6 +9,7 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
     /// <summary>Metafiles have fixed numbers up to <c>$Extend</c>; up to 23 records are reserved.</summary>
     private const long LastMetafile = 11;
     private const long LastReserved = 23;
+    private const long BadClusNumber = 8;
 
     private const uint DedupTag = 0x8000_0013;
 
@@ -200,17 +201,17 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
     /// <summary>Records 0 to 11 are metadata and not listed; what may carry code is scanned.</summary>
     private void MakeMetafile(AssembledFile file, GuestLink[] links, List<GuestFile> made)
     {
-        GuestFileKind kind = GuestFileKind.System;
-        if (file.Number == FolderTable.RootNumber)
+        if (file.Number == BadClusNumber && file.Find(AttributeType.Data, "$Bad"u8) is { FirstLcn: >= 0, Fault: null } bad)
         {
-            kind = GuestFileKind.Regular;
+            made.Add(BadClusters(file, links, bad));
         }
 
+        GuestFileKind kind = file.Number == FolderTable.RootNumber ? GuestFileKind.Regular : GuestFileKind.System;
         AddAll(file, links, kind, made, stream => file.Number switch
         {
             6 => stream.Name.Length > 0 && !stream.Name.AsSpan().SequenceEqual("$SRAT"u8),
             7 => true,
-            8 => stream.Name.Length > 0 && !stream.Name.AsSpan().SequenceEqual("$Bad"u8),
+            BadClusNumber => stream.Fault is not null || stream.Name.Length > 0 && !stream.Name.AsSpan().SequenceEqual("$Bad"u8),
             9 => !stream.Name.AsSpan().SequenceEqual("$SDS"u8),
             10 => stream.Name.Length > 0 && !stream.Name.AsSpan().SequenceEqual("$Info"u8),
             FolderTable.RootNumber or FolderTable.ExtendNumber => true,
@@ -233,6 +234,26 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
                 made.Add(Content(file, links, stream, kind, name));
             }
         }
+    }
+
+    /// <summary>
+    /// Clusters said to be bad belong to no file, so they are a place to hide in. <c>$Bad</c> is a hole as long as the volume; its
+    /// content here is the clusters it does hold.
+    /// </summary>
+    private NtfsFile BadClusters(AssembledFile file, GuestLink[] links, AssembledStream bad)
+    {
+        long size = bad.StoredClusters * volume.ClusterBytes;
+        return new NtfsFile
+        {
+            Kind = GuestFileKind.System,
+            Id = (ulong)file.Number,
+            SizeBytes = size,
+            FirstByte = FirstByte(bad),
+            Links = links,
+            StreamName = bad.Name,
+            Layout = NtfsContent.StoredClustersOf(bad, size),
+            FileSystem = fileSystem,
+        };
     }
 
     private NtfsFile Plain(AssembledFile file, GuestLink[] links, GuestFileKind kind) => new()
@@ -308,8 +329,7 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
                 return new DiskFormatException(Fault.Unsupported, "$DATA", -1, $"compression 0x{stream.Flags & AttributeFlags.CompressionMask:X}");
             }
 
-            if (stream.CompressionUnitShift == 0 || stream.CompressionUnitShift > NtfsContent.MaxCompressionUnitShift
-                || volume.ClusterBytes << stream.CompressionUnitShift > NtfsContent.MaxCompressionUnitBytes)
+            if (!CompressedMap.IsPossible(volume, stream.CompressionUnitShift))
             {
                 return new DiskFormatException(Fault.Corrupt, "$DATA", -1, $"compression unit of 2^{stream.CompressionUnitShift} clusters");
             }

@@ -40,7 +40,8 @@ internal sealed class MasterFileTable
         if (ReadAt(offset, record) != RecordState.InUse)
         {
             MirrorUsed = true;
-            if (ReadMirror(0, record, out offset) != RecordState.InUse)
+            offset = volume.MirrorOffset;
+            if (offset < 0 || ReadAt(offset, record) != RecordState.InUse)
             {
                 throw new DiskFormatException(Fault.Corrupt, "$MFT", volume.Boot.MftLcn * volume.ClusterBytes, "record 0 and its copy in $MFTMirr are damaged");
             }
@@ -103,7 +104,7 @@ internal sealed class MasterFileTable
             return state;
         }
 
-        if (ReadMirror(number, record, out _) == RecordState.InUse)
+        if (_volume.MirrorOffset >= 0 && ReadAt(_volume.MirrorOffset + (number * _volume.RecordBytes), record) == RecordState.InUse)
         {
             MirrorUsed = true;
             return RecordState.InUse;
@@ -125,19 +126,6 @@ internal sealed class MasterFileTable
         }
 
         return (record[0x16] & 1) != 0 ? RecordState.InUse : RecordState.Free;
-    }
-
-    /// <summary>A record's copy; damaged where the boot sector places the mirror outside of the volume.</summary>
-    private RecordState ReadMirror(long number, Span<byte> record, out long offset)
-    {
-        offset = 0;
-        if (_volume.Boot.MftMirrLcn > _volume.Bytes.Length / _volume.ClusterBytes)
-        {
-            return RecordState.Damaged;
-        }
-
-        offset = (_volume.Boot.MftMirrLcn * _volume.ClusterBytes) + (number * _volume.RecordBytes);
-        return ReadAt(offset, record);
     }
 
     private RecordState ReadAt(long offset, Span<byte> record)

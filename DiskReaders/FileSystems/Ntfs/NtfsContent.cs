@@ -5,11 +5,6 @@ namespace Vmsweep.DiskReaders.FileSystems.Ntfs;
 /// <summary>Opens streams by the layout the walk kept.</summary>
 internal static class NtfsContent
 {
-    public const int MaxCompressionUnitShift = 8;
-
-    /// <summary>Windows compresses with clusters of at most 4 KiB, 16 to a unit; more is left for other drivers.</summary>
-    public const long MaxCompressionUnitBytes = 1 << 20;
-
     /// <summary>The least that says where a nonresident stream is: mapping pairs alone when that is all.</summary>
     public static object SimplestLayoutOf(AssembledStream stream) =>
         !stream.IsResident && stream.More is null && !stream.IsCompressed && stream.ValidDataLength == stream.FileSize
@@ -18,15 +13,9 @@ internal static class NtfsContent
 
     public static StreamLayout LayoutOf(AssembledStream stream, WofAlgorithm? wof = null)
     {
-        StreamSegment[] segments = [];
-        if (!stream.IsResident && stream.First.Pairs is not null)
-        {
-            segments = stream.More is null ? [stream.First] : [stream.First, .. stream.More];
-        }
-
         return new StreamLayout
         {
-            Segments = segments,
+            Segments = SegmentsOf(stream),
             ResidentRecord = stream.ResidentRecord,
             ValuePosition = stream.ValuePosition,
             FileSize = stream.FileSize,
@@ -35,6 +24,10 @@ internal static class NtfsContent
             Wof = wof,
         };
     }
+
+    /// <summary>The layout of all that a stream holds beside its holes.</summary>
+    public static StreamLayout StoredClustersOf(AssembledStream stream, long size) =>
+        new() { Segments = SegmentsOf(stream), FileSize = size, ValidDataLength = size, OnlyStored = true };
 
     /// <param name="volume">The volume.</param>
     /// <param name="table">Where resident values are read.</param>
@@ -49,4 +42,9 @@ internal static class NtfsContent
                 : volume.Open(RunMap.Of(volume, layout));
         return layout.Wof is { } algorithm ? WofMap.Open(volume, stream, algorithm, unpackedBytes) : stream;
     }
+
+    private static StreamSegment[] SegmentsOf(AssembledStream stream) =>
+        stream.IsResident || stream.First.Pairs is null ? []
+        : stream.More is null ? [stream.First]
+        : [stream.First, .. stream.More];
 }

@@ -17,6 +17,9 @@ internal sealed class NtfsVolume(IBlockSource bytes, BootSector boot, ReadContex
 
     public int RecordBytes { get; } = boot.RecordBytes;
 
+    /// <summary>Where <c>$MFTMirr</c> begins; -1 when the boot sector's word for it lies outside the volume.</summary>
+    public long MirrorOffset { get; } = boot.MftMirrLcn < boot.TotalClusters ? boot.MftMirrLcn * boot.ClusterBytes : -1;
+
     /// <summary>No byte offset of content overflows.</summary>
     public long MaxVcn { get; } = long.MaxValue / boot.ClusterBytes - 1;
 

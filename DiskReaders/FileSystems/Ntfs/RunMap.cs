@@ -30,7 +30,14 @@ internal sealed class RunMap : IExtentMap
         var map = new RunMap(volume) { Length = layout.FileSize, ValidDataLength = layout.ValidDataLength };
         foreach (StreamSegment segment in layout.Segments)
         {
-            map.Append(segment.LowestVcn, segment.Pairs);
+            if (layout.OnlyStored)
+            {
+                map.AppendStored(segment.LowestVcn, segment.Pairs);
+            }
+            else
+            {
+                map.Append(segment.LowestVcn, segment.Pairs);
+            }
         }
 
         map.RequireMapped();
@@ -56,19 +63,7 @@ internal sealed class RunMap : IExtentMap
         MappingPairs runs = _volume.Runs(pairs, lowestVcn);
         while (runs.MoveNext())
         {
-            if (Count == MaxRuns)
-            {
-                throw new DiskFormatException(Fault.Limit, "mapping pairs", -1, $"more than {MaxRuns} runs");
-            }
-
-            if (Count == _vcns.Length)
-            {
-                Array.Resize(ref _vcns, Count * 2);
-                Array.Resize(ref _lcns, Count * 2);
-            }
-
-            _vcns[Count] = runs.Vcn;
-            _lcns[Count++] = runs.Lcn;
+            Add(runs.Vcn, runs.Lcn);
         }
 
         NextVcn = runs.NextVcn;
@@ -129,6 +124,37 @@ internal sealed class RunMap : IExtentMap
                 throw new DiskFormatException(Fault.Corrupt, structure, starts[i] * _volume.ClusterBytes, "two runs hold the same cluster");
             }
         }
+    }
+
+    /// <summary>As <see cref="Append"/>, with the holes left out.</summary>
+    private void AppendStored(long lowestVcn, ReadOnlySpan<byte> pairs)
+    {
+        MappingPairs runs = _volume.Runs(pairs, lowestVcn);
+        while (runs.MoveNext())
+        {
+            if (runs.Lcn != MappingPairs.HoleLcn)
+            {
+                Add(NextVcn, runs.Lcn);
+                NextVcn += runs.NextVcn - runs.Vcn;
+            }
+        }
+    }
+
+    private void Add(long vcn, long lcn)
+    {
+        if (Count == MaxRuns)
+        {
+            throw new DiskFormatException(Fault.Limit, "mapping pairs", -1, $"more than {MaxRuns} runs");
+        }
+
+        if (Count == _vcns.Length)
+        {
+            Array.Resize(ref _vcns, Count * 2);
+            Array.Resize(ref _lcns, Count * 2);
+        }
+
+        _vcns[Count] = vcn;
+        _lcns[Count++] = lcn;
     }
 
     private (long Lcn, long Clusters, long Within) Find(long offset)

@@ -20,6 +20,9 @@ internal sealed class StreamLayout
 
     public long ValidDataLength { get; init; }
 
+    /// <summary>The content is the stored clusters alone, one behind the other, without the holes between them.</summary>
+    public bool OnlyStored { get; init; }
+
     /// <summary>Log2 of the clusters of a compression unit; 0 when the stream is not compressed.</summary>
     public byte CompressionUnitShift { get; init; }
 

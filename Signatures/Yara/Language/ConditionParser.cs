@@ -12,7 +12,7 @@ internal sealed class ConditionParser(byte[] text, List<Token> tokens, IReadOnly
     private const int MostDepth = 40;
 
     /// <summary>Stands for <c>$</c> inside of <c>for ... of</c>.</summary>
-    private static readonly StringLiteral Self = new("$", [new Literal("self!"u8.ToArray(), ignoresCase: false)]);
+    private static readonly StringLiteral Self = new("$", [new Literal([1], [0xFF], 0, 1)]);
 
     public Need Read(int from, int to) => Or(from, to, 0);
 

@@ -4,7 +4,7 @@ namespace Vmsweep.Signatures.Yara.Language;
 internal static class LiteralQuality
 {
     /// <summary>The shortest literal that is looked for.</summary>
-    public const int LeastBytes = 4;
+    public const int LeastBytes = 3;
 
     private const int MostWindow = 8;
 

@@ -104,27 +104,48 @@ internal sealed class StringLiteral(string id, IReadOnlyList<Literal> literals)
     public IReadOnlyList<Literal> Literals => literals;
 }
 
-/// <summary>Bytes to be found in content; with <paramref name="ignoresCase"/> ASCII letters match in either case.</summary>
-internal sealed class Literal(byte[] bytes, bool ignoresCase)
+/// <summary>
+/// Bytes to be found in content. Where a bit of <see cref="Mask"/> is not set, that bit may be anything: half and whole wildcards of
+/// hexadecimal strings, the case bit of letters. The core has no wildcards and is what is looked for first.
+/// </summary>
+internal sealed class Literal
 {
-    public byte[] Bytes => bytes;
+    /// <summary>The mask of a letter in either case.</summary>
+    public const byte EitherCase = 0xDF;
 
-    public bool IgnoresCase => ignoresCase;
+    private readonly int _lead;
+    private readonly bool _coreIsExact;
+
+    public Literal(byte[] bytes, byte[] mask, int coreStart, int coreLength)
+    {
+        Bytes = bytes;
+        Mask = mask;
+        CoreStart = coreStart;
+        CoreLength = coreLength;
+        _coreIsExact = !mask.AsSpan(coreStart, coreLength).ContainsAnyExcept((byte)0xFF);
+        _lead = Enumerable.Range(coreStart, coreLength).MaxBy(i => LiteralQuality.OfByte(bytes[i]));
+    }
+
+    /// <summary>Zero where the mask is.</summary>
+    public byte[] Bytes { get; }
+
+    public byte[] Mask { get; }
+
+    public int CoreStart { get; }
+
+    public int CoreLength { get; }
+
+    public ReadOnlySpan<byte> Core => Bytes.AsSpan(CoreStart, CoreLength);
 
     public bool IsIn(ReadOnlySpan<byte> content)
     {
-        if (!ignoresCase)
+        // One byte leads to the places to compare, unless the whole core can.
+        int lead = _coreIsExact ? CoreStart : _lead;
+        byte high = Bytes[lead];
+        byte low = Mask[lead] == EitherCase ? (byte)(high | 0x20) : high;
+        for (int at = 0; at < content.Length; at++)
         {
-            return content.IndexOf(bytes) >= 0;
-        }
-
-        // The rarest byte in the middle of words is as good as any; its two cases lead to the places to compare.
-        int lead = Lead();
-        byte low = (byte)(char.IsAsciiLetter((char)bytes[lead]) ? bytes[lead] | 0x20 : bytes[lead]);
-        byte high = (byte)(char.IsAsciiLetter((char)bytes[lead]) ? bytes[lead] & ~0x20 : bytes[lead]);
-        for (int at = lead; at < content.Length; at++)
-        {
-            int next = content[at..].IndexOfAny(low, high);
+            int next = _coreIsExact ? content[at..].IndexOf(Core) : content[at..].IndexOfAny(low, high);
             if (next < 0)
             {
                 return false;
@@ -142,41 +163,20 @@ internal sealed class Literal(byte[] bytes, bool ignoresCase)
 
     public bool LiesAt(ReadOnlySpan<byte> content, int at)
     {
-        if (at < 0 || at > content.Length - bytes.Length)
+        if (at < 0 || at > content.Length - Bytes.Length)
         {
             return false;
         }
 
-        ReadOnlySpan<byte> there = content.Slice(at, bytes.Length);
-        if (!ignoresCase)
+        ReadOnlySpan<byte> there = content.Slice(at, Bytes.Length);
+        for (int i = 0; i < there.Length; i++)
         {
-            return there.SequenceEqual(bytes);
-        }
-
-        for (int i = 0; i < bytes.Length; i++)
-        {
-            if (Folded(there[i]) != Folded(bytes[i]))
+            if ((there[i] & Mask[i]) != Bytes[i])
             {
                 return false;
             }
         }
 
         return true;
-    }
-
-    private static int Folded(byte c) => c is >= (byte)'A' and <= (byte)'Z' ? c | 0x20 : c;
-
-    private int Lead()
-    {
-        int best = 0;
-        for (int i = 1; i < bytes.Length; i++)
-        {
-            if (LiteralQuality.OfByte(bytes[i]) > LiteralQuality.OfByte(bytes[best]))
-            {
-                best = i;
-            }
-        }
-
-        return best;
     }
 }

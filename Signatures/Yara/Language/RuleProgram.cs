@@ -106,9 +106,9 @@ internal sealed class RuleProgram
         else
         {
             path = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(Path.GetFullPath(file.File))!, include.Name));
-            string real = File.ResolveLinkTarget(path, returnFinalTarget: true)?.FullName ?? path;
             string folder = file.Folder.TrimEnd('/') + "/";
-            refusal = !path.StartsWith(folder, StringComparison.Ordinal) || !real.StartsWith(folder, StringComparison.Ordinal) ? "an include leaves the folder of the rules"
+            refusal = !path.StartsWith(folder, StringComparison.Ordinal) ? "an include leaves the folder of the rules"
+                : HasLink(path, folder) ? "an include goes through a link"
                 : includers.Contains(path) ? "an include of itself"
                 : !File.Exists(path) ? "no such file"
                 : null;
@@ -121,6 +121,19 @@ internal sealed class RuleProgram
         }
 
         return RuleSources.ReadText(path, _faults) is { } text ? file with { File = path, Text = text } : null;
+    }
+
+    private static bool HasLink(string path, string folder)
+    {
+        for (string at = path; at.Length > folder.Length; at = Path.GetDirectoryName(at)!)
+        {
+            if (new FileInfo(at).LinkTarget is not null)
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     private bool Knows(string module)

@@ -9,8 +9,11 @@ namespace Vmsweep.Signatures.Yara.Language;
 /// </summary>
 internal static class StringsParser
 {
-    /// <summary>A longer literal is no more telling.</summary>
+    /// <summary>More bytes behind the start of the core tell no more.</summary>
     private const int MostBytes = 48;
+
+    /// <summary>Bytes kept before the core.</summary>
+    private const int MostBefore = 16;
 
     public static IReadOnlyList<StringLiteral> Read(ReadOnlySpan<byte> text, List<Token> tokens, int from, int to)
     {
@@ -45,58 +48,85 @@ internal static class StringsParser
 
     private static List<Literal> Literals(ReadOnlySpan<byte> source, TokenKind kind, Modifiers modifiers)
     {
-        List<byte[]>? runs = kind switch
+        List<Run>? runs = kind switch
         {
             TokenKind.Text => TextRuns(source),
             TokenKind.Hex => HexRuns(source),
             TokenKind.Regex => RegexRuns(source, ref modifiers),
             _ => null,
         };
+        if (runs is not null && modifiers.NoCase)
+        {
+            runs = runs.ConvertAll(InEitherCase);
+        }
+
         List<Literal> literals = [];
-        if (runs is null || (modifiers.Ascii || !modifiers.Wide) && !AddBest(literals, runs, modifiers.NoCase))
+        if (runs is null || (modifiers.Ascii || !modifiers.Wide) && !AddBest(literals, runs))
         {
             return [];
         }
 
-        return !modifiers.Wide || AddBest(literals, runs.ConvertAll(Widened), modifiers.NoCase) ? literals : [];
+        return !modifiers.Wide || AddBest(literals, runs.ConvertAll(Widened)) ? literals : [];
     }
 
-    /// <summary>Every run must be in the content; the most telling one is looked for.</summary>
-    private static bool AddBest(List<Literal> literals, List<byte[]> runs, bool ignoresCase)
+    /// <summary>Every run must be in the content; the most telling part of them is looked for.</summary>
+    private static bool AddBest(List<Literal> literals, List<Run> runs)
     {
-        byte[]? best = null;
+        Literal? best = null;
         int bestQuality = 0;
-        foreach (byte[] run in runs)
+        foreach (Run run in runs)
         {
-            byte[] bytes = run.Length > MostBytes ? run[..MostBytes] : run;
-            int quality = LiteralQuality.Of(bytes);
-            if (quality > bestQuality)
+            for (int start = 0; start < run.Bytes.Length;)
             {
-                (best, bestQuality) = (bytes, quality);
+                int end = start;
+                while (end < run.Bytes.Length && end < start + MostBytes && IsFixed(run, end))
+                {
+                    end++;
+                }
+
+                int quality = LiteralQuality.Of(run.Bytes.AsSpan(start, end - start));
+                if (quality > bestQuality)
+                {
+                    int from = Math.Max(0, start - MostBefore);
+                    int to = Math.Min(run.Bytes.Length, start + MostBytes);
+                    best = new Literal(run.Bytes[from..to], run.Mask[from..to], start - from, end - start);
+                    bestQuality = quality;
+                }
+
+                start = Math.Max(end, start + 1);
             }
         }
 
-        if (best is null)
+        if (best is not null)
         {
-            return false;
+            literals.Add(best);
         }
 
-        literals.Add(new Literal(best, ignoresCase));
-        return true;
+        return best is not null;
     }
 
-    private static byte[] Widened(byte[] run)
+    private static bool IsFixed(Run run, int at) => run.Mask[at] is 0xFF or Literal.EitherCase;
+
+    private static Run Widened(Run run)
     {
-        byte[] wide = new byte[run.Length * 2];
-        for (int i = 0; i < run.Length; i++)
+        var wide = new Run(new byte[run.Bytes.Length * 2], new byte[run.Bytes.Length * 2]);
+        Array.Fill(wide.Mask, (byte)0xFF);
+        for (int i = 0; i < run.Bytes.Length; i++)
         {
-            wide[2 * i] = run[i];
+            wide.Bytes[2 * i] = run.Bytes[i];
+            wide.Mask[2 * i] = run.Mask[i];
         }
 
         return wide;
     }
 
-    private static List<byte[]>? TextRuns(ReadOnlySpan<byte> source)
+    private static Run InEitherCase(Run run)
+    {
+        byte[] mask = [.. run.Bytes.Zip(run.Mask, (b, m) => char.IsAsciiLetter((char)b) ? Literal.EitherCase : m)];
+        return new Run([.. run.Bytes.Zip(mask, (b, m) => (byte)(b & m))], mask);
+    }
+
+    private static List<Run>? TextRuns(ReadOnlySpan<byte> source)
     {
         if (source.Length < 2 || source[^1] != '"')
         {
@@ -128,13 +158,14 @@ internal static class StringsParser
             }
         }
 
-        return [[.. run]];
+        return [Run.Of(run)];
     }
 
-    private static List<byte[]>? HexRuns(ReadOnlySpan<byte> source)
+    private static List<Run>? HexRuns(ReadOnlySpan<byte> source)
     {
-        List<byte[]> runs = [];
+        List<Run> runs = [];
         List<byte> run = [];
+        List<byte> mask = [];
         for (int i = 1; i < source.Length - 1; i++)
         {
             byte c = source[i];
@@ -156,11 +187,24 @@ internal static class StringsParser
             else if (TryHex(source, i, out byte value))
             {
                 run.Add(value);
+                mask.Add(0xFF);
                 i++;
+            }
+            else if (c == '?' || char.IsAsciiHexDigit((char)c))
+            {
+                // A byte of which a half or all is free.
+                byte low = source[++i];
+                if ((low != '?' && !char.IsAsciiHexDigit((char)low)) || (c != '?' && low != '?'))
+                {
+                    return null;
+                }
+
+                run.Add((byte)((c == '?' ? 0 : Convert.ToInt32(((char)c).ToString(), 16) << 4) | (low == '?' ? 0 : Convert.ToInt32(((char)low).ToString(), 16))));
+                mask.Add((byte)((c == '?' ? 0 : 0xF0) | (low == '?' ? 0 : 0x0F)));
             }
             else
             {
-                Break(runs, run);
+                BreakMasked(runs, run, mask);
                 if (c == '(')
                 {
                     for (int depth = 1; depth > 0;)
@@ -183,11 +227,6 @@ internal static class StringsParser
 
                     i += length;
                 }
-                else if (c == '?' || char.IsAsciiHexDigit((char)c))
-                {
-                    // A byte of which a half or all is free.
-                    i++;
-                }
                 else
                 {
                     return null;
@@ -195,12 +234,12 @@ internal static class StringsParser
             }
         }
 
-        Break(runs, run);
+        BreakMasked(runs, run, mask);
         return runs;
     }
 
     /// <summary>Runs of plain characters outside of groups, classes and what a quantifier makes optional.</summary>
-    private static List<byte[]>? RegexRuns(ReadOnlySpan<byte> source, ref Modifiers modifiers)
+    private static List<Run>? RegexRuns(ReadOnlySpan<byte> source, ref Modifiers modifiers)
     {
         int end = source.LastIndexOf((byte)'/');
         if (end <= 0)
@@ -209,7 +248,7 @@ internal static class StringsParser
         }
 
         modifiers.NoCase |= source[end..].Contains((byte)'i');
-        List<byte[]> runs = [];
+        List<Run> runs = [];
         List<byte> run = [];
         for (int i = 1; i < end; i++)
         {
@@ -355,12 +394,22 @@ internal static class StringsParser
         return -1;
     }
 
-    private static void Break(List<byte[]> runs, List<byte> run)
+    private static void Break(List<Run> runs, List<byte> run)
     {
         if (run.Count > 0)
         {
-            runs.Add([.. run]);
+            runs.Add(Run.Of(run));
             run.Clear();
+        }
+    }
+
+    private static void BreakMasked(List<Run> runs, List<byte> run, List<byte> mask)
+    {
+        if (run.Count > 0)
+        {
+            runs.Add(new Run([.. run], [.. mask]));
+            run.Clear();
+            mask.Clear();
         }
     }
 
@@ -368,6 +417,12 @@ internal static class StringsParser
     {
         value = 0;
         return at + 1 < source.Length && byte.TryParse(source.Slice(at, 2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out value);
+    }
+
+    /// <summary>Bytes that follow one another wherever the string matches, and which of their bits are known.</summary>
+    private readonly record struct Run(byte[] Bytes, byte[] Mask)
+    {
+        public static Run Of(List<byte> bytes) => new([.. bytes], [.. Enumerable.Repeat((byte)0xFF, bytes.Count)]);
     }
 
     private record struct Modifiers

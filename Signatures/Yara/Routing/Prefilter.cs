@@ -39,7 +39,7 @@ internal sealed unsafe class Prefilter
 
     public IReadOnlyList<NeedCode> Needs => _codes;
 
-    public long Bytes => _kinds.Sum(k => k.Sieves.Sum(s => s.Bytes)) + _literals.Sum(l => l.Bytes.Length + 72L);
+    public long Bytes => _kinds.Sum(k => k.Sieves.Sum(s => s.Bytes)) + _literals.Sum(l => (2 * l.Bytes.Length) + 96L);
 
     /// <summary>Adds to <paramref name="rules"/> every rule that the content may match.</summary>
     /// <returns>False when the time was over first.</returns>
@@ -118,7 +118,7 @@ internal sealed unsafe class Prefilter
         int longest = int.MaxValue;
         foreach (SieveClass shape in SieveClass.All)
         {
-            List<int> chosen = [.. owners.Keys.Where(i => _literals[i].Bytes.Length >= shape.Least && _literals[i].Bytes.Length < longest).Order()];
+            List<int> chosen = [.. owners.Keys.Where(i => _literals[i].CoreLength >= shape.Least && _literals[i].CoreLength < longest).Order()];
             longest = shape.Least;
             if (chosen.Count > 0)
             {

@@ -9,7 +9,7 @@ namespace Vmsweep.Signatures.Yara.Routing;
 internal readonly record struct SieveClass(int Least, int WindowBytes, int Stride)
 {
     /// <summary>Longest first: wide windows are found seldom, and wide strides cost little.</summary>
-    public static readonly SieveClass[] All = [new(11, 8, 4), new(7, 6, 2), new(5, 4, 2), new(4, 4, 1)];
+    public static readonly SieveClass[] All = [new(11, 8, 4), new(7, 6, 2), new(5, 4, 2), new(3, 3, 1)];
 }
 
 /// <summary>
@@ -54,7 +54,7 @@ internal sealed unsafe class Sieve
         foreach (int number in numbers)
         {
             byte[] bytes = literals[number].Bytes;
-            int best = BestPlace(bytes, windows);
+            int best = BestPlace(literals[number], windows);
             for (int at = best; at < best + kind.Stride; at++)
             {
                 ulong gram = Gram(bytes, at);
@@ -143,11 +143,12 @@ internal sealed unsafe class Sieve
     }
 
     /// <summary>Where the most telling windows are, crowded ones avoided.</summary>
-    private int BestPlace(byte[] bytes, List<Window> windows)
+    private int BestPlace(Literal literal, List<Window> windows)
     {
-        int best = 0;
+        byte[] bytes = literal.Bytes;
+        int best = literal.CoreStart;
         int bestQuality = int.MinValue;
-        for (int at = 0; at + _class.WindowBytes + _class.Stride - 1 <= bytes.Length; at++)
+        for (int at = literal.CoreStart; at + _class.WindowBytes + _class.Stride - 1 <= literal.CoreStart + literal.CoreLength; at++)
         {
             int quality = int.MaxValue;
             for (int w = at; w < at + _class.Stride; w++)

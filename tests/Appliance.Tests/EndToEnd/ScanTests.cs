@@ -1,3 +1,5 @@
+using System.Security.Cryptography;
+using System.Text;
 using System.Text.Json;
 using Vmsweep.Golden;
 
@@ -167,6 +169,23 @@ public sealed class ScanTests : IDisposable
         (int status, _, string error) = Launcher.Run("scan", "--state", "none", "--strict-rules", "--rules", rules, disk);
         Assert.Equal(2, status);
         Assert.Contains("broken", error, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("SHA256", "")]
+    [InlineData("SHA1", "")]
+    [InlineData("MD5", "4M")]
+    public void A_listed_hash_is_found_in_whole_files_and_in_windows(string algorithm, string memory)
+    {
+        string content = new('q', memory.Length > 0 ? 6 << 20 : 1000);
+        string disk = TestDisks.Raw(_scratch, new Dictionary<string, string> { ["known.bin"] = content, ["other.bin"] = content + "." });
+        byte[] hash = CryptographicOperations.HashData(new HashAlgorithmName(algorithm), Encoding.ASCII.GetBytes(content));
+        File.WriteAllText(_scratch["list.csv"], $"hash,name,severity\n{Convert.ToHexString(hash)},Known.Bad,critical\nzzz,no hash,low\n");
+        JsonElement report = Launcher.Scan(["--engine", "hash", "--hashes", _scratch["list.csv"], .. memory.Length > 0 ? (string[])["--memory", memory] : [], disk]);
+        Assert.Equal(["Known.Bad v1/known.bin", "Known.Bad v2/known.bin"], report.Findings().Order());
+        Assert.Equal("critical", report.GetProperty("targets")[0].GetProperty("findings")[0].GetProperty("severity").GetString());
+        Assert.Equal(3, Assert.Single(report.GetProperty("ruleFaults").EnumerateArray()).GetProperty("line").GetInt32());
+        Assert.Equal("hash", Assert.Single(report.GetProperty("engines").EnumerateArray()).GetProperty("name").GetString());
     }
 
     [Fact]

@@ -81,7 +81,7 @@ public sealed class BuiltinRulesTests
             int rules = text.Split("\nrule ").Length - (text.StartsWith("rule ", StringComparison.Ordinal) ? 0 : 1);
             Assert.Equal(rules, text.Split("severity = ").Length - 1);
             Assert.Equal(rules, text.Split("description = ").Length - 1);
-            Assert.DoesNotContain("author", text, StringComparison.Ordinal);
+            Assert.DoesNotContain("author =", text, StringComparison.Ordinal);
         }
     }
 

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Vmsweep.DiskReaders.FileSystems.Ntfs.Compression;
 
 /// <summary>
@@ -28,6 +30,7 @@ internal sealed class HuffmanCode(int symbols, int tableBits)
         _isEmpty = count[0] == lengths.Length;
         if (_isEmpty)
         {
+            _table.AsSpan().Clear();
             return mayBeEmpty;
         }
 
@@ -62,9 +65,10 @@ internal sealed class HuffmanCode(int symbols, int tableBits)
     }
 
     /// <summary>Reads one symbol, or -1 when the code has none. <see cref="WordBits.Fill"/> first.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public int Read(ref WordBits bits)
     {
-        int entry = _isEmpty ? 0 : _table[bits.Peek(tableBits)];
+        int entry = _table[bits.Peek(tableBits)];
         if (entry != 0)
         {
             bits.Skip(entry & ((1 << LengthBits) - 1));

@@ -3,9 +3,21 @@ namespace Vmsweep.DiskReaders.FileSystems.Ntfs.Compression;
 /// <summary>Copies of bytes unpacked before, which may overlap themselves.</summary>
 internal static class Match
 {
-    /// <summary>Repeats <paramref name="length"/> bytes from <paramref name="distance"/> before <paramref name="to"/>. Both are within the buffer.</summary>
+    private const int Short = 16;
+
+    /// <summary>
+    /// Repeats <paramref name="length"/> bytes from <paramref name="distance"/> before <paramref name="to"/>. Both are within the
+    /// buffer; bytes behind the match may be changed, as they are not unpacked yet.
+    /// </summary>
     public static void Copy(Span<byte> buffer, int to, int distance, int length)
     {
+        if (length <= Short && distance >= Short && buffer.Length - to >= Short)
+        {
+            // Most matches: one copy of a fixed length, whose end the next bytes write over.
+            buffer.Slice(to - distance, Short).CopyTo(buffer.Slice(to, Short));
+            return;
+        }
+
         Span<byte> target = buffer.Slice(to, length);
         if (distance >= length)
         {

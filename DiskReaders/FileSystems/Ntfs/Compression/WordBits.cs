@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Numerics;
+using System.Runtime.CompilerServices;
 
 namespace Vmsweep.DiskReaders.FileSystems.Ntfs.Compression;
 
@@ -17,6 +18,7 @@ internal ref struct WordBits(ReadOnlySpan<byte> bytes)
     public readonly bool IsOverrun => ((long)_next * 8) - _count > (long)_bytes.Length * 8;
 
     /// <summary>The next 32 bits or more are at hand after this.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Fill()
     {
         if (_count > 32)
@@ -31,8 +33,10 @@ internal ref struct WordBits(ReadOnlySpan<byte> bytes)
     }
 
     /// <summary>The next bits without taking them. <see cref="Fill"/> first.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly uint Peek(int count) => (uint)(_buffer >> (64 - count));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Skip(int count)
     {
         _buffer <<= count;
@@ -40,6 +44,7 @@ internal ref struct WordBits(ReadOnlySpan<byte> bytes)
     }
 
     /// <summary>0 to 17 bits. <see cref="Fill"/> first.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public uint Take(int count)
     {
         uint bits = (uint)(_buffer >> 1 >> (63 - count));

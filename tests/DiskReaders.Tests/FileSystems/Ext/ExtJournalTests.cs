@@ -48,6 +48,36 @@ public sealed class ExtJournalTests
         ExtListing.AssertEqual(ExtListing.Kernel(scratch["recovered"], "loop"), ours);
     }
 
+    private const string FastLoad = """
+        mkdir mnt; mount -o loop image mnt
+        trap 'umount mnt' EXIT
+        mkdir mnt/d; for i in $(seq 1 30); do printf "old $i" > mnt/d/old$i; done; head -c 500000 /dev/urandom > mnt/large; sync -f mnt
+        for i in $(seq 1 30); do printf "content $i" > mnt/f$i; sync mnt/f$i; done
+        mkdir mnt/new mnt/new/deeper; head -c 30000 /dev/urandom > mnt/new/r; printf deep > mnt/new/deeper/x; sync mnt/new/r mnt/new/deeper/x
+        rm mnt/f3 mnt/d/old4; ln mnt/f4 mnt/hard4; printf more >> mnt/f4; sync mnt/f4
+        mv mnt/d/old5 mnt/d/renamed5; mv mnt/d/old6 mnt/d/old7; mv mnt/d/old8 mnt/new/moved8; ln -s target mnt/soft; printf y > mnt/y; sync mnt/y
+        for at in 9 3 40 41 7; do dd if=/dev/urandom of=mnt/holes bs=4096 count=1 seek=$at conv=notrunc status=none; sync mnt/holes; done
+        truncate -s 100000 mnt/large; sync mnt/large; fallocate -p -o 8192 -l 20000 mnt/large; fallocate -l 300000 mnt/large; sync mnt/large
+        rm mnt/f5; printf again > mnt/f5; sync mnt/f5; rm -r mnt/new/deeper; printf z > mnt/z; sync mnt/z
+        cp --sparse=always image dirty
+        """;
+
+    [Theory]
+    [InlineData("-t ext4 -b 1024 -O fast_commit")]
+    [InlineData("-t ext4 -b 4096 -O fast_commit")]
+    [InlineData("-t ext4 -b 1024 -O fast_commit,^metadata_csum,^64bit")]
+    public void Fast_commits_are_replayed_as_the_kernel_does(string make)
+    {
+        using var scratch = new Scratch();
+        Tool.Shell($"mke2fs -q -F {make} image 64M; {FastLoad}", scratch.Folder);
+        Tool.Shell("cp --sparse=always dirty recovered", scratch.Folder);
+        var gaps = new GapList();
+        List<string> ours = ExtListing.Ours(scratch["dirty"], gaps, out FileSystemFacts facts);
+        ExtListing.AssertEqual(ExtListing.Kernel(scratch["recovered"], "loop"), ours);
+        Assert.Empty(gaps.ToList());
+        Assert.Contains(facts.Notes, n => n.StartsWith("fast commits replayed: ", StringComparison.Ordinal));
+    }
+
     [Fact]
     public void Without_the_replay_files_made_durable_would_be_missing()
     {

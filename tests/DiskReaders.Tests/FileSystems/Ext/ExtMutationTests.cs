@@ -41,6 +41,32 @@ public sealed class ExtMutationTests
         Check(scratch["dirty"], journal: true);
     }
 
+    [Fact]
+    public void Ext4_with_fast_commits()
+    {
+        using var scratch = new Scratch();
+        Tool.Shell("mke2fs -q -F -t ext4 -b 1024 -N 96 -J size=1,fast_commit_size=64 -O fast_commit,^resize_inode image 2300k 2>/dev/null" + """
+
+            mkdir mnt; mount -o loop image mnt; trap 'umount mnt' EXIT
+            mkdir mnt/d; for i in $(seq 1 4); do printf "old $i" > mnt/d/old$i; done; head -c 20000 /dev/urandom > mnt/large; sync -f mnt
+            for i in $(seq 1 6); do printf "content $i" > mnt/f$i; mv mnt/d/old$i mnt/moved$i 2>/dev/null || true; sync mnt/f$i; done
+            for at in 9 3 40 41 7; do dd if=/dev/urandom of=mnt/holes bs=1024 count=1 seek=$at conv=notrunc status=none; sync mnt/holes; done
+            truncate -s 10000 mnt/large; sync mnt/large; rm mnt/f5; printf z > mnt/z; sync mnt/z
+            cp image dirty
+            """, scratch.Folder);
+        byte[] image = File.ReadAllBytes(scratch["dirty"]);
+        long[] journal = BlocksOf(scratch["dirty"], "<8>");
+        long[] area = [.. journal.Where(b => BinaryPrimitives.ReadUInt32LittleEndian(image.AsSpan((int)b * 1024)) is 0x0008_0009).Take(1)];
+        area = [.. journal.SkipWhile(b => b != area[0]).Take(24)];
+        var facts = new ReadContext(new ScanBudget(64 << 20), new GapList());
+        using (IFileSystem system = new ExtFormat().Open(new MemorySource(image), facts))
+        {
+            Assert.Contains(system.Facts.Notes, n => n.StartsWith("fast commits replayed", StringComparison.Ordinal));
+        }
+
+        Mutations.Check(image, (bytes, context) => ReadAll(bytes, context), [.. area.Select(b => (b * 1024, 200L))], Mutations.PerFormat / 4, repair: bytes => ExtRepair.FastCommits(bytes, area));
+    }
+
     private static void Check(string path, bool journal)
     {
         byte[] image = File.ReadAllBytes(path);

@@ -32,6 +32,33 @@ internal static class ExtRepair
         }
     }
 
+    /// <summary>Recomputes the checksum of each fast commit's tail.</summary>
+    public static void FastCommits(byte[] image, IEnumerable<long> blocks)
+    {
+        uint crc = 0;
+        foreach (long block in blocks)
+        {
+            Span<byte> bytes = image.AsSpan((int)block * 1024, 1024);
+            for (int at = 0; at < bytes.Length - 4;)
+            {
+                int tag = BinaryPrimitives.ReadUInt16LittleEndian(bytes[at..]);
+                int length = BinaryPrimitives.ReadUInt16LittleEndian(bytes[(at + 2)..]);
+                if (tag == 8)
+                {
+                    crc = Crc32C.Update(crc, bytes.Slice(at, 8));
+                    BinaryPrimitives.WriteUInt32LittleEndian(bytes[(at + 8)..], crc);
+                    crc = 0;
+                }
+                else
+                {
+                    crc = Crc32C.Update(crc, bytes.Slice(at, 4 + length));
+                }
+
+                at += 4 + length;
+            }
+        }
+    }
+
     private static void Inode(Span<byte> inode, uint number, uint seed)
     {
         Span<byte> words = stackalloc byte[8];

@@ -339,6 +339,35 @@ public sealed class NtfsHostileTests
     }
 
     [Fact]
+    public void Clusters_said_to_be_bad_are_scanned()
+    {
+        NtfsPatch patch = Open();
+        int bad = patch.Find(8, 0x80);
+        bad += patch.Image[bad + 8] == 0 ? (int)patch.U32(bad + 4) : 0;
+        Assert.Equal(4, patch.Image[bad + 9]);
+        patch.Set(bad + patch.U16(bad + 32), 0x01, 3, 0x21, 1, 0x58, 2, 0).Set64(bad + 24, 3);
+        using IFileSystem fileSystem = new NtfsFormat().Open(new MemorySource(patch.Sealed()), new ReadContext(new ScanBudget(4 << 20), new GapList()));
+        GuestFile file = fileSystem.Walk().Single(f => f.Id == 8);
+        using IBlockSource content = fileSystem.OpenContent(file);
+        Assert.Equal(GuestFileKind.System, file.Kind);
+        Assert.Equal(patch.Image.AsSpan(600 * 512, 512).ToArray(), content.ReadAll());
+        Assert.DoesNotContain(NtfsImage.Files(new MemorySource(Sound.Value), out _), f => f.Id == 8);
+    }
+
+    [Fact]
+    public void Extended_attributes_are_scanned()
+    {
+        using var scratch = new Scratch();
+        string image = NtfsImage.Make(scratch.Folder, "16M", "", """
+            echo x > f; setfattr -h -n system.ntfs_ea -v 0x1400000000040600544553540061626364656600 f
+            """);
+        using var source = new FileSource(image);
+        GuestFile ea = NtfsImage.Files(source, out _).Single(f => NtfsImage.PathOf(f.Links[0], f) == "f:$EA");
+        Assert.Equal(GuestFileKind.System, ea.Kind);
+        Assert.Equal(20, ea.SizeBytes);
+    }
+
+    [Fact]
     public void A_part_of_the_table_that_cannot_be_read_is_a_gap_and_the_rest_is_listed()
     {
         NtfsPatch patch = Open();

@@ -1,0 +1,38 @@
+using System.CommandLine;
+using Vmsweep.Benchmarks;
+using Vmsweep.Benchmarks.EndToEnd;
+using Vmsweep.Benchmarks.Measuring;
+using Vmsweep.Benchmarks.Workload;
+
+var work = new Option<string>("--work") { Description = "Folder that keeps the files and images between runs.", DefaultValueFactory = _ => Path.Combine(Path.GetTempPath(), "vmsweep-benchmarks") };
+var size = new Option<long>("--size") { Description = "Bytes of files, such as 600M.", DefaultValueFactory = _ => (4L << 30) + (64L << 20), CustomParser = r => Text.Bytes(r.Tokens[0].Value) };
+var rounds = new Option<int>("--rounds") { Description = "How often each program runs.", DefaultValueFactory = _ => 3 };
+var threads = new Option<int>("--threads") { Description = "Threads of every program that takes a number.", DefaultValueFactory = _ => Environment.ProcessorCount };
+var ruleSources = new Option<string[]>("--rules") { Description = "Rule file or folder; by default the corpus and generated rules, 3,000 together. Repeatable." };
+var noMount = new Option<bool>("--no-mount") { Description = "Leave out ntfs-3g mount + yara." };
+string corpus = Environment.GetEnvironmentVariable("VMSWEEP_CORPUS") ?? Path.Combine(Repository.Root, "../shared/corpus");
+
+Command Make(string name, string description, Func<ParseResult, ImageSet, BenchmarkRules, bool> run)
+{
+    var command = new Command(name, description) { work, size, rounds, threads, ruleSources, noMount };
+    command.SetAction(parsed =>
+    {
+        Measured.Prepare();
+        Programs.Build();
+        ImageSet set = ImageSet.Make(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(size));
+        BenchmarkRules rules = BenchmarkRules.Make(parsed.GetValue(ruleSources) ?? [], corpus, set);
+        return run(parsed, set, rules) ? 0 : 1;
+    });
+    return command;
+}
+
+bool Scan(ParseResult p, ImageSet set, BenchmarkRules rules) => ScanBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds), !p.GetValue(noMount));
+bool List(ParseResult p, ImageSet set, BenchmarkRules rules) => ListBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds));
+
+var root = new RootCommand("Measures vmsweep against other programs on the same files. Ratios only: absolute times say as much about the machine.")
+{
+    Make("end-to-end", "scan and ls.", (p, set, rules) => Scan(p, set, rules) & List(p, set, rules)),
+    Make("scan", "vmsweep scan against yara over extracted files and over an ntfs-3g mount.", Scan),
+    Make("ls", "vmsweep ls --sha256 against openssl over extracted files.", List),
+};
+return root.Parse(args).Invoke();
