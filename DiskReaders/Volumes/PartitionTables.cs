@@ -44,6 +44,13 @@ public static class PartitionTables
         if (gpt is not null)
         {
             AddTables(gpt, builder);
+            long sectors = disk.Length / gpt.SectorBytes;
+            if (gpt.Header.AlternateLba >= sectors)
+            {
+                // Nothing of a partition may be lost with it, but nobody can tell what was.
+                context.Gaps.Add(new CoverageGap(
+                    Fault.Truncated, "", "GPT Header", (gpt.HeaderLba * gpt.SectorBytes) + 32, 0, $"AlternateLBA is {gpt.Header.AlternateLba}, the disk ends after {sectors} sectors: it was longer when it was divided"));
+            }
         }
 
         bool gptLeads = gpt is not null && (isProtected || !hasMbr);
