@@ -10,6 +10,9 @@ internal sealed class DiskCommand(SandboxMode mode, IReadOnlyList<string> bases,
 {
     private static readonly TimeSpan Silence = TimeSpan.FromMinutes(2);
 
+    /// <summary>A listing of ten million files is some 2 GiB.</summary>
+    private const long MostListingBytes = 4L << 30;
+
     private readonly Sandbox _sandbox = Sandboxes.Open(mode);
 
     public Sandbox Sandbox => _sandbox;
@@ -33,7 +36,7 @@ internal sealed class DiskCommand(SandboxMode mode, IReadOnlyList<string> bases,
     {
         (ChainPlan plan, List<(string Host, string Inside)> binds) = DiskBinds.Of(disk.Plan, _sandbox);
         List<GapReport> gaps = [];
-        WorkerOutcome outcome = new WorkerProcess(_sandbox.WorkerStart, Silence).Run(job(plan), binds, message =>
+        WorkerOutcome outcome = new WorkerProcess(_sandbox.WorkerStart, Silence) { MostEventBytes = MostListingBytes }.Run(job(plan), binds, message =>
         {
             if (message is GapEvent gap)
             {

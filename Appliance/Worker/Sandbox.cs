@@ -148,6 +148,9 @@ internal sealed partial class Sandbox
         }
 
         Add(arguments, "--hostname", "worker", "--proc", "/proc", "--dev", "/dev", "--chdir", "/");
+
+        // Root without capabilities still owns /proc/sys: a writable core_pattern there would be a way to the host.
+        Add(arguments, "--remount-ro", "/proc");
         foreach (string folder in SystemFolders)
         {
             if (new DirectoryInfo(folder) is { Exists: true, LinkTarget: { } target })

@@ -55,10 +55,13 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
     private const int MostErrorText = 4096;
 
     /// <summary>
-    /// What a worker may say in events: a listing of ten million files is some 2 GiB. Beyond it a worker is broken or hostile, and
-    /// would fill this process's memory.
+    /// The longest a worker may take, in times of the processor's seconds that it is given: one that was taken over may pretend to work
+    /// for ever.
     /// </summary>
-    private const long MostEventBytes = 4L << 30;
+    private const long MostWaiting = 4;
+
+    /// <summary>What a worker may say in events. Beyond it, it is broken or hostile, and would fill this process's memory.</summary>
+    public long MostEventBytes { get; init; } = 512L << 20;
 
     public WorkerOutcome Run(
         WorkerJob job,
@@ -80,14 +83,24 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
         using (process)
         {
             var errors = new StringBuilder();
-            process.ErrorDataReceived += (_, line) => Keep(errors, line.Data);
-            process.BeginErrorReadLine();
+            var errorReader = new Thread(() => Drain(process.StandardError, errors)) { IsBackground = true, Name = "worker's errors" };
+            errorReader.Start();
             bool hung = false;
+            bool late = false;
             using var watchdog = new Timer(_ =>
             {
                 hung = true;
                 Kill(process);
             });
+            using var deadline = new Timer(
+                _ =>
+                {
+                    late = true;
+                    Kill(process);
+                },
+                null,
+                TimeSpan.FromSeconds(Math.Min(job.Limits.CpuSeconds, 1_000_000) * MostWaiting),
+                Timeout.InfiniteTimeSpan);
             using CancellationTokenRegistration stop = cancellation.Register(() => Kill(process));
             WorkerOutcome? said = null;
             string broken = "";
@@ -107,6 +120,7 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
                 watchdog.Change(Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
                 Kill(process);
                 process.WaitForExit();
+                errorReader.Join(TimeSpan.FromSeconds(1));
             }
 
             if (said is not null)
@@ -124,6 +138,11 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
                 return new WorkerOutcome(WorkerEnd.Hung, $"nothing was done for {silence.TotalSeconds.ToString("0", CultureInfo.InvariantCulture)} s");
             }
 
+            if (late)
+            {
+                return new WorkerOutcome(WorkerEnd.Hung, "it took longer than any image of this size may");
+            }
+
             lock (errors)
             {
                 return new WorkerOutcome(WorkerEnd.Crashed, $"the worker ended with status {process.ExitCode}{(broken.Length > 0 ? ", " + broken : "")}: {errors.ToString().Trim()}");
@@ -131,7 +150,7 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
         }
     }
 
-    private static WorkerOutcome? Listen(Stream pipe, Action<WorkerEvent> onEvent, Action<ReadOnlySpan<byte>>? onData, Action onLife)
+    private WorkerOutcome? Listen(Stream pipe, Action<WorkerEvent> onEvent, Action<ReadOnlySpan<byte>>? onData, Action onLife)
     {
         long steps = -1;
         long said = 0;
@@ -141,7 +160,12 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
             {
                 if (frame.Kind == FrameKind.Data)
                 {
-                    onData?.Invoke(frame.Buffer.AsSpan(0, frame.Length));
+                    if (onData is null)
+                    {
+                        throw new InvalidDataException("it sent content that was not asked for");
+                    }
+
+                    onData(frame.Buffer.AsSpan(0, frame.Length));
                     onLife();
                     continue;
                 }
@@ -225,14 +249,23 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
         return message;
     }
 
-    private static void Keep(StringBuilder errors, string? line)
+    /// <summary>Reads all that a worker says, so that it never waits, and keeps the beginning, so that it fills no memory.</summary>
+    private static void Drain(StreamReader pipe, StringBuilder errors)
     {
-        lock (errors)
+        char[] part = new char[MostErrorText];
+        try
         {
-            if (line is not null && errors.Length < MostErrorText)
+            for (int got; (got = pipe.Read(part)) > 0;)
             {
-                errors.Append(line.AsSpan(0, Math.Min(line.Length, MostErrorText - errors.Length))).Append('\n');
+                lock (errors)
+                {
+                    errors.Append(part, 0, Math.Min(got, MostErrorText - errors.Length));
+                }
             }
+        }
+        catch (Exception e) when (e is IOException or ObjectDisposedException)
+        {
+            // It has ended, or somebody it started holds its pipe.
         }
     }
 
