@@ -5,6 +5,7 @@ using Vmsweep.Golden;
 namespace Vmsweep.Appliance.Tests.Hostile;
 
 /// <summary>What a program that took over a worker could do: the worker's own sandbox, with a shell in its place.</summary>
+[Collection("PATH")]
 public sealed class SandboxTests
 {
     private static (int Status, string Output) Inside(string script, params (string Host, string Inside)[] binds)
