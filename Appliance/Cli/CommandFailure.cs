@@ -25,5 +25,11 @@ internal static class CommandFailure
             Console.Error.WriteLine("vmsweep: interrupted");
             return ExitStatus.Incomplete;
         }
+        catch (Exception e)
+        {
+            // A defect of this program. It must not end with the status of a detection, which an unhandled exception would.
+            Console.Error.WriteLine("vmsweep: this is a defect of vmsweep: " + Printable.Of(e.ToString()));
+            return ExitStatus.CannotRun;
+        }
     }
 }

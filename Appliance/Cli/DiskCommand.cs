@@ -18,7 +18,7 @@ internal sealed class DiskCommand(SandboxMode mode, IReadOnlyList<string> bases,
     /// <exception cref="TargetException">It has none, or several and none was chosen.</exception>
     public (VmDisk Disk, string Prefix) OneDisk(string target)
     {
-        List<Vm> vms = [.. new TargetFinder(bases).Find(target)];
+        List<Vm> vms = [.. new TargetFinder(bases, cancellation).Find(target)];
         List<VmDisk> disks = [.. vms.SelectMany(v => v.Disks)];
         return disks.Count switch
         {
@@ -33,7 +33,7 @@ internal sealed class DiskCommand(SandboxMode mode, IReadOnlyList<string> bases,
     {
         (ChainPlan plan, List<(string Host, string Inside)> binds) = DiskBinds.Of(disk.Plan, _sandbox);
         List<GapReport> gaps = [];
-        WorkerOutcome outcome = new WorkerProcess(_sandbox, Silence).Run(job(plan), binds, message =>
+        WorkerOutcome outcome = new WorkerProcess(_sandbox.WorkerStart, Silence).Run(job(plan), binds, message =>
         {
             if (message is GapEvent gap)
             {

@@ -40,7 +40,7 @@ internal static class DoctorCommand
     {
         string rules = "";
         var job = new CompileJob([], Builtin: true, [], Strict: true) { Limits = DiskLimits.ForReading };
-        WorkerOutcome outcome = new WorkerProcess(sandbox, TimeSpan.FromSeconds(30)).Run(
+        WorkerOutcome outcome = new WorkerProcess(sandbox.WorkerStart, TimeSpan.FromSeconds(30)).Run(
             job, [], message => rules = message is CompiledEvent compiled ? $"{compiled.Engines[0].Name} {compiled.Engines[0].Version}, {compiled.Engines[0].Rules} built-in rules compiled in the sandbox" : rules, _ => { }, CancellationToken.None);
         return outcome.End == WorkerEnd.Done ? (true, rules) : (false, outcome.Detail);
     }

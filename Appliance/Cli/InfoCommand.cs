@@ -23,7 +23,7 @@ internal static class InfoCommand
         {
             var run = new DiskCommand(parsed.GetValue(sandbox) ?? SandboxMode.Full, parsed.GetValue(bases) ?? [], cancellation);
             List<TargetReport> targets = [];
-            foreach (Vm vm in new TargetFinder(parsed.GetValue(bases) ?? []).Find(parsed.GetRequiredValue(target)))
+            foreach (Vm vm in new TargetFinder(parsed.GetValue(bases) ?? [], cancellation).Find(parsed.GetRequiredValue(target)))
             {
                 targets.Add(Inspect(vm, run));
             }

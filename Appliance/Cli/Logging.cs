@@ -1,5 +1,7 @@
+using System.Globalization;
 using Serilog;
 using Serilog.Events;
+using Serilog.Formatting;
 using Serilog.Formatting.Compact;
 using Vmsweep.Appliance.Connectors.Datastore;
 
@@ -18,8 +20,7 @@ internal static class Logging
             .WriteTo.Console(
                 restrictedToMinimumLevel: LogEventLevel.Warning,
                 standardErrorFromLevel: LogEventLevel.Verbose,
-                formatProvider: System.Globalization.CultureInfo.InvariantCulture,
-                outputTemplate: "vmsweep: {Message:lj}{NewLine}");
+                formatter: new PrintableFormatter());
         string folder = state ?? DefaultFolder;
         if (folder != "none")
         {
@@ -38,6 +39,13 @@ internal static class Logging
         Serilog.Core.Logger logger = configuration.CreateLogger();
         Log.Logger = logger;
         return logger;
+    }
+
+    /// <summary>One line for each event; names of hosts and guests and what workers said must not act on the terminal.</summary>
+    private sealed class PrintableFormatter : ITextFormatter
+    {
+        public void Format(LogEvent logEvent, TextWriter output) =>
+            output.WriteLine("vmsweep: " + Printable.Of(logEvent.RenderMessage(CultureInfo.InvariantCulture)));
     }
 
     private static string DefaultFolder => Environment.IsPrivilegedProcess

@@ -56,7 +56,12 @@ internal static class ScanCommand
                 MemoryBytes = (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes),
                 MatchTimeoutSeconds = parsed.GetValue(timeout),
             };
-            var finder = new TargetFinder(parsed.GetValue(bases) ?? []);
+            if (!settings.Engines.Contains("yara") && settings.HashLists.Count == 0)
+            {
+                throw new TargetException("the engines asked for have nothing to match; name a list with --hashes, or let yara run too");
+            }
+
+            var finder = new TargetFinder(parsed.GetValue(bases) ?? [], cancellation);
             List<Vm> vms = [.. parsed.GetRequiredValue(targets).SelectMany(finder.Find)];
             Sandbox box = Sandboxes.Open(parsed.GetValue(sandbox) ?? SandboxMode.Full);
             FileInfo? file = parsed.GetValue(output);
@@ -72,7 +77,7 @@ internal static class ScanCommand
         using var progress = new ProgressLine(showProgress);
         NdjsonListener? ndjson = format == "ndjson" ? new NdjsonListener(writer) : null;
         var listener = new ProgressListener(progress, ndjson);
-        Report report = new ScanRun(settings, sandbox, TimeProvider.System, listener, cancellation).Run(vms);
+        Report report = new ScanRun(settings, sandbox, new WorkerProcess(sandbox.WorkerStart, ScanRun.Silence), TimeProvider.System, listener, cancellation).Run(vms);
         progress.Clear();
         switch (format)
         {

@@ -49,11 +49,13 @@ internal sealed class WindowedContent(HashNeeds needs)
     }
 
     /// <summary>In place of bytes that are not stored.</summary>
-    public void AppendZeros(long count, CancellationToken stop)
+    /// <param name="onStep">Called now and then: hashing gigabytes is work, not a hang.</param>
+    public void AppendZeros(long count, Action onStep, CancellationToken stop)
     {
         for (; count > 0; count -= Zeros.Length)
         {
             stop.ThrowIfCancellationRequested();
+            onStep();
             Append(Zeros.AsSpan(0, (int)Math.Min(count, Zeros.Length)));
         }
     }

@@ -15,7 +15,11 @@ internal interface IContentConsumer : IDisposable
 /// One reader in the order of the disk, many consumers. Contents are held whole up to the budget; larger ones pass in
 /// overlapping windows, with a gap.
 /// </summary>
-internal sealed class ContentPump(ContentBuffers buffers, int threads, HashNeeds hashes, IGapSink gaps, CancellationToken cancellation)
+/// <param name="mostBytes">Read in all; what is beyond is a gap.</param>
+/// <param name="mostZeros">Not stored and hashed in all; a content beyond has no hash.</param>
+/// <param name="onStep">Called as work is done.</param>
+internal sealed class ContentPump(
+    ContentBuffers buffers, int threads, HashNeeds hashes, IGapSink gaps, long mostBytes, long mostZeros, Action onStep, CancellationToken cancellation)
 {
     /// <summary>Windows share this much, so that what lies across a border is seen whole by one of them.</summary>
     private const int OverlapBytes = 1 << 20;
@@ -24,11 +28,17 @@ internal sealed class ContentPump(ContentBuffers buffers, int threads, HashNeeds
 
     private const int MostQueued = 1024;
 
-    /// <summary>A sparse file may claim 8 EiB: beyond this much that is not stored, it is a gap.</summary>
-    private const long MostZerosHashed = 256L << 30;
+    /// <summary>Hashing what is not stored is needed only for the hash of a finding: some ten seconds of it.</summary>
+    public const long MostZerosOfScan = 16L << 30;
+
+    /// <summary>Here the hash is what was asked for.</summary>
+    public const long MostZerosOfListing = 256L << 30;
 
     /// <summary>When a content breaks off, what can be read before the fault is found in steps of this size.</summary>
     private const int SalvageBytes = 64 << 10;
+
+    private long _bytes;
+    private long _zeros;
 
     /// <param name="items">In reading order.</param>
     /// <param name="createConsumer">Called on each consuming thread.</param>
@@ -107,6 +117,7 @@ internal sealed class ContentPump(ContentBuffers buffers, int threads, HashNeeds
             }
 
             int length = (int)source.Length;
+            Spend(length, 0);
             ContentBuffer buffer = buffers.Rent(length, stop);
             try
             {
@@ -149,23 +160,28 @@ internal sealed class ContentPump(ContentBuffers buffers, int threads, HashNeeds
 
         var windows = new WindowedContent(hashes);
         long hashed = 0;
-        long zeros = 0;
         try
         {
             for (long at = 0; at < source.Length;)
             {
-                long hole = source.HoleLength(at, MostZerosHashed);
+                long hole = source.HoleLength(at, source.Length - at);
                 if (hole >= windowBytes)
                 {
                     // Holes are never read. What is stored before and after them still overlaps with zeros on both sides.
                     long skipped = hole - overlap;
-                    zeros += skipped;
-                    if (zeros > MostZerosHashed)
+                    if (!windows.IsBroken && skipped > mostZeros - _zeros)
                     {
-                        throw new DiskFormatException(Fault.Limit, "sparse content", at, $"more than {MostZerosHashed} bytes are not stored");
+                        windows.IsBroken = true;
+                        gaps.Add(new CoverageGap(Fault.Limit, item.Path, "sparse content", at, 0, $"{hole} bytes that are not stored are over what is hashed of such ({mostZeros} on one disk): no SHA-256 of it; what is stored is matched"));
                     }
 
-                    windows.AppendZeros(at + skipped - hashed, stop);
+                    if (!windows.IsBroken)
+                    {
+                        _zeros += skipped;
+                        windows.AppendZeros(at + skipped - hashed, onStep, stop);
+                    }
+
+                    onStep();
                     hashed = at + skipped;
                     item.Coverage.Read(skipped);
                     at += skipped;
@@ -173,6 +189,7 @@ internal sealed class ContentPump(ContentBuffers buffers, int threads, HashNeeds
                 }
 
                 int length = (int)Math.Min(windowBytes, source.Length - at);
+                Spend(length, at);
                 ContentBuffer buffer = buffers.Rent(length, stop);
                 try
                 {
@@ -185,7 +202,11 @@ internal sealed class ContentPump(ContentBuffers buffers, int threads, HashNeeds
                 }
 
                 int fresh = (int)(at + length - hashed);
-                windows.Append(buffer.Span[^fresh..]);
+                if (!windows.IsBroken)
+                {
+                    windows.Append(buffer.Span[^fresh..]);
+                }
+
                 hashed += fresh;
                 item.Coverage.Read(fresh);
                 windows.Begin();
@@ -200,6 +221,17 @@ internal sealed class ContentPump(ContentBuffers buffers, int threads, HashNeeds
         }
 
         Enqueue(queue, new Content(item, buffers.Rent(0, stop), hashed, windows) { IsPartial = windows.IsBroken }, stop);
+    }
+
+    private void Spend(int bytes, long at)
+    {
+        if (bytes > mostBytes - _bytes)
+        {
+            throw new DiskFormatException(Fault.Limit, "content", at, $"the files claim more than the {mostBytes} bytes that are read of an image of this size");
+        }
+
+        _bytes += bytes;
+        onStep();
     }
 
     private static void Enqueue(BlockingCollection<Content> queue, Content content, CancellationToken stop)

@@ -16,10 +16,10 @@ internal sealed class Coverage(string id)
     public void See(long bytes)
     {
         Interlocked.Increment(ref _filesSeen);
-        Interlocked.Add(ref _bytesSeen, bytes);
+        Saturating.Add(ref _bytesSeen, bytes);
     }
 
-    public void Read(long bytes) => Interlocked.Add(ref _bytesRead, bytes);
+    public void Read(long bytes) => Saturating.Add(ref _bytesRead, bytes);
 
     public void Scanned() => Interlocked.Increment(ref _filesScanned);
 

@@ -104,7 +104,7 @@ internal sealed class DiskContents
     private void Add(ContentItem item)
     {
         item.Coverage.See(item.SizeBytes);
-        TotalBytes = item.SizeBytes > long.MaxValue - TotalBytes ? long.MaxValue : TotalBytes + item.SizeBytes;
+        TotalBytes = Saturating.Add(TotalBytes, item.SizeBytes);
         _items.Add(item);
     }
 

@@ -102,9 +102,9 @@ internal static class DiskListing
 
         List<ContentItem> ordered = [.. items.Values];
         ordered.Sort((a, b) => a.Order.CompareTo(b.Order));
-        progress.Begin(coverage, ordered.Sum(i => i.SizeBytes));
+        progress.Begin(coverage, ordered.Total(i => i.SizeBytes));
         using var buffers = new ContentBuffers(job.MemoryBytes);
-        new ContentPump(buffers, job.Threads, HashNeeds.Sha256Only, context.Gaps, context.Cancellation)
+        new ContentPump(buffers, job.Threads, HashNeeds.Sha256Only, context.Gaps, long.MaxValue, ContentPump.MostZerosOfListing, progress.Step, context.Cancellation)
             .Run(ordered, () => new HashConsumer(hashes, progress), windowsAreGaps: false);
         return hashes;
     }

@@ -42,6 +42,6 @@ internal sealed class ProgressReporter(EventWriter writer)
     public void Send()
     {
         Dictionary<string, CoverageCounts> counts = _coverage.ToDictionary(c => c.Id, c => c.Counts);
-        writer.Send(new ProgressEvent(Interlocked.Read(ref _steps), counts.Values.Sum(c => c.BytesRead), _bytesTotal, counts));
+        writer.Send(new ProgressEvent(Interlocked.Read(ref _steps), counts.Values.Total(c => c.BytesRead), _bytesTotal, counts));
     }
 }

@@ -44,7 +44,7 @@ internal interface IScanListener
 }
 
 /// <summary>The supervisor's part of a scan: one worker for each disk, and whatever becomes of it in the report.</summary>
-internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, TimeProvider time, IScanListener listener, CancellationToken cancellation)
+internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker worker, TimeProvider time, IScanListener listener, CancellationToken cancellation)
 {
     /// <summary>A worker that does nothing for so long hangs.</summary>
     public static readonly TimeSpan Silence = TimeSpan.FromMinutes(2);
@@ -86,7 +86,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, TimeProvid
         bool withHashes = settings.Engines.Contains("hash") && settings.HashLists.Count > 0;
         if (!withYara && !withHashes)
         {
-            throw new JobFailedException("the engines asked for have nothing to match; name a list with --hashes, or rules with --engine yara");
+            return (null, engines, []);
         }
 
         List<(string Host, string Inside)> rules = withYara ? Binds(settings.RuleSources, "rules") : [];
@@ -97,7 +97,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, TimeProvid
         IReadOnlyList<RuleFaultReport> faults = [];
         using (FileStream bundle = File.Create(path))
         {
-            WorkerOutcome outcome = new WorkerProcess(sandbox, Silence).Run(job, binds, OnEvent, bundle.Write, cancellation);
+            WorkerOutcome outcome = worker.Run(job, binds, OnEvent, bundle.Write, cancellation);
             cancellation.ThrowIfCancellationRequested();
             if (outcome.End != WorkerEnd.Done)
             {
@@ -158,7 +158,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, TimeProvid
             Plan = plan,
             Prefix = prefix,
         };
-        WorkerOutcome outcome = new WorkerProcess(sandbox, Silence).Run(job, binds, message => OnEvent(target, report, message), null, cancellation);
+        WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, report, message), null, cancellation);
         switch (outcome.End)
         {
             case WorkerEnd.Done:
@@ -238,12 +238,12 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, TimeProvid
         List<DiskReport> disks = [.. targets.SelectMany(t => t.Disks)];
         List<VolumeReport> volumes = [.. disks.SelectMany(d => d.Volumes)];
         var totals = new ReportTotals(
-            volumes.Sum(v => v.Files.Seen) + disks.Sum(d => d.Outside.FilesSeen),
-            volumes.Sum(v => v.Files.Scanned) + disks.Sum(d => d.Outside.FilesScanned),
-            volumes.Sum(v => v.Bytes.Seen) + disks.Sum(d => d.Outside.BytesSeen),
-            volumes.Sum(v => v.Bytes.Read) + disks.Sum(d => d.Outside.BytesRead),
-            targets.Sum(t => (long)t.Findings.Count),
-            targets.Sum(t => (long)t.Gaps.Count));
+            Saturating.Add(volumes.Total(v => v.Files.Seen), disks.Total(d => d.Outside.FilesSeen)),
+            Saturating.Add(volumes.Total(v => v.Files.Scanned), disks.Total(d => d.Outside.FilesScanned)),
+            Saturating.Add(volumes.Total(v => v.Bytes.Seen), disks.Total(d => d.Outside.BytesSeen)),
+            Saturating.Add(volumes.Total(v => v.Bytes.Read), disks.Total(d => d.Outside.BytesRead)),
+            targets.Total(t => t.Findings.Count),
+            targets.Total(t => t.Gaps.Count));
         return new Report
         {
             Verdict = totals.Findings > 0 ? "detected" : totals.Gaps > 0 ? "incomplete" : "clean",
@@ -258,8 +258,9 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, TimeProvid
         };
     }
 
-    private static long Unread(DiskReport disk) => Math.Max(0,
-        disk.Volumes.Sum(v => v.Bytes.Seen - v.Bytes.Read) + disk.Outside.BytesSeen - disk.Outside.BytesRead);
+    private static long Unread(DiskReport disk) => Saturating.Add(
+        disk.Volumes.Total(v => Math.Max(0, v.Bytes.Seen - v.Bytes.Read)),
+        Math.Max(0, disk.Outside.BytesSeen - disk.Outside.BytesRead));
 
     private static long LengthOf(string path) => new FileInfo(path) is { Exists: true } file ? file.Length : 0;
 

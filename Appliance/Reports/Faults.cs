@@ -5,6 +5,9 @@ namespace Vmsweep.Appliance.Reports;
 /// <summary>Faults as the report spells them.</summary>
 internal static class Faults
 {
+    /// <summary>Every fault's name.</summary>
+    public static IReadOnlyList<string> Names { get; } = [.. Enum.GetValues<Fault>().Select(Name)];
+
     public static string Name(Fault fault) => fault switch
     {
         Fault.Corrupt => "corrupt",

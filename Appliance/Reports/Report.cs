@@ -108,7 +108,11 @@ internal sealed record FileCounts(long Seen = 0, long Scanned = 0, long Inherite
 internal sealed record ByteCounts(long Seen = 0, long Read = 0);
 
 /// <summary>How much of a volume, or of what lies outside volumes, was seen and scanned.</summary>
-internal sealed record CoverageCounts(long FilesSeen = 0, long FilesScanned = 0, long BytesSeen = 0, long BytesRead = 0);
+internal sealed record CoverageCounts(long FilesSeen = 0, long FilesScanned = 0, long BytesSeen = 0, long BytesRead = 0)
+{
+    [JsonIgnore]
+    public bool IsSound => FilesSeen >= 0 && FilesScanned >= 0 && BytesSeen >= 0 && BytesRead >= 0;
+}
 
 internal sealed record FindingReport
 {

@@ -11,9 +11,13 @@ internal sealed class EventWriter(Stream pipe) : IGapSink
 
     private readonly Lock _lock = new();
     private int _gaps;
+    private int _findings;
 
     /// <summary>A hostile image must not fill the supervisor's memory: beyond this many gaps one closing gap is sent.</summary>
     private const int MostGaps = GapList.DefaultMost;
+
+    /// <summary>The same for detections: a guest may hold millions of copies of one.</summary>
+    private const int MostFindings = 100_000;
 
     public void Send(WorkerEvent message)
     {
@@ -21,6 +25,20 @@ internal sealed class EventWriter(Stream pipe) : IGapSink
         lock (_lock)
         {
             Frames.Write(pipe, FrameKind.Message, json);
+        }
+    }
+
+    /// <summary>Reports a detection; beyond <see cref="MostFindings"/> of them only that there are more.</summary>
+    public void Find(FindingReport finding)
+    {
+        int count = Interlocked.Increment(ref _findings);
+        if (count <= MostFindings)
+        {
+            Send(new FindingEvent(finding));
+        }
+        else if (count == MostFindings + 1)
+        {
+            Add(new CoverageGap(Fault.Limit, finding.Path, "findings", -1, 0, $"more than {MostFindings} findings; no more are listed"));
         }
     }
 

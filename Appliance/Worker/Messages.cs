@@ -100,7 +100,11 @@ internal sealed record FailedEvent(string Message) : WorkerEvent;
 
 internal sealed record DoneEvent : WorkerEvent;
 
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+// Strict, so that a field that a broken worker leaves out is found here and not where it is used.
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
+    RespectNullableAnnotations = true,
+    RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(WorkerJob))]
 [JsonSerializable(typeof(WorkerEvent))]
 internal sealed partial class MessageJson : JsonSerializerContext;

@@ -56,7 +56,17 @@ internal sealed partial class Sandbox
         var start = new ProcessStartInfo(bwrap) { RedirectStandardError = true, RedirectStandardOutput = true, RedirectStandardInput = true };
         AddIsolation(start.ArgumentList);
         start.ArgumentList.Add("/usr/bin/true");
-        using Process process = Process.Start(start)!;
+        Process process;
+        try
+        {
+            process = Process.Start(start)!;
+        }
+        catch (System.ComponentModel.Win32Exception e)
+        {
+            return new Sandbox(false, $"bubblewrap cannot start here: {e.Message}");
+        }
+
+        using Process started = process;
         string error = process.StandardError.ReadToEnd().Trim();
         process.WaitForExit();
         return process.ExitCode == 0 ? new Sandbox(true, "") : new Sandbox(false, $"bubblewrap cannot start here: {error}");

@@ -46,7 +46,7 @@ internal static class WorkerMain
             : throw new InvalidDataException("the job is no message");
     }
 
-    private static void Dispatch(WorkerJob job, EventWriter writer)
+    internal static void Dispatch(WorkerJob job, EventWriter writer)
     {
         switch (job)
         {

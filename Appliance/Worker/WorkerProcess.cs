@@ -29,17 +29,37 @@ internal enum WorkerEnd
 /// <param name="Detail">For the report: what a crashed worker last said, or the message of a failed job.</param>
 internal sealed record WorkerOutcome(WorkerEnd End, string Detail);
 
+/// <summary>Carries out a job somewhere else and hands on what is said about it.</summary>
+internal interface IWorker
+{
+    /// <param name="job">What to do.</param>
+    /// <param name="binds">What it may read: path on the host, path as the job has it.</param>
+    /// <param name="onEvent">Called on this thread, in order.</param>
+    /// <param name="onData">Called on this thread with raw content; null when the job gives none.</param>
+    /// <param name="cancellation">Ends the worker.</param>
+    WorkerOutcome Run(
+        WorkerJob job,
+        IReadOnlyList<(string Host, string Inside)> binds,
+        Action<WorkerEvent> onEvent,
+        Action<ReadOnlySpan<byte>>? onData,
+        CancellationToken cancellation);
+}
+
+/// <summary>How to start a worker that may read <paramref name="binds"/> and has a heap of <paramref name="heapBytes"/>.</summary>
+internal delegate ProcessStartInfo WorkerStart(IReadOnlyList<(string Host, string Inside)> binds, long heapBytes);
+
 /// <summary>The supervisor's side of one worker: starts it, feeds it its job, takes its events, and survives any end of it.</summary>
-internal sealed class WorkerProcess(Sandbox sandbox, TimeSpan silence)
+internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWorker
 {
     /// <summary>How much of a worker's last words is kept.</summary>
     private const int MostErrorText = 4096;
 
-    /// <param name="job">What to do.</param>
-    /// <param name="binds">What it may read.</param>
-    /// <param name="onEvent">Called on this thread, in order.</param>
-    /// <param name="onData">Called on this thread with raw content; null when the job gives none.</param>
-    /// <param name="cancellation">Kills the worker.</param>
+    /// <summary>
+    /// What a worker may say in events: a listing of ten million files is some 2 GiB. Beyond it a worker is broken or hostile, and
+    /// would fill this process's memory.
+    /// </summary>
+    private const long MostEventBytes = 4L << 30;
+
     public WorkerOutcome Run(
         WorkerJob job,
         IReadOnlyList<(string Host, string Inside)> binds,
@@ -50,7 +70,7 @@ internal sealed class WorkerProcess(Sandbox sandbox, TimeSpan silence)
         Process process;
         try
         {
-            process = Process.Start(sandbox.WorkerStart(binds, job.Limits.HeapBytes))!;
+            process = Process.Start(start(binds, job.Limits.HeapBytes))!;
         }
         catch (Win32Exception e)
         {
@@ -74,11 +94,10 @@ internal sealed class WorkerProcess(Sandbox sandbox, TimeSpan silence)
             try
             {
                 watchdog.Change(silence, Timeout.InfiniteTimeSpan);
-                Frames.Write(process.StandardInput.BaseStream, FrameKind.Message, JsonSerializer.SerializeToUtf8Bytes(job, MessageJson.Default.WorkerJob));
-                process.StandardInput.Close();
+                Tell(process, job);
                 said = Listen(process.StandardOutput.BaseStream, onEvent, onData, () => watchdog.Change(silence, Timeout.InfiniteTimeSpan));
             }
-            catch (Exception e) when (e is InvalidDataException or JsonException or IOException { InnerException: null or System.Net.Sockets.SocketException })
+            catch (Exception e) when (e is InvalidDataException or JsonException)
             {
                 // Cut off in the middle of a frame, or speaking something else: the same as a crash.
                 broken = e.Message;
@@ -115,7 +134,8 @@ internal sealed class WorkerProcess(Sandbox sandbox, TimeSpan silence)
     private static WorkerOutcome? Listen(Stream pipe, Action<WorkerEvent> onEvent, Action<ReadOnlySpan<byte>>? onData, Action onLife)
     {
         long steps = -1;
-        while (Frames.Read(pipe) is { } frame)
+        long said = 0;
+        while (NextFrame(pipe) is { } frame)
         {
             try
             {
@@ -126,8 +146,13 @@ internal sealed class WorkerProcess(Sandbox sandbox, TimeSpan silence)
                     continue;
                 }
 
-                WorkerEvent message = JsonSerializer.Deserialize(frame.Buffer.AsSpan(0, frame.Length), MessageJson.Default.WorkerEvent)
-                    ?? throw new InvalidDataException("an event is empty");
+                WorkerEvent message = Parse(frame.Buffer.AsSpan(0, frame.Length));
+                said += message is ProgressEvent ? 0 : frame.Length;
+                if (said > MostEventBytes)
+                {
+                    throw new InvalidDataException($"it said more than {MostEventBytes} bytes");
+                }
+
                 switch (message)
                 {
                     case DoneEvent:
@@ -154,6 +179,50 @@ internal sealed class WorkerProcess(Sandbox sandbox, TimeSpan silence)
         }
 
         return null;
+    }
+
+    /// <summary>Gives the worker its job. One that ends before it took it says why on its standard error.</summary>
+    private static void Tell(Process process, WorkerJob job)
+    {
+        try
+        {
+            Frames.Write(process.StandardInput.BaseStream, FrameKind.Message, JsonSerializer.SerializeToUtf8Bytes(job, MessageJson.Default.WorkerJob));
+            process.StandardInput.Close();
+        }
+        catch (IOException e)
+        {
+            throw new InvalidDataException("it did not take its job", e);
+        }
+    }
+
+    /// <summary>A pipe that breaks is the worker's fault; what <c>onData</c> meets when it writes is not.</summary>
+    private static (FrameKind Kind, byte[] Buffer, int Length)? NextFrame(Stream pipe)
+    {
+        try
+        {
+            return Frames.Read(pipe);
+        }
+        catch (IOException e)
+        {
+            throw new InvalidDataException(e.Message, e);
+        }
+    }
+
+    private static WorkerEvent Parse(ReadOnlySpan<byte> json)
+    {
+        WorkerEvent? message;
+        try
+        {
+            message = JsonSerializer.Deserialize(json, MessageJson.Default.WorkerEvent);
+        }
+        catch (NotSupportedException e)
+        {
+            // No kind of event is named.
+            throw new InvalidDataException("what came is no event", e);
+        }
+
+        WorkerEvents.Check(message ?? throw new InvalidDataException("an event is empty"));
+        return message;
     }
 
     private static void Keep(StringBuilder errors, string? line)

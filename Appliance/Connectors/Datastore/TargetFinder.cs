@@ -8,7 +8,8 @@ namespace Vmsweep.Appliance.Connectors.Datastore;
 
 /// <summary>Turns what an operator names into VMs: an image, a configuration file, or a folder with both below it.</summary>
 /// <param name="bases">Folders whose images may be parents of any disk.</param>
-internal sealed class TargetFinder(IReadOnlyList<string> bases)
+/// <param name="cancellation">Ends the search of a large folder.</param>
+internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToken cancellation = default)
 {
     /// <summary>Configurations of VMs that are known by name but not read yet: their disks are scanned one by one.</summary>
     private static readonly string[] UnreadConfigurations = [".vmcx", ".vbox", ".vmc", ".ovf"];
@@ -34,8 +35,10 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases)
         }
     }
 
+    /// <summary>One of perhaps many: what fails is its own gap, and the others are still scanned.</summary>
     private Vm One(string target, string path)
     {
+        cancellation.ThrowIfCancellationRequested();
         string extension = Path.GetExtension(path);
         try
         {
@@ -52,11 +55,18 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases)
 
             return new Vm(target, new VmReport(path, Path.GetFileName(path), "unknown", ""), [Disk(path, Path.GetDirectoryName(path)!)], []);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException)
+        catch (InvalidDataException e)
         {
-            throw new TargetException(e.Message);
+            return Unreadable(target, path, new CoverageGap(Fault.Corrupt, path, "VM configuration", 0, 0, e.Message));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return Unreadable(target, path, new CoverageGap(Fault.Transport, path, "file", -1, 0, e.Message));
         }
     }
+
+    private static Vm Unreadable(string target, string path, CoverageGap gap) =>
+        new(target, new VmReport(path, Path.GetFileName(path), "unknown", ""), [], [gap.ToReport()]);
 
     private Vm FromVmx(string target, string path)
     {
@@ -106,56 +116,91 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases)
             vmx.GuestOs);
     }
 
-    /// <summary>Every VM below a folder, then every image that no VM's disk is made of. Links are not followed.</summary>
-    private IEnumerable<Vm> InFolder(string root)
+    /// <summary>Every VM below a folder, then every image that no VM's disk is made of. Links are not followed, but told of.</summary>
+    private List<Vm> InFolder(string root)
     {
-        var options = new EnumerationOptions { RecurseSubdirectories = true, IgnoreInaccessible = false, AttributesToSkip = FileAttributes.ReparsePoint };
-        List<string> files;
-        try
-        {
-            files = [.. Directory.EnumerateFiles(Path.GetFullPath(root), "*", options).Order(StringComparer.Ordinal)];
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new TargetException(e.Message);
-        }
-
+        (List<string> files, List<Vm> found) = Look(Path.GetFullPath(root));
         var used = new HashSet<string>(StringComparer.Ordinal);
         foreach (string path in files.Where(f => f.EndsWith(".vmx", StringComparison.OrdinalIgnoreCase)))
         {
-            Vm vm = Guarded(path);
-            used.UnionWith(vm.Disks.SelectMany(d => d.Plan.Files).Select(f => f.Path));
-            yield return vm;
+            found.Add(Use(One(path, path), used));
         }
 
         // A parent or extent that another image names is no disk of its own. Two passes: names lead both ways in the order of files.
-        List<Vm> orphans = [.. files.Where(f => !used.Contains(f) && IsDisk(f)).Select(Guarded)];
-        foreach (VmDisk disk in orphans.SelectMany(o => o.Disks))
+        List<Vm> orphans = [.. files.Where(f => !used.Contains(f) && IsDisk(f)).Select(f => One(f, f))];
+        HashSet<string> named = [.. orphans.SelectMany(o => o.Disks).SelectMany(d => d.Plan.Files.Skip(1)).Select(f => f.Path)];
+        foreach (Vm orphan in orphans.Where(o => !named.Contains(o.Target)))
         {
-            used.UnionWith(disk.Plan.Files.Skip(1).Select(f => f.Path));
+            found.Add(Use(orphan, used));
         }
 
-        foreach (Vm orphan in orphans)
+        // Images that name each other in a circle are all named, and would hide each other.
+        foreach (Vm orphan in orphans.Where(o => named.Contains(o.Target)))
         {
             if (!used.Contains(orphan.Target))
             {
-                yield return orphan;
+                found.Add(Use(orphan, used));
             }
         }
+
+        return found.Count > 0 ? found : throw new TargetException($"{root}: neither a VM nor a disk image lies in this folder");
     }
 
-    /// <summary>One of many: what fails is its own gap.</summary>
-    private Vm Guarded(string path)
+    private static Vm Use(Vm vm, HashSet<string> used)
     {
-        try
+        used.UnionWith(vm.Disks.SelectMany(d => d.Plan.Files).Select(f => f.Path));
+        return vm;
+    }
+
+    /// <summary>The regular files below a folder, and a gap for each entry that may hide a disk but is not opened.</summary>
+    private (List<string> Files, List<Vm> NotOpened) Look(string root)
+    {
+        List<string> files = [];
+        List<Vm> notOpened = [];
+        var folders = new Stack<string>([root]);
+        while (folders.TryPop(out string? folder))
         {
-            return One(path, path);
+            try
+            {
+                foreach (string path in Directory.EnumerateFileSystemEntries(folder))
+                {
+                    cancellation.ThrowIfCancellationRequested();
+                    switch (HostFile.KindOf(path))
+                    {
+                        case HostFileKind.Regular:
+                            files.Add(path);
+                            break;
+                        case HostFileKind.Folder:
+                            folders.Push(path);
+                            break;
+                        case HostFileKind.Link when HasDiskExtension(path) || HostFile.KindOf(path, follow: true) == HostFileKind.Folder:
+                            NotOpened(path, "a link; links are not followed, so name what it leads to as a target");
+                            break;
+                        case HostFileKind.Missing when path.Contains('\uFFFD', StringComparison.Ordinal):
+                            NotOpened(path, "its name is no valid text, so that it cannot be opened; rename it");
+                            break;
+                        case HostFileKind.BlockDevice or HostFileKind.Other when HasDiskExtension(path):
+                            NotOpened(path, "no regular file");
+                            break;
+                    }
+                }
+            }
+            catch (Exception e) when (folder != root && e is (IOException or UnauthorizedAccessException))
+            {
+                notOpened.Add(Unreadable(folder, folder, new CoverageGap(Fault.Transport, folder, "folder", -1, 0, e.Message)));
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                throw new TargetException(e.Message);
+            }
         }
-        catch (TargetException e)
-        {
-            var gap = new CoverageGap(Fault.Transport, path, "file", -1, 0, e.Message);
-            return new Vm(path, new VmReport(path, Path.GetFileName(path), "unknown", ""), [], [gap.ToReport()]);
-        }
+
+        files.Sort(StringComparer.Ordinal);
+        notOpened.Sort((a, b) => string.CompareOrdinal(a.Target, b.Target));
+        return (files, notOpened);
+
+        void NotOpened(string path, string why) =>
+            notOpened.Add(Unreadable(path, path, new CoverageGap(Fault.Refused, path, "file", -1, 0, why)));
     }
 
     private VmDisk Disk(string path, string folder)
@@ -178,15 +223,9 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases)
     /// <summary>Taken for a disk by its extension, or without a telling one by its first bytes.</summary>
     private static bool IsDisk(string path)
     {
-        if (HostFile.KindOf(path) != HostFileKind.Regular)
+        if (HasDiskExtension(path))
         {
-            return false;
-        }
-
-        string extension = Path.GetExtension(path);
-        if (ContainerFormats.DiskExtensions.Contains(extension, StringComparer.OrdinalIgnoreCase) || UnreadConfigurations.Contains(extension, StringComparer.OrdinalIgnoreCase))
-        {
-            return true;
+            return !path.EndsWith(".vmx", StringComparison.OrdinalIgnoreCase);
         }
 
         try
@@ -196,9 +235,15 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases)
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             // Whoever may not read it learns so when it is opened.
-            return extension.Length == 0;
+            return Path.GetExtension(path).Length == 0;
         }
     }
+
+    private static bool HasDiskExtension(string path) =>
+        Path.GetExtension(path) is var extension
+        && (extension.Equals(".vmx", StringComparison.OrdinalIgnoreCase)
+            || ContainerFormats.DiskExtensions.Contains(extension, StringComparer.OrdinalIgnoreCase)
+            || UnreadConfigurations.Contains(extension, StringComparer.OrdinalIgnoreCase));
 
     private static bool LooksLikeDisk(string path)
     {

@@ -1,0 +1,46 @@
+using System.Text.RegularExpressions;
+using Vmsweep.Appliance.Reports;
+
+namespace Vmsweep.Appliance.Worker;
+
+/// <summary>
+/// What the supervisor requires of events before it believes them: a worker that a guest has taken over must not act on
+/// terminals, forge lines of a listing or break sums. Texts of guests are free and are escaped where they are shown.
+/// </summary>
+internal static partial class WorkerEvents
+{
+    private static readonly string[] Severities = ["critical", "high", "medium", "low", "info"];
+    private static readonly string[] Kinds = ["file", "folder", "link", "device"];
+
+    /// <exception cref="InvalidDataException">No worker of ours says this.</exception>
+    public static void Check(WorkerEvent message)
+    {
+        bool isSound = message switch
+        {
+            DiskEvent disk => disk.SizeBytes >= 0 && Scheme().IsMatch(disk.Scheme),
+            VolumeEvent { Volume: var volume } => VolumeId().IsMatch(volume.Id) && volume.OffsetBytes >= 0 && volume.SizeBytes >= 0,
+            FindingEvent { Finding: var finding } => Severities.Contains(finding.Severity) && Sha256().IsMatch(finding.Sha256) && finding.SizeBytes >= 0,
+            GapEvent { Gap: var gap } => Faults.Names.Contains(gap.Fault),
+            ProgressEvent progress => progress.BytesDone >= 0 && progress.BytesTotal >= 0 && progress.Coverage.All(c => c.Value.IsSound),
+            EntriesEvent entries => entries.Entries.All(e => Kinds.Contains(e.Kind) && Sha256().IsMatch(e.Sha256) && !e.Path.AsSpan().ContainsAny('\t', '\n')),
+            CompiledEvent compiled => compiled.Engines.All(e => EngineWord().IsMatch(e.Name) && EngineWord().IsMatch(e.Version) && e.Rules >= 0),
+            _ => true,
+        };
+        if (!isSound)
+        {
+            throw new InvalidDataException($"an event of the kind {message.GetType().Name} breaks its rules");
+        }
+    }
+
+    [GeneratedRegex(@"\A(d[0-9]{1,5})?v[0-9]{1,10}\z", RegexOptions.CultureInvariant)]
+    private static partial Regex VolumeId();
+
+    [GeneratedRegex(@"\A[a-z0-9-]{0,32}\z", RegexOptions.CultureInvariant)]
+    private static partial Regex Scheme();
+
+    [GeneratedRegex(@"\A([0-9a-f]{64})?\z", RegexOptions.CultureInvariant)]
+    private static partial Regex Sha256();
+
+    [GeneratedRegex(@"\A[A-Za-z0-9.+-]{1,64}\z", RegexOptions.CultureInvariant)]
+    private static partial Regex EngineWord();
+}
