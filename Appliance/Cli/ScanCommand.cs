@@ -51,7 +51,7 @@ internal static class ScanCommand
                 WithBuiltin = parsed.GetValue(withBuiltin) || parsed.GetValue(rules) is null or [],
                 StrictRules = parsed.GetValue(strict),
                 HashLists = Existing(parsed.GetValue(hashes) ?? []),
-                Engines = parsed.GetValue(engines) ?? EngineNames,
+                Engines = parsed.GetValue(engines) is { Length: > 0 } chosen ? chosen : EngineNames,
                 Threads = parsed.GetValue(threads),
                 MemoryBytes = (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes),
                 MatchTimeoutSeconds = parsed.GetValue(timeout),
