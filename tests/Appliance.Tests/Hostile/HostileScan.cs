@@ -15,6 +15,17 @@ internal static class HostileScan
     /// <summary>Added to every folder: whatever the other images do, this one is scanned.</summary>
     public const string Sound = "zz-sound.raw";
 
+    /// <summary>What the run's only rule looks for.</summary>
+    public const string Mark = "hostile-content";
+
+    private static readonly Lazy<string> RuleFile = new(() =>
+    {
+        string path = Path.Combine(Directory.CreateTempSubdirectory("vmsweep-test-").FullName, "mark.yar");
+        File.WriteAllText(path, $"rule Marked {{ meta: severity = \"low\" description = \"\\x1b[31mred \u202e<b>\" strings: $a = \"{Mark}\" condition: $a }}");
+        AppDomain.CurrentDomain.ProcessExit += (_, _) => Directory.Delete(Path.GetDirectoryName(path)!, recursive: true);
+        return path;
+    });
+
     private static readonly Lazy<byte[]> SoundImage = new(() => Fat("printf 'only text' > a.txt; mcopy -i image a.txt ::A.TXT"));
 
     /// <summary>A small FAT image that a script fills as <c>image</c>.</summary>
@@ -28,11 +39,11 @@ internal static class HostileScan
 
     public static ScanSettings Settings { get; } = new()
     {
-        RuleSources = [],
+        RuleSources = [RuleFile.Value],
         WithBuiltin = false,
         StrictRules = false,
         HashLists = [],
-        Engines = [],
+        Engines = ["yara"],
         Threads = 2,
         MemoryBytes = 64 << 20,
         MatchTimeoutSeconds = 60,
