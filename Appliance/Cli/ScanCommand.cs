@@ -51,11 +51,16 @@ internal static class ScanCommand
                 WithBuiltin = parsed.GetValue(withBuiltin) || parsed.GetValue(rules) is null or [],
                 StrictRules = parsed.GetValue(strict),
                 HashLists = Existing(parsed.GetValue(hashes) ?? []),
-                Engines = parsed.GetValue(engines) ?? EngineNames,
+                Engines = parsed.GetValue(engines) is { Length: > 0 } chosen ? chosen : EngineNames,
                 Threads = parsed.GetValue(threads),
                 MemoryBytes = (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes),
                 MatchTimeoutSeconds = parsed.GetValue(timeout),
             };
+            if (!settings.Engines.Contains("yara") && settings.HashLists.Count == 0)
+            {
+                throw new TargetException("the engines asked for have nothing to match; name a list with --hashes, or let yara run too");
+            }
+
             var finder = new TargetFinder(parsed.GetValue(bases) ?? [], cancellation);
             List<Vm> vms = [.. parsed.GetRequiredValue(targets).SelectMany(finder.Find)];
             Sandbox box = Sandboxes.Open(parsed.GetValue(sandbox) ?? SandboxMode.Full);

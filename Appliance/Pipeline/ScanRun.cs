@@ -86,7 +86,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         bool withHashes = settings.Engines.Contains("hash") && settings.HashLists.Count > 0;
         if (!withYara && !withHashes)
         {
-            throw new JobFailedException("the engines asked for have nothing to match; name a list with --hashes, or rules with --engine yara");
+            return (null, engines, []);
         }
 
         List<(string Host, string Inside)> rules = withYara ? Binds(settings.RuleSources, "rules") : [];

@@ -30,20 +30,18 @@ public sealed record ImageReference(ReferenceKind Kind, IReadOnlyList<string> Ca
     public string Display => Candidates.Count == 0 ? "(no name)" : Candidates[0];
 }
 
-/// <summary>Opens what an image names, under the connector's rules: the same VM folder, or a base that was declared.</summary>
-public interface IImageResolver
-{
-    /// <exception cref="DiskFormatException"><see cref="Fault.MissingParent"/> or <see cref="Fault.Refused"/>.</exception>
-    ImageFile Resolve(ImageFile from, ImageReference reference);
-}
-
-/// <summary>Opens a whole image found through the resolver, whatever its format: the parent of a delta.</summary>
+/// <summary>
+/// Opens what an image names, under the connector's rules: the same VM folder, or a base that was declared. Nothing else that an image
+/// names is ever opened.
+/// </summary>
 public interface IChainOpener
 {
     /// <summary>Resolves and opens an extent as plain bytes.</summary>
+    /// <exception cref="DiskFormatException"><see cref="Fault.MissingParent"/> or <see cref="Fault.Refused"/>.</exception>
     ImageFile OpenExtent(ImageFile from, ImageReference reference);
 
-    /// <summary>Resolves and opens a parent, with the chain below it. Bounds the depth and refuses cycles.</summary>
+    /// <summary>Resolves and opens a parent of whatever format, with the chain below it. Bounds the depth and refuses cycles.</summary>
+    /// <exception cref="DiskFormatException">As above, or the parent is faulty.</exception>
     VirtualDisk OpenParent(ImageFile from, ImageReference reference);
 }
 

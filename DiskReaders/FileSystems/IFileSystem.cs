@@ -121,8 +121,14 @@ public interface IFileSystemFormat
 {
     string Name { get; }
 
-    /// <summary>True when the volume's own bytes say so. Never throws for content.</summary>
+    /// <summary>True when the volume's first structures say so. Never throws for content.</summary>
     bool Probe(IBlockSource volume);
+
+    /// <summary>
+    /// True when only a backup of the first structures says so. Copies outlive a new file system on the volume, so this is asked when
+    /// nothing else is recognised. Never throws for content.
+    /// </summary>
+    bool ProbeCopy(IBlockSource volume) => false;
 
     /// <exception cref="DiskFormatException">The file system cannot be read at all.</exception>
     IFileSystem Open(IBlockSource volume, ReadContext context);

@@ -75,10 +75,7 @@ public static class DiskInspector
     {
         // A disk that is itself a member of an array, encrypted, or a file system of its own is not looked at as a table:
         // isohybrid images and whole-disk LVM keep bytes there that look like one.
-        bool whole = KnownVolumes.Recognise(disk.Content) is not null
-            || FileSystemFormats.Strong.Any(f => f.Probe(disk.Content))
-            || KnownFileSystems.Recognise(disk.Content) is not null;
-        return whole ? new DiskLayout("none", [], []) : PartitionTables.Read(disk.Content, disk.SectorBytes, context);
+        return FileSystemFormats.SaysItself(disk.Content) ? new DiskLayout("none", [], []) : PartitionTables.Read(disk.Content, disk.SectorBytes, context);
     }
 
     private static Partition Whole(IBlockSource disk) => new("none", 1, 0, disk.Length, "", "");
@@ -89,14 +86,19 @@ public static class DiskInspector
         IFileSystem? fileSystem = null;
         try
         {
-            (IFileSystemFormat? format, Recognised? known) = FileSystemFormats.Identify(content);
-            if (format is not null)
+            VolumeIdentity identity = FileSystemFormats.Identify(content);
+            if (identity.Names.Count > 1)
+            {
+                context.Gaps.Add(new CoverageGap(Fault.Corrupt, "", "volume", 0, 0, $"its bytes say {string.Join(" and ", identity.Names)} at once; it is read as {identity.Names[0]}, the guest may see another"));
+            }
+
+            if (identity.Readable is [var format, ..])
             {
                 kind = format.Name;
                 fileSystem = format.Open(content, context);
                 kind = fileSystem.Facts.Kind;
             }
-            else if (known is not null)
+            else if (identity.Known is { } known)
             {
                 kind = known.Name;
                 context.Gaps.Add(new CoverageGap(known.Fault, "", known.Name, 0, content.Length, known.Detail.Length > 0 ? known.Detail : $"{known.Name} is recognised but not read"));

@@ -7,34 +7,42 @@ using Vmsweep.DiskReaders.Volumes;
 
 namespace Vmsweep.DiskReaders.Inspection;
 
-/// <summary>The file systems that are read, in the order in which they are tried.</summary>
+/// <summary>The file systems that are read, and which of them a volume holds.</summary>
 public static class FileSystemFormats
 {
-    /// <summary>Formats with a magic number of their own.</summary>
-    public static readonly IReadOnlyList<IFileSystemFormat> Strong = [new NtfsFormat(), new ExtFormat()];
+    /// <summary>FAT last: it has no magic number of its own, only plausible values.</summary>
+    public static readonly IReadOnlyList<IFileSystemFormat> Readable = [new NtfsFormat(), new ExtFormat(), new FatFormat()];
 
-    /// <summary>FAT has no magic number, only plausible values: it comes after everything that is recognised.</summary>
-    public static readonly IReadOnlyList<IFileSystemFormat> Weak = [new FatFormat()];
+    /// <summary>True when the bytes say by a magic number of their own what they hold, so that no partition table is looked for.</summary>
+    public static bool SaysItself(IBlockSource source) =>
+        KnownVolumes.Recognise(source) is not null
+        || Readable.Any(f => f is not FatFormat && f.Probe(source))
+        || KnownFileSystems.Recognise(source) is not null;
 
-    /// <summary>What a volume holds: a format that is read, a name that is only recognised, or neither.</summary>
-    public static (IFileSystemFormat? Format, Recognised? Known) Identify(IBlockSource volume)
+    /// <summary>What a volume holds. Several answers are possible where somebody wants a scanner to see another file system than the guest does.</summary>
+    public static VolumeIdentity Identify(IBlockSource volume)
     {
         // Membership of an array or an encrypted volume comes first: what shows through a mirror's first bytes is not the volume.
         if (KnownVolumes.Recognise(volume) is { } member)
         {
-            return (null, member);
+            return new VolumeIdentity([], member);
         }
 
-        if (Strong.FirstOrDefault(f => f.Probe(volume)) is { } strong)
+        List<IFileSystemFormat> readable = [.. Readable.Where(f => f.Probe(volume))];
+        Recognised? known = KnownFileSystems.Recognise(volume);
+        if (readable.Count == 0 && known is null && Readable.FirstOrDefault(f => f.ProbeCopy(volume)) is { } copy)
         {
-            return (strong, null);
+            readable.Add(copy);
         }
 
-        if (KnownFileSystems.Recognise(volume) is { } known)
-        {
-            return (null, known);
-        }
-
-        return (Weak.FirstOrDefault(f => f.Probe(volume)), null);
+        return new VolumeIdentity(readable, known);
     }
+}
+
+/// <param name="Readable">Formats whose first structures are there, the most telling first.</param>
+/// <param name="Known">What is recognised by name only; null when nothing is.</param>
+public sealed record VolumeIdentity(IReadOnlyList<IFileSystemFormat> Readable, Recognised? Known)
+{
+    /// <summary>All names, for a gap when there is more than one.</summary>
+    public IReadOnlyList<string> Names => [.. Readable.Select(f => f.Name), .. Known is null ? [] : (string[])[Known.Name]];
 }

@@ -17,9 +17,15 @@ public sealed class ExtFormat : IFileSystemFormat
     public bool Probe(IBlockSource volume)
     {
         ArgumentNullException.ThrowIfNull(volume);
+        return TryReadSuper(volume, ExtSuperblock.PrimaryOffset, -1, out _) is not null;
+    }
+
+    public bool ProbeCopy(IBlockSource volume)
+    {
+        ArgumentNullException.ThrowIfNull(volume);
         try
         {
-            return TryReadSuper(volume, ExtSuperblock.PrimaryOffset, -1, out _) is not null || (!IsAnother(volume) && FindBackup(volume, out _) is not null);
+            return !IsAnother(volume) && FindBackup(volume, out _) is not null;
         }
         catch (DiskFormatException)
         {

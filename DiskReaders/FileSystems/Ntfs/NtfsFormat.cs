@@ -7,7 +7,6 @@ public sealed class NtfsFormat : IFileSystemFormat
 {
     public string Name => "ntfs";
 
-    /// <summary>By the boot sector, or by its copy at the volume's end when the table it leads to is there.</summary>
     public bool Probe(IBlockSource volume)
     {
         Span<byte> sector = stackalloc byte[BootSector.Size];
@@ -19,18 +18,16 @@ public sealed class NtfsFormat : IFileSystemFormat
             }
 
             volume.Read(0, sector);
-            if (BootSector.TryParse(sector, 0, out _, out _))
-            {
-                return true;
-            }
+            return BootSector.TryParse(sector, 0, out _, out _);
         }
         catch (DiskFormatException)
         {
-            // The first sector cannot be read; its copy may.
+            return false;
         }
-
-        return TryBackup(volume, out _);
     }
+
+    /// <summary>By the boot sector's copy at the volume's end, when the table it leads to is there.</summary>
+    public bool ProbeCopy(IBlockSource volume) => TryBackup(volume, out _);
 
     public IFileSystem Open(IBlockSource volume, ReadContext context)
     {

@@ -52,8 +52,8 @@ internal sealed class Programs(ImageSet set, BenchmarkRules rules, int threads)
 
     public Cost List(string image, string output) => Launch(output, [_launcher, "ls", image, "-R", "--files", "--sha256", "--format", "tsv", .. Threads, "--no-progress"]);
 
-    public Cost OpenSsl(string folder, string output) =>
-        Measured.Script("out=$(realpath \"$1\"); cd \"$2\"; find -type f -print0 | xargs -0 -P2 -n200 openssl dgst -sha256 -r > \"$out\"", [output, folder]);
+    public static Cost OpenSsl(string folder, string output, int processes = 2) =>
+        Measured.Script("out=$(realpath \"$1\"); cd \"$2\"; find -type f -print0 | xargs -0 -P$3 -n200 openssl dgst -sha256 -r > \"$out\"", [output, folder, processes.ToString(CultureInfo.InvariantCulture)]);
 
     private string[] Threads => ["--threads", threads.ToString(CultureInfo.InvariantCulture)];
 

@@ -38,7 +38,7 @@ internal static class ScanBenchmark
         Console.WriteLine($"\nscan: {set.Files} files, {Text.MiB(set.Bytes)}, {rules.Files.Count} rule files, {threads} threads, {rounds} rounds in turns, page cache warm");
         costs.Print(Extracted);
         long compiled = Math.Max(0, tiny.PeakSingle - bare.PeakSingle);
-        Console.WriteLine($"\n  a 1 MiB disk with these rules: {Text.MiB(tiny.PeakTogether)} together, largest process {Text.MiB(tiny.PeakSingle)}; with one rule: {Text.MiB(bare.PeakTogether)}, {Text.MiB(bare.PeakSingle)}");
+        Console.WriteLine($"\n  a 1 MiB disk with these rules: {Text.MiB(tiny.PeakTogether)} together, largest process {Text.MiB(tiny.PeakSingle)}, processor {tiny.Processor.TotalSeconds:0.0} s; with one rule: {Text.MiB(bare.PeakTogether)}, {Text.MiB(bare.PeakSingle)}, {bare.Processor.TotalSeconds:0.0} s");
         Console.WriteLine($"  so the compiled rules take {Text.MiB(compiled)}");
         foreach (string scan in new[] { Vmdk, Vhdx })
         {

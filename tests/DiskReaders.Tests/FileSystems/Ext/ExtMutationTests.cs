@@ -93,7 +93,7 @@ public sealed class ExtMutationTests
         const int MostExtents = 200;
         using var source = new MemorySource(image);
         var format = new ExtFormat();
-        _ = format.Probe(source);
+        _ = format.Probe(source) || format.ProbeCopy(source);
         List<GuestFile> files = [];
         byte[] buffer = new byte[MostBytes];
         using IFileSystem system = format.Open(source, context);

@@ -101,7 +101,7 @@ internal static class NtfsImage
         var gaps = new GapList();
         var lines = new SortedSet<string>(StringComparer.Ordinal);
         var format = new NtfsFormat();
-        Assert.True(format.Probe(volume));
+        Assert.True(format.Probe(volume) || format.ProbeCopy(volume));
         using (IFileSystem fileSystem = format.Open(volume, new ReadContext(budget, gaps)))
         {
             foreach (GuestFile file in fileSystem.Walk())

@@ -35,6 +35,7 @@ public sealed class NtfsListingTests : IDisposable
     public void Every_sector_and_cluster_size_lists_as_mounted(string format, string size) => Compare(NtfsImage.Make(_scratch.Folder, size, format, Mixed));
 
     [Fact]
+    [Trait("Category", "Slow")]
     public void A_fragmented_volume_lists_as_mounted()
     {
         // The volume is filled with small files; every second gives its clusters back, and the table and large files grow into the holes.
@@ -49,6 +50,19 @@ public sealed class NtfsListingTests : IDisposable
         Assert.Contains(NtfsImage.Files(source, out _), f => f is NtfsFile { Layout: StreamLayout { Segments.Length: > 1 } });
         Assert.Contains("attribute_list", Tool.Shell($"ntfsinfo -fv -i 0 {image} | tr A-Z a-z"));
         Compare(image);
+    }
+
+    [Fact]
+    public void Sleuth_Kit_reads_the_same_files_and_streams()
+    {
+        string image = NtfsImage.Make(_scratch.Folder, "16M", "-c 1024", Mixed);
+        Tool.Find("icat");
+        string[] theirs = Tool.Shell($$"""
+            fls -r -p -F {{image}} | grep -v -e ':.\$' -e '\*' -e name- | while IFS=$'\t' read -r i n; do i=${i#* }; printf '%s\t%s\n' "$n" "$(icat {{image}} "${i%:}" | sha256sum | cut -c1-64)"; done
+            """).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        var ours = NtfsImage.List(image).Lines.Select(l => l.Split('\t')).ToDictionary(l => l[0], l => l[2]);
+        Assert.True(theirs.Length >= 12, $"{theirs.Length} files");
+        Assert.All(theirs, line => Assert.Equal(line.Split('\t')[1], ours[line.Split('\t')[0]]));
     }
 
     [Fact]

@@ -46,7 +46,7 @@ public sealed class NtfsMutationTests : IDisposable
     {
         using var source = new MemorySource(image);
         var format = new NtfsFormat();
-        if (!format.Probe(source))
+        if (!format.Probe(source) && !format.ProbeCopy(source))
         {
             return;
         }
