@@ -58,7 +58,14 @@ public sealed class LauncherTests
         foreach (string format in (string[])["text", "tsv", "json"])
         {
             string command = string.Join(' ', ((string[])[Program, "ls", image, "-R", "--format", format]).Select(a => "'" + a + "'"));
-            string seen = Tool.Run("script", "-qec", command, "/dev/null").Replace("\r\n", "\n", StringComparison.Ordinal).Replace("\r\e[2K", "", StringComparison.Ordinal);
+            string seen = Tool.Run("script", "-qec", command, "/dev/null");
+
+            // What the runtime and the progress line say to the terminal themselves.
+            foreach (string own in (string[])["\r\e[2K", "\e[?1h\e=", "\e[?1l\e>", "\e[6n", "\r"])
+            {
+                seen = seen.Replace(own, "", StringComparison.Ordinal);
+            }
+
             AssertHarmless(seen);
         }
     }
