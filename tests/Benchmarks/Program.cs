@@ -2,6 +2,7 @@ using System.CommandLine;
 using Vmsweep.Benchmarks;
 using Vmsweep.Benchmarks.EndToEnd;
 using Vmsweep.Benchmarks.Measuring;
+using Vmsweep.Benchmarks.Readers;
 using Vmsweep.Benchmarks.Workload;
 
 var work = new Option<string>("--work") { Description = "Folder that keeps the files and images between runs.", DefaultValueFactory = _ => Path.Combine(Path.GetTempPath(), "vmsweep-benchmarks") };
@@ -9,18 +10,19 @@ var size = new Option<long>("--size") { Description = "Bytes of files, such as 6
 var rounds = new Option<int>("--rounds") { Description = "How often each program runs.", DefaultValueFactory = _ => 3 };
 var threads = new Option<int>("--threads") { Description = "Threads of every program that takes a number.", DefaultValueFactory = _ => Environment.ProcessorCount };
 var ruleSources = new Option<string[]>("--rules") { Description = "Rule file or folder; by default the corpus and generated rules, 3,000 together. Repeatable." };
+var byChance = new Option<int>("--by-chance") { Description = "So many of the generated rules are made from the files' own bytes and match nearly everywhere: the worst case." };
 var noMount = new Option<bool>("--no-mount") { Description = "Leave out ntfs-3g mount + yara." };
 string corpus = Environment.GetEnvironmentVariable("VMSWEEP_CORPUS") ?? Path.Combine(Repository.Root, "../shared/corpus");
 
 Command Make(string name, string description, Func<ParseResult, ImageSet, BenchmarkRules, bool> run)
 {
-    var command = new Command(name, description) { work, size, rounds, threads, ruleSources, noMount };
+    var command = new Command(name, description) { work, size, rounds, threads, ruleSources, byChance, noMount };
     command.SetAction(parsed =>
     {
         Measured.Prepare();
         Programs.Build();
         ImageSet set = ImageSet.Make(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(size));
-        BenchmarkRules rules = BenchmarkRules.Make(parsed.GetValue(ruleSources) ?? [], corpus, set);
+        BenchmarkRules rules = BenchmarkRules.Make(parsed.GetValue(ruleSources) ?? [], corpus, set, parsed.GetValue(byChance));
         return run(parsed, set, rules) ? 0 : 1;
     });
     return command;
@@ -29,10 +31,22 @@ Command Make(string name, string description, Func<ParseResult, ImageSet, Benchm
 bool Scan(ParseResult p, ImageSet set, BenchmarkRules rules) => ScanBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds), !p.GetValue(noMount));
 bool List(ParseResult p, ImageSet set, BenchmarkRules rules) => ListBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds));
 
+var readers = new Command("readers", "vmsweep read against qemu-img convert, for each container.") { work, rounds };
+readers.SetAction(parsed =>
+{
+    Measured.Prepare();
+    Programs.Build();
+    return ReadBenchmark.Run(ReaderImages.Make(Path.GetFullPath(parsed.GetRequiredValue(work))), parsed.GetValue(rounds)) ? 0 : 1;
+});
+var micro = new Command("micro", "Time and memory of readers, walks and decoders, by BenchmarkDotNet.") { work };
+micro.SetAction(parsed => Micro.Run(Path.GetFullPath(parsed.GetRequiredValue(work))));
+
 var root = new RootCommand("Measures vmsweep against other programs on the same files. Ratios only: absolute times say as much about the machine.")
 {
     Make("end-to-end", "scan and ls.", (p, set, rules) => Scan(p, set, rules) & List(p, set, rules)),
     Make("scan", "vmsweep scan against yara over extracted files and over an ntfs-3g mount.", Scan),
     Make("ls", "vmsweep ls --sha256 against openssl over extracted files.", List),
+    readers,
+    micro,
 };
 return root.Parse(args).Invoke();

@@ -12,8 +12,6 @@ internal sealed class BenchmarkRules
     /// <summary>As many as a collection of public rules.</summary>
     private const int DefaultCount = 3000;
 
-    private const int ByChance = 60;
-
     private const int RulesInFile = 200;
 
     private BenchmarkRules(IReadOnlyList<string> sources)
@@ -36,8 +34,9 @@ internal sealed class BenchmarkRules
 
     /// <param name="given">What the user named; nothing for the corpus and the generated ones.</param>
     /// <param name="corpus">Folder with <c>yara/</c>.</param>
-    /// <param name="set">Some generated rules are made from the contents of its files.</param>
-    public static BenchmarkRules Make(IReadOnlyList<string> given, string corpus, ImageSet set)
+    /// <param name="set">Rules by chance are made from the contents of its files.</param>
+    /// <param name="byChance">How many rules of the default set are made by chance from contents: they match everywhere, as few rules of a collection do.</param>
+    public static BenchmarkRules Make(IReadOnlyList<string> given, string corpus, ImageSet set, int byChance)
     {
         if (given.Count > 0)
         {
@@ -54,9 +53,14 @@ internal sealed class BenchmarkRules
         List<RuleFault> faults = [];
         int published = hasCorpus ? RuleSources.Read([yara], faults).Sum(f => CountRules(f.Text)) : 0;
         string folder = Path.Combine(set.Scratch, "rules");
+        if (Directory.Exists(folder))
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+
         Directory.CreateDirectory(folder);
         var writer = new PublicStyleRules(20261);
-        int left = DefaultCount - published - ByChance;
+        int left = DefaultCount - published - byChance;
         for (int file = 0; left > 0; file++)
         {
             int count = Math.Min(left, RulesInFile);
@@ -64,10 +68,14 @@ internal sealed class BenchmarkRules
             left -= count;
         }
 
-        List<byte[]> contents = [.. new DirectoryInfo(set.Folder).EnumerateFiles("*", SearchOption.AllDirectories)
-            .Where(f => f.Length is > 2_000 and < 400_000).OrderBy(f => f.FullName, StringComparer.Ordinal).Index()
-            .Where(f => f.Index % 150 == 0).Take(100).Select(f => File.ReadAllBytes(f.Item.FullName))];
-        File.WriteAllText(Path.Combine(folder, "by_chance.yar"), new RuleWriter(7, contents).Write(ByChance));
+        if (byChance > 0)
+        {
+            List<byte[]> contents = [.. new DirectoryInfo(set.Folder).EnumerateFiles("*", SearchOption.AllDirectories)
+                .Where(f => f.Length is > 2_000 and < 400_000).OrderBy(f => f.FullName, StringComparer.Ordinal).Index()
+                .Where(f => f.Index % 150 == 0).Take(100).Select(f => File.ReadAllBytes(f.Item.FullName))];
+            File.WriteAllText(Path.Combine(folder, "by_chance.yar"), new RuleWriter(7, contents).Write(byChance));
+        }
+
         return new BenchmarkRules(hasCorpus ? [yara, folder] : [folder]);
     }
 

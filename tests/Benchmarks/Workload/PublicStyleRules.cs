@@ -127,7 +127,7 @@ internal sealed class PublicStyleRules(int seed)
         int count = 3 + _random.Next(4);
         for (int i = 1; i <= count; i++)
         {
-            strings.Add($"$s{i} = {Quoted(Pick("/tmp/." + Word(), "stratum+tcp://" + Word() + ".pool", Word() + "-cnc connected", "/etc/cron.d/" + Word(), "[kworker/" + Word() + "]", "POST /" + Word() + "/gate HTTP/1.1", "attack_" + Word(), "busybox " + Word()))}{Pick("", " fullword", " ascii", " xor")}");
+            strings.Add($"$s{i} = {Quoted(Pick("/tmp/." + Word(), "stratum+tcp://" + Word() + ".pool", Word() + "-cnc connected", "/etc/cron.d/" + Word(), "[kworker/" + Word() + "]", "POST /" + Word() + "/gate HTTP/1.1", "attack_" + Word(), "busybox " + Word()))}{(_random.Next(40) == 0 ? " xor" : Pick("", " fullword", " ascii"))}");
         }
 
         Rule(text, "linux_" + Word(), strings, Pick("uint32(0) == 0x464c457f and 2 of them", "uint32be(0) == 0x7F454C46 and filesize < 2MB and any of them", "3 of them", "elf.machine == elf.EM_X86_64 and 2 of ($s*)"));
@@ -178,9 +178,10 @@ internal sealed class PublicStyleRules(int seed)
     {
         string mail = Word() + "@" + Word() + Pick(".onion", ".cock.li", ".tutanota.com");
         List<string> strings = [$"$a = {Quoted("Your files " + Pick("have been", "are now", "were") + " encrypted by " + Word())} nocase ascii wide", $"$b = {Quoted(mail)} ascii wide", $"$c = /{Word()}\\.onion\\/[a-z0-9]{{8,16}}/"];
-        Rule(text, "note_" + Word(), strings, Pick("2 of them", "any of them", "filesize < 50KB and any of them", "#a == 1 or @b > 100 or #c >= 2"));
+        Rule(text, "note_" + Word(), strings, Pick("2 of them", "any of them", "filesize < 50KB and any of them", "$a and ($b or #c >= 2)", "($a and @a < 2000) or 2 of them"));
     }
 
+    /// <param name="condition">Names every string: libyara refuses others.</param>
     private void Rule(StringBuilder text, string name, List<string> strings, string condition)
     {
         text.Append(CultureInfo.InvariantCulture, $"rule {name}_{_number}\n{{\n  meta:\n    description = \"benchmark rule\"\n    score = {_random.Next(40, 100)}\n");
@@ -188,8 +189,6 @@ internal sealed class PublicStyleRules(int seed)
         {
             text.Append("  strings:\n");
             strings.ForEach(s => text.Append("    ").Append(s).Append('\n'));
-            // libyara refuses strings that no condition names.
-            condition = $"({condition}) or (filesize == 1 and all of them)";
         }
 
         text.Append(CultureInfo.InvariantCulture, $"  condition:\n    {condition}\n}}\n");
