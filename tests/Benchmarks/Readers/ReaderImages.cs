@@ -45,7 +45,7 @@ internal sealed class ReaderImages
                 cd "$1"; files=$2; size=$3; compressed=$4
                 mkdir -p "$files" mount
                 # Cut off by head on purpose.
-                { find /usr -xdev -type f -size -8M -print0 | LC_ALL=C sort -z | awk 'BEGIN { RS = "\0"; ORS = "\0" } NR % 9 == 0' | head -z -n 9000 | tar cf - --null --hard-dereference -T - 2> /dev/null || true; } | tar xf - --no-same-owner -C "$files"
+                { { find /usr -xdev -type f -size -8M -print0 | LC_ALL=C sort -z | awk 'BEGIN { RS = "\0"; ORS = "\0" } NR % 9 == 0' | head -z -n 9000; } 2> /dev/null | tar cf - --null --hard-dereference -T - 2> /dev/null || true; } | tar xf - --no-same-owner -C "$files"
                 while [ "$(du -sm "$files" | cut -f1)" -gt 560 ]; do find "$files" -type f -size +900k | LC_ALL=C sort | head -n 20 | xargs rm; done
                 rm -f ext4.img; truncate -s "$size" ext4.img; mke2fs -q -F -t ext4 -m 0 -d "$files" ext4.img
                 qemu-img convert -f raw -O vmdk -o subformat=monolithicSparse ext4.img sparse.vmdk
@@ -55,7 +55,7 @@ internal sealed class ReaderImages
                 ntfs-3g -o compression ntfs-compressed.img mount
                 trap 'umount mount' EXIT
                 mkdir mount/packed; setfattr -h -v 0x00000800 -n system.ntfs_attrib_be mount/packed
-                find "$files" -type f -name '*.[hcp][y]*' -o -type f -name '*.so*' | LC_ALL=C sort | xargs cat | head -c "$compressed" > mount/packed/content || true
+                find "$files" -type f -name '*.[hcp][y]*' -o -type f -name '*.so*' | LC_ALL=C sort 2> /dev/null | xargs cat 2> /dev/null | head -c "$compressed" > mount/packed/content || true
                 """,
                 [images._root, folder, $"{SizeBytes}", $"{CompressedMiB << 20}"]);
             Directory.Delete(folder, recursive: true);
