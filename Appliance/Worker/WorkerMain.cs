@@ -24,6 +24,7 @@ internal static class WorkerMain
             Console.Error.WriteLine($"limit not set: {refused}");
         }
 
+        SystemCallFilter.Apply();
         try
         {
             Dispatch(job, writer);
