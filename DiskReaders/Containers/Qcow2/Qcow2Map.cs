@@ -209,7 +209,7 @@ internal sealed class Qcow2Map : IExtentMap, ITableLoader, IDisposable
                 return Cluster.Bad(ClusterFault.AllocatedAndZero);
             }
 
-            if (!isAllocated && (uint)bitmap != 0)
+            if (!isAllocated && (bitmap & uint.MaxValue) != 0)
             {
                 return Cluster.Bad(ClusterFault.AllocatedNowhere);
             }
