@@ -32,7 +32,8 @@ public sealed class Qcow2QemuTests
     {
         using var scratch = new Scratch();
         Tool.Shell($"qemu-img create -q -f qcow2 -o {options} d.qcow2 48M\n{Writes}", scratch.Folder);
-        AssertEqualsQemu(scratch, "d.qcow2", format);
+        // Of a raw data file qemu-img map calls holes of the file data, too.
+        AssertEqualsQemu(scratch, "d.qcow2", format, compareMap: !options.Contains("data_file_raw", StringComparison.Ordinal));
     }
 
     [Theory]

@@ -17,7 +17,7 @@ internal sealed class Qcow2Writer
     public const int L2At = Cluster * 9;
     public const int DataAt = Cluster * 64;
 
-    private readonly MemoryStream _data = new();
+    private readonly List<byte> _data = [];
     private readonly List<(int Entry, ulong Value)> _entries = [];
     private readonly List<(uint Type, byte[] Data)> _extensions = [];
     private readonly int _clusterBits;
@@ -58,25 +58,25 @@ internal sealed class Qcow2Writer
     public Qcow2Writer Data(int cluster, byte[] bytes)
     {
         Align(Cluster);
-        _entries.Add((cluster, (ulong)(DataAt + _data.Length) | 1UL << 63));
-        _data.Write(bytes);
+        _entries.Add((cluster, (uint)(DataAt + _data.Count) | 1UL << 63));
+        _data.AddRange(bytes);
         return this;
     }
 
     public Qcow2Writer Packed(int cluster, byte[] bytes)
     {
-        byte[] packed = Compression == 0 ? Deflate(bytes) : new Compressor().Wrap(bytes).ToArray();
-        long at = DataAt + _data.Length;
-        long sectors = ((at + packed.Length - 1) >> 9) - (at >> 9);
-        _entries.Add((cluster, (ulong)at | (ulong)sectors << (62 - (_clusterBits - 8)) | 1UL << 62));
-        _data.Write(packed);
+        byte[] packed = Compression == 0 ? Deflate(bytes) : Zstd(bytes);
+        int at = DataAt + _data.Count;
+        int sectors = ((at + packed.Length - 1) >> 9) - (at >> 9);
+        _entries.Add((cluster, (uint)at | ((ulong)(uint)sectors << (62 - (_clusterBits - 8))) | 1UL << 62));
+        _data.AddRange(packed);
         return this;
     }
 
     public byte[] Build()
     {
-        byte[] image = new byte[DataAt + _data.Length];
-        _data.ToArray().CopyTo(image, DataAt);
+        byte[] image = new byte[DataAt + _data.Count];
+        _data.CopyTo(image, DataAt);
         "QFI"u8.CopyTo(image);
         image[3] = 0xFB;
         U32(image, 4, (uint)Version);
@@ -144,5 +144,11 @@ internal sealed class Qcow2Writer
         return packed.ToArray();
     }
 
-    private void Align(int to) => _data.SetLength((_data.Position = (_data.Length + to - 1) & -to));
+    private static byte[] Zstd(byte[] bytes)
+    {
+        using var compressor = new Compressor();
+        return compressor.Wrap(bytes).ToArray();
+    }
+
+    private void Align(int to) => _data.AddRange(new byte[-_data.Count & (to - 1)]);
 }
