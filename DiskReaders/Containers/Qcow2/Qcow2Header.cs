@@ -1,4 +1,3 @@
-using System.Numerics;
 using Vmsweep.DiskReaders.Blocks;
 
 namespace Vmsweep.DiskReaders.Containers.Qcow2;

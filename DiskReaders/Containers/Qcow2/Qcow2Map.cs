@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Numerics;
 using Vmsweep.DiskReaders.Blocks;
 
 namespace Vmsweep.DiskReaders.Containers.Qcow2;
@@ -59,7 +60,7 @@ internal sealed class Qcow2Map : IExtentMap, ITableLoader, IDisposable
         _l1Entries = header.L1Entries;
         Length = header.VirtualBytes;
         int sliceBytes = Math.Min(header.ClusterBytes, SliceBytes);
-        _sliceClusterBits = System.Numerics.BitOperations.Log2((uint)sliceBytes) - _entryBits;
+        _sliceClusterBits = BitOperations.Log2((uint)sliceBytes) - _entryBits;
         _tableClusterBits = _clusterBits - _entryBits;
         _l1 = new TableCache(budget, SliceBytes, L1Slots, new L1Loader(file.Bytes, header));
         try

@@ -62,7 +62,7 @@ public sealed class Qcow2HostileTests
     }
 
     [Theory]
-    [InlineData(Qcow2Writer.L2At + 1UL * 512 + 1, false, Fault.Corrupt)] // reserved low bits apart from zero are masked, bit 0 is zero
+    [InlineData(Qcow2Writer.L2At + 1UL * 512 + 1, false, Fault.Corrupt)]
     [InlineData(0x00FF_FFFF_FFFF_FE00UL, false, Fault.Truncated)]
     [InlineData(0x7000_0000UL, false, Fault.Truncated)]
     [InlineData(Packed | 0x7FFF_FFFFUL, false, Fault.Truncated)]
