@@ -24,7 +24,11 @@ public enum ReferenceKind
 /// The names as the image has them, best first: a VMDK extent has one; a VHDX parent locator has a relative and an absolute path.
 /// Guest-controlled text.
 /// </param>
-public sealed record ImageReference(ReferenceKind Kind, IReadOnlyList<string> Candidates)
+/// <param name="Format">
+/// The format that the image says a parent has, by <see cref="IContainerFormat.Name"/>; null where it leaves it to the parent's name and bytes.
+/// A parent declared raw is not probed.
+/// </param>
+public sealed record ImageReference(ReferenceKind Kind, IReadOnlyList<string> Candidates, string? Format = null)
 {
     /// <summary>How the reference is written in messages.</summary>
     public string Display => Candidates.Count == 0 ? "(no name)" : Candidates[0];

@@ -42,7 +42,7 @@ public static class KnownContainers
     public static Recognised? Recognise(IBlockSource file) =>
         Qcow(file) ?? Vhd(file) ?? Signature.Find(file, Table) ?? Bzip2(file) ?? Tar(file);
 
-    // QCowHeader of both versions: magic, version; big-endian.
+    // QCowHeader: magic, version; big-endian. Versions 2 and 3 have a reader.
     private static Recognised? Qcow(IBlockSource file)
     {
         Span<byte> header = stackalloc byte[8];
@@ -52,7 +52,7 @@ public static class KnownContainers
         }
 
         uint version = BinaryPrimitives.ReadUInt32BigEndian(header[4..]);
-        return new Recognised(version == 1 ? "qcow" : "qcow2", Fault.Unsupported, "QEMU copy on write, version " + version.ToString(CultureInfo.InvariantCulture));
+        return version is 2 or 3 ? null : new Recognised(version == 1 ? "qcow" : "qcow2", Fault.Unsupported, "QEMU copy on write, version " + version.ToString(CultureInfo.InvariantCulture));
     }
 
     // "Hard Disk Footer Format": the last 512 bytes, 511 in images of Virtual PC before 2004; a copy at the start of dynamic ones.

@@ -51,7 +51,7 @@ public sealed class ChainOpener(ChainPlan plan, ReadContext context) : IChainOpe
         }
 
         _opening.Add(parent.Id);
-        return ContainerFormats.Choose(parent, ContainerFormats.Declared(parent.Name)).Open(parent, this, context);
+        return ContainerFormats.Choose(parent, reference.Format ?? ContainerFormats.Declared(parent.Name)).Open(parent, this, context);
     }
 
     public void Dispose()

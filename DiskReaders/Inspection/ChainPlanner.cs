@@ -22,10 +22,11 @@ public static class ChainPlanner
         List<PlannedFile> files = [new(0, path, path)];
         List<PlannedReference> references = [];
         var known = new Dictionary<string, int>(StringComparer.Ordinal) { [Path.GetFullPath(path)] = 0 };
-        var images = new Queue<int>([0]);
-        while (images.TryDequeue(out int id))
+        var images = new Queue<(int Id, string? Declared)>([(0, declared)]);
+        while (images.TryDequeue(out (int Id, string? Declared) image))
         {
-            foreach (ImageReference reference in ReferencesOf(files[id], id == 0 ? declared : null))
+            int id = image.Id;
+            foreach (ImageReference reference in ReferencesOf(files[id], image.Declared))
             {
                 ReferenceAnswer answer = policy.Resolve(files[id].Path, reference);
                 if (answer.Path is not { } found)
@@ -47,7 +48,7 @@ public static class ChainPlanner
                     files.Add(new PlannedFile(to, found, found));
                     if (reference.Kind == ReferenceKind.Parent)
                     {
-                        images.Enqueue(to);
+                        images.Enqueue((to, reference.Format));
                     }
                 }
 

@@ -37,8 +37,6 @@ public sealed class KnownFormatTests
     }
 
     [Theory]
-    [InlineData("qcow2", "version 3", "qemu-img create -q -f qcow2 x 8M")]
-    [InlineData("qcow2", "version 2", "qemu-img create -q -f qcow2 -o compat=0.10 x 8M")]
     [InlineData("qcow", "version 1", "qemu-img create -q -f qcow x 8M")]
     [InlineData("qed", "", "qemu-img create -q -f qed x 8M")]
     [InlineData("vdi", "", "qemu-img create -q -f vdi x 8M")]

@@ -55,7 +55,7 @@ public sealed class FolderChain : IChainOpener, IDisposable
     public int Depth { get; private set; }
 
     /// <summary>Opens an image of the folder by its name: the leaf of a chain.</summary>
-    public VirtualDisk Open(string name) => Open(Image(name));
+    public VirtualDisk Open(string name) => Open(Image(name), null);
 
     /// <summary>A file of the folder by its name, without opening it as an image.</summary>
     public ImageFile Image(string name) =>
@@ -63,7 +63,7 @@ public sealed class FolderChain : IChainOpener, IDisposable
 
     public ImageFile OpenExtent(ImageFile from, ImageReference reference) => Resolve(reference);
 
-    public VirtualDisk OpenParent(ImageFile from, ImageReference reference) => Open(Resolve(reference));
+    public VirtualDisk OpenParent(ImageFile from, ImageReference reference) => Open(Resolve(reference), reference.Format);
 
     public void Dispose()
     {
@@ -71,7 +71,7 @@ public sealed class FolderChain : IChainOpener, IDisposable
         _opened.Clear();
     }
 
-    private VirtualDisk Open(ImageFile file)
+    private VirtualDisk Open(ImageFile file, string? declared)
     {
         if (_opening.Count >= MostDepth)
         {
@@ -86,7 +86,7 @@ public sealed class FolderChain : IChainOpener, IDisposable
         Depth = Math.Max(Depth, _opening.Count);
         try
         {
-            IContainerFormat format = _formats.FirstOrDefault(f => f.Probe(file))
+            IContainerFormat format = _formats.FirstOrDefault(f => f.Name == declared) ?? _formats.FirstOrDefault(f => f.Probe(file))
                 ?? throw new DiskFormatException(Fault.Unsupported, "image chain", 0, $"{file.Name} is of no known format");
             return format.Open(file, this, _context);
         }

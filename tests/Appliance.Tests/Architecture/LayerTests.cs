@@ -45,12 +45,21 @@ public sealed class LayerTests
     }
 
     [Fact]
-    public void DiskReaders_and_Signatures_reference_the_base_library_alone()
+    public void DiskReaders_references_the_base_library_and_the_design_s_decompressor_alone() =>
+        Assert.All(DiskReaders.GetReferencedAssemblies(), a => Assert.True(a.Name == "ZstdSharp" || a.Name!.StartsWith("System.", StringComparison.Ordinal), a.Name));
+
+    [Fact]
+    public void Signatures_references_the_base_library_alone() =>
+        Assert.All(Signatures.GetReferencedAssemblies(), a => Assert.StartsWith("System.", a.Name, StringComparison.Ordinal));
+
+    [Fact]
+    public void Blocks_reference_no_package()
     {
-        foreach (Assembly assembly in (Assembly[])[DiskReaders, Signatures])
-        {
-            Assert.All(assembly.GetReferencedAssemblies(), a => Assert.StartsWith("System.", a.Name, StringComparison.Ordinal));
-        }
+        NetArchTest.Rules.TestResult result = Types.InAssembly(DiskReaders)
+            .That().ResideInNamespaceStartingWith("Vmsweep.DiskReaders.Blocks")
+            .Should().NotHaveDependencyOnAny("ZstdSharp")
+            .GetResult();
+        Assert.True(result.IsSuccessful, string.Join(", ", result.FailingTypeNames ?? []));
     }
 
     [Fact]

@@ -1,0 +1,137 @@
+using System.Buffers.Binary;
+using Vmsweep.DiskReaders.Blocks;
+
+namespace Vmsweep.DiskReaders.Containers.Qcow2;
+
+/// <summary>
+/// QEMU's qcow2, versions 2 and 3: compressed clusters, extended L2 entries, backing files of any format that is read, external data
+/// files. Spec: QEMU docs/interop/qcow2. The active disk is read; internal snapshots are not.
+/// </summary>
+public sealed class Qcow2Format : IContainerFormat
+{
+    /// <summary>Naming other files needs the first cluster, 2 MiB at most.</summary>
+    private const long ReferenceBudgetBytes = 4 << 20;
+
+    private const uint CryptAes = 1;
+    private const uint CryptLuks = 2;
+
+    public string Name => "qcow2";
+
+    public bool Probe(ImageFile file)
+    {
+        Span<byte> bytes = stackalloc byte[8];
+        if (file.Bytes.Length < bytes.Length)
+        {
+            return false;
+        }
+
+        try
+        {
+            file.Bytes.Read(0, bytes);
+        }
+        catch (DiskFormatException)
+        {
+            return false;
+        }
+
+        return Qcow2Header.IsMagic(new BeView(bytes, Name, 0)) && BinaryPrimitives.ReadUInt32BigEndian(bytes[4..]) is 2 or 3;
+    }
+
+    public IReadOnlyList<ImageReference> References(ImageFile file)
+    {
+        Qcow2Header header = Qcow2Header.Read(file, new ScanBudget(ReferenceBudgetBytes));
+        var references = new List<ImageReference>();
+        if (header.Features.HasFlag(IncompatibleFeatures.ExternalDataFile) && header.Extensions.DataFile is { } data && !IsJson(data))
+        {
+            references.Add(Data(data));
+        }
+
+        if (header.BackingFile is { } backing && !IsJson(backing))
+        {
+            references.Add(Backing(header, backing));
+        }
+
+        return references;
+    }
+
+    public VirtualDisk Open(ImageFile file, IChainOpener chain, ReadContext context)
+    {
+        context.ThrowIfCancelled();
+        Qcow2Header header = Qcow2Header.Read(file, context.Budget);
+        CheckReadable(header);
+        if (header.Features.HasFlag(IncompatibleFeatures.Corrupt))
+        {
+            context.Gaps.Add(new CoverageGap(Fault.Corrupt, file.Name, "qcow2 header", 72, 0, "the image is marked as corrupt: any of its structures may be wrong"));
+        }
+
+        ImageFile? data = header.Features.HasFlag(IncompatibleFeatures.ExternalDataFile) ? OpenData(file, header, chain) : null;
+        Qcow2Map? map = null;
+        PackedClusters? packed = null;
+        VirtualDisk? parent = null;
+        try
+        {
+            map = new Qcow2Map(file, header, data, context.Budget);
+            packed = new PackedClusters(map, header.Compression, context);
+            parent = header.BackingFile is { } backing ? chain.OpenParent(file, Backing(header, Named(backing))) : null;
+            string format = header.Version == 2 ? "qcow2/v2" : "qcow2/v3";
+            return new VirtualDisk
+            {
+                Format = format,
+                Content = new MappedSource(map, [(data ?? file).Bytes, packed], parent: parent?.Content),
+                Chain = [new ChainLink(file.Name, format), .. parent?.Chain ?? []],
+                Owned = parent is null ? [packed, map] : [packed, map, parent],
+            };
+        }
+        catch
+        {
+            parent?.Dispose();
+            packed?.Dispose();
+            map?.Dispose();
+            throw;
+        }
+    }
+
+    private static void CheckReadable(Qcow2Header header)
+    {
+        switch (header.CryptMethod)
+        {
+            case 0:
+                break;
+            case CryptAes:
+                throw new DiskFormatException(Fault.Encrypted, "qcow2 header", 32, "the image is encrypted with qcow2's AES method");
+            case CryptLuks:
+                throw new DiskFormatException(Fault.Encrypted, "qcow2 header", 32, "the image is encrypted with LUKS");
+            default:
+                throw new DiskFormatException(Fault.Unsupported, "qcow2 header", 32, $"unsupported crypt_method {header.CryptMethod}");
+        }
+
+        if (header.BackingFile is not null && header.Extensions.BackingFormat == "luks")
+        {
+            throw new DiskFormatException(Fault.Encrypted, "qcow2 header", 8, "the backing file is encrypted with LUKS");
+        }
+    }
+
+    private static ImageFile OpenData(ImageFile file, Qcow2Header header, IChainOpener chain) =>
+        header.Extensions.DataFile is { } name
+            ? chain.OpenExtent(file, Data(Named(name)))
+            : throw new DiskFormatException(Fault.MissingParent, "qcow2 header", 72, "the image has an external data file and does not name it");
+
+    /// <summary>QEMU lets a name be a description of a whole block device tree, which could ask for anything.</summary>
+    private static string Named(string name) =>
+        IsJson(name) ? throw new DiskFormatException(Fault.Refused, "qcow2 header", 8, "a json: description is named where a file should be; it is not followed") : name;
+
+    private static bool IsJson(string name) => name.StartsWith("json:", StringComparison.Ordinal);
+
+    private static ImageReference Data(string name) => new(ReferenceKind.Extent, [name]);
+
+    /// <summary>The backing file, with the format that the image says it has: a raw one must not be probed, its guest wrote every byte.</summary>
+    private static ImageReference Backing(Qcow2Header header, string name) => new(
+        ReferenceKind.Parent,
+        [name],
+        header.Extensions.BackingFormat switch
+        {
+            "vpc" => "vhd",
+            "host_device" or "file" => "raw",
+            var format => format,
+        });
+}
