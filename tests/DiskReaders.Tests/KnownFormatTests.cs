@@ -42,8 +42,6 @@ public sealed class KnownFormatTests
     [InlineData("qcow", "version 1", "qemu-img create -q -f qcow x 8M")]
     [InlineData("qed", "", "qemu-img create -q -f qed x 8M")]
     [InlineData("vdi", "", "qemu-img create -q -f vdi x 8M")]
-    [InlineData("vhd", "dynamic", "qemu-img create -q -f vpc x 8M")]
-    [InlineData("vhd", "fixed", "qemu-img create -q -f vpc -o subformat=fixed x 8M")]
     [InlineData("parallels", "", "qemu-img create -q -f parallels x 8M")]
     [InlineData("gzip", "", "head -c 999 /dev/zero | gzip > x")]
     [InlineData("xz", "", "head -c 999 /dev/zero | xz > x")]
