@@ -8,12 +8,11 @@ namespace Vmsweep.DiskReaders.Containers;
 /// <summary>Image and archive formats known by signature alone, so that a file of one is never taken for a raw disk.</summary>
 public static class KnownContainers
 {
-    // qemu docs/interop/qcow2.txt and qed_spec.txt, block/vdi.c, block/parallels.txt; Metz "Expert Witness Compression Format"; Proxmox
+    // qemu docs/interop/qcow2.txt and qed_spec.txt, block/parallels.txt; Metz "Expert Witness Compression Format"; Proxmox
     // vma_spec.txt; RFC 1952, 8878; PKWARE APPNOTE 4.3.
     private static readonly Signature[] Table =
     [
         Signature.Of("qed", "QED", 0, "QED\0"u8),
-        Signature.Of("vdi", "VirtualBox VDI", 64, [0x7F, 0x10, 0xDA, 0xBE]),
         Signature.Of("parallels", "Parallels expanding image", 0, "WithoutFreeSpace"u8),
         Signature.Of("parallels", "Parallels expanding image, extended", 0, "WithouFreSpacExt"u8),
         Signature.Of("bochs", "Bochs growing image", 0, "Bochs Virtual HD Image"u8),

@@ -41,7 +41,6 @@ public sealed class KnownFormatTests
     [InlineData("qcow2", "version 2", "qemu-img create -q -f qcow2 -o compat=0.10 x 8M")]
     [InlineData("qcow", "version 1", "qemu-img create -q -f qcow x 8M")]
     [InlineData("qed", "", "qemu-img create -q -f qed x 8M")]
-    [InlineData("vdi", "", "qemu-img create -q -f vdi x 8M")]
     [InlineData("parallels", "", "qemu-img create -q -f parallels x 8M")]
     [InlineData("gzip", "", "head -c 999 /dev/zero | gzip > x")]
     [InlineData("xz", "", "head -c 999 /dev/zero | xz > x")]
