@@ -44,7 +44,7 @@ public sealed class VhdFormat : IContainerFormat
         try
         {
             CheckParent(parent, header);
-            var map = new VhdMap(file.Bytes, header, footer.DiskBytes, dataEnd, context.Budget);
+            var map = new VhdMap(file, header, footer.DiskBytes, dataEnd, context);
             return new VirtualDisk
             {
                 Format = format,

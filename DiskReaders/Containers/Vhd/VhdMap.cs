@@ -21,25 +21,27 @@ internal sealed class VhdMap : IExtentMap, IDisposable
     private const int MostBlocks = 8192;
 
     private readonly Lock _lock = new();
+    private readonly UnwrittenSectors? _unwritten;
     private readonly MetadataPages _table;
     private readonly MetadataPages _bitmaps;
     private readonly DynamicDiskHeader _header;
     private readonly int _blockShift;
     private readonly long _bitmapBytes, _dataEnd;
 
-    /// <param name="image">The file.</param>
+    /// <param name="file">The image.</param>
     /// <param name="header">Its dynamic disk header.</param>
     /// <param name="diskBytes">What the guest sees.</param>
     /// <param name="dataEnd">Where the footer at the end begins.</param>
-    /// <param name="budget">Memory for pages of table and bitmaps.</param>
-    public VhdMap(IBlockSource image, DynamicDiskHeader header, long diskBytes, long dataEnd, ScanBudget budget)
+    /// <param name="context">Memory for pages of table and bitmaps, and where to report.</param>
+    public VhdMap(ImageFile file, DynamicDiskHeader header, long diskBytes, long dataEnd, ReadContext context)
     {
+        _unwritten = header.Parent is null ? new UnwrittenSectors(file, dataEnd, context) : null;
         _header = header;
         _dataEnd = dataEnd;
         _blockShift = BitOperations.Log2(header.BlockBytes);
         _bitmapBytes = ((header.BlockBytes >> SectorShift >> 3) + VhdFooter.SectorBytes - 1) & ~(VhdFooter.SectorBytes - 1L);
-        _table = new MetadataPages(image, budget, TablePages);
-        _bitmaps = new MetadataPages(image, budget, BitmapPages, BitmapPageBytes);
+        _table = new MetadataPages(file.Bytes, context.Budget, TablePages);
+        _bitmaps = new MetadataPages(file.Bytes, context.Budget, BitmapPages, BitmapPageBytes);
         Length = diskBytes;
     }
 
@@ -100,12 +102,13 @@ internal sealed class VhdMap : IExtentMap, IDisposable
         bool present = ((bits[0] << bit) & 0x80) != 0;
         long sectors = (inSector + count + VhdFooter.SectorBytes - 1) >> SectorShift;
         count = Math.Min(count, (Run(bits, bit, present, sectors) << SectorShift) - inSector);
+        long location = data + within;
         if (!present)
         {
+            _unwritten?.Check(location, count);
             return new Extent(ExtentKind.Hole, count);
         }
 
-        long location = data + within;
         return location < _dataEnd ? new Extent(ExtentKind.Data, Math.Min(count, _dataEnd - location), location) : throw Beyond(block, at);
     }
 

@@ -1,5 +1,6 @@
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Containers;
+using Vmsweep.DiskReaders.Inspection;
 
 namespace Vmsweep.DiskReaders.Tests.Containers.Vhd;
 
@@ -76,6 +77,26 @@ public sealed class VhdStructureTests
         }
 
         Assert.Equal(expected, Vhd.Read(("disk.vhd", image)));
+    }
+
+    [Fact]
+    public void Bytes_in_sectors_that_were_never_written_read_as_zeros_and_are_reported_once()
+    {
+        byte[] image = new VhdWriter().Block(0, First, i => i < 8 || i > 20).Block(1, Last, i => i % 2 == 0).Block(2, new byte[Block], _ => false).Build();
+        byte[] content = Vhd.Read(out IReadOnlyList<CoverageGap> gaps, ("disk.vhd", image));
+        Assert.Equal(-1, content.AsSpan(8 * 512, 13 * 512).IndexOfAnyExcept((byte)0));
+        Assert.Equal("VHD sector bitmap", Assert.Single(gaps).Structure);
+        Vhd.Read(out gaps, ("disk.vhd", new VhdWriter().Block(2, new byte[Block], _ => false).Build()));
+        Assert.Empty(gaps);
+    }
+
+    [Fact]
+    public void A_raw_disk_whose_last_sector_is_a_footer_is_not_what_it_is_called()
+    {
+        byte[] image = new VhdWriter { DiskBytes = Block }.BuildFixed(First);
+        Assert.Equal("vhd", ContainerFormats.Disagreement(Vhd.File(image), ContainerFormats.Raw));
+        Assert.Null(ContainerFormats.Disagreement(Vhd.File(image), Vhd.Format));
+        Assert.Null(ContainerFormats.Disagreement(Vhd.File(First), ContainerFormats.Raw));
     }
 
     [Fact]
