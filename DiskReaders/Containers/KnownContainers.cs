@@ -8,12 +8,11 @@ namespace Vmsweep.DiskReaders.Containers;
 /// <summary>Image and archive formats known by signature alone, so that a file of one is never taken for a raw disk.</summary>
 public static class KnownContainers
 {
-    // qemu docs/interop/qcow2.txt and qed_spec.txt, block/vdi.c, block/parallels.txt; Microsoft "Virtual Hard Disk Image Format
-    // Specification" 1.0; Metz "Expert Witness Compression Format"; Proxmox vma_spec.txt; RFC 1952, 8878; PKWARE APPNOTE 4.3.
+    // qemu docs/interop/qcow2.txt and qed_spec.txt, block/parallels.txt; Metz "Expert Witness Compression Format"; Proxmox
+    // vma_spec.txt; RFC 1952, 8878; PKWARE APPNOTE 4.3.
     private static readonly Signature[] Table =
     [
         Signature.Of("qed", "QED", 0, "QED\0"u8),
-        Signature.Of("vdi", "VirtualBox VDI", 64, [0x7F, 0x10, 0xDA, 0xBE]),
         Signature.Of("parallels", "Parallels expanding image", 0, "WithoutFreeSpace"u8),
         Signature.Of("parallels", "Parallels expanding image, extended", 0, "WithouFreSpacExt"u8),
         Signature.Of("bochs", "Bochs growing image", 0, "Bochs Virtual HD Image"u8),
@@ -40,7 +39,7 @@ public static class KnownContainers
 
     /// <summary>What a file is, when it is an image or archive that no reader here opens; null otherwise.</summary>
     public static Recognised? Recognise(IBlockSource file) =>
-        Qcow(file) ?? Vhd(file) ?? Signature.Find(file, Table) ?? Bzip2(file) ?? Tar(file);
+        Qcow(file) ?? Signature.Find(file, Table) ?? Bzip2(file) ?? Tar(file);
 
     // QCowHeader: magic, version; big-endian. Versions 2 and 3 have a reader.
     private static Recognised? Qcow(IBlockSource file)
@@ -53,28 +52,6 @@ public static class KnownContainers
 
         uint version = BinaryPrimitives.ReadUInt32BigEndian(header[4..]);
         return version is 2 or 3 ? null : new Recognised(version == 1 ? "qcow" : "qcow2", Fault.Unsupported, "QEMU copy on write, version " + version.ToString(CultureInfo.InvariantCulture));
-    }
-
-    // "Hard Disk Footer Format": the last 512 bytes, 511 in images of Virtual PC before 2004; a copy at the start of dynamic ones.
-    private static Recognised? Vhd(IBlockSource file)
-    {
-        Span<byte> footer = stackalloc byte[64];
-        foreach (long at in (ReadOnlySpan<long>)[0, -512, -511])
-        {
-            if (file.TryRead(at, footer) && footer.StartsWith("conectix"u8))
-            {
-                string variant = BinaryPrimitives.ReadUInt32BigEndian(footer[60..]) switch
-                {
-                    2 => "fixed",
-                    3 => "dynamic",
-                    4 => "differencing",
-                    _ => "of unknown type",
-                };
-                return new Recognised("vhd", Fault.Unsupported, "Virtual PC VHD, " + variant);
-            }
-        }
-
-        return null;
     }
 
     private static Recognised? Bzip2(IBlockSource file)

@@ -2,6 +2,8 @@ using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Containers;
 using Vmsweep.DiskReaders.Containers.Qcow2;
 using Vmsweep.DiskReaders.Containers.Raw;
+using Vmsweep.DiskReaders.Containers.Vdi;
+using Vmsweep.DiskReaders.Containers.Vhd;
 using Vmsweep.DiskReaders.Containers.Vhdx;
 using Vmsweep.DiskReaders.Containers.Vmdk;
 
@@ -13,7 +15,7 @@ public static class ContainerFormats
     public static readonly RawFormat Raw = new();
 
     /// <summary>Every format with a reader. Raw is no part of it: raw is declared or the last resort, never recognised.</summary>
-    public static readonly IReadOnlyList<IContainerFormat> Readable = [new VmdkFormat(), new VhdxFormat(), new Qcow2Format()];
+    public static readonly IReadOnlyList<IContainerFormat> Readable = [new VmdkFormat(), new VhdxFormat(), new VhdFormat(), new Qcow2Format(), new VdiFormat()];
 
     // Extensions that declare a format. Others (.img, .bin, none) leave it to the bytes.
     private static readonly Dictionary<string, string> ByExtension = new(StringComparer.OrdinalIgnoreCase)
@@ -21,6 +23,10 @@ public static class ContainerFormats
         [".vmdk"] = "vmdk",
         [".vhdx"] = "vhdx",
         [".avhdx"] = "vhdx",
+        [".vhd"] = "vhd",
+        [".avhd"] = "vhd",
+        [".vud"] = "vhd",
+        [".vdi"] = "vdi",
         [".qcow2"] = "qcow2",
         [".raw"] = "raw",
         [".dd"] = "raw",
@@ -28,7 +34,7 @@ public static class ContainerFormats
 
     /// <summary>Extensions of files that are taken for virtual disks when a folder is searched.</summary>
     public static readonly IReadOnlyList<string> DiskExtensions =
-        [.. ByExtension.Keys, ".img", ".qcow", ".qed", ".vhd", ".avhd", ".vdi", ".hdd", ".hds", ".iso", ".ova", ".xva", ".vma", ".e01", ".vud", ".001"];
+        [.. ByExtension.Keys, ".img", ".qcow", ".qed", ".hdd", ".hds", ".iso", ".ova", ".xva", ".vma", ".e01", ".001"];
 
     /// <summary>The format that a file's name declares; null when it declares none.</summary>
     public static string? Declared(string name) =>

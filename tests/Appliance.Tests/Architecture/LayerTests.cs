@@ -1,4 +1,5 @@
 using System.Reflection;
+using System.Text.RegularExpressions;
 using NetArchTest.Rules;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.Signatures.Matching;
@@ -36,7 +37,7 @@ public sealed class LayerTests
             foreach (string format in formats)
             {
                 NetArchTest.Rules.TestResult result = Types.InAssembly(DiskReaders)
-                    .That().ResideInNamespaceStartingWith(root + format)
+                    .That().ResideInNamespaceMatching("^" + Regex.Escape(root + format) + @"(\.|$)")
                     .Should().NotHaveDependencyOnAny([.. formats.Where(f => f != format).Select(f => root + f)])
                     .GetResult();
                 Assert.True(result.IsSuccessful, format + ": " + string.Join(", ", result.FailingTypeNames ?? []));

@@ -12,8 +12,18 @@ public sealed class CorpusTests
     /// <summary>Images that hold nothing but what is read: no gap may excuse a missing file.</summary>
     private static readonly string[] ReadInFull =
     [
-        "sweep-ext4_", "sweep-ntfs3_", "sweep-vfat_", "sweep-msdos_", "du-ext4", "dv-ext2vmdk", "dv-imagevmdk", "dv-ext2qcow2", "dv-imageqcow2", "ms-ntfs-", "vr-monolithicSparse", "cf-testfs1", "js-tiny",
+        "sweep-ext4_", "sweep-ntfs3_", "sweep-vfat_", "sweep-msdos_", "du-ext4", "dv-ext2vmdk", "dv-imagevmdk", "ms-ntfs-", "vr-monolithicSparse", "cf-testfs1", "js-tiny",
+        "dv-ext2qcow2", "dv-imageqcow2", "dv-ext2vhd", "dv-image.vhd", "dv-image-differential.vhd",
     ];
+
+    /// <summary>The one thing that is wrong with an image that is read in full all the same: the structure that must be reported.</summary>
+    private static readonly Dictionary<string, string> Flaws = new(StringComparer.Ordinal)
+    {
+        // The volume was copied while it was mounted.
+        ["js-tiny"] = "$LogFile",
+        ["dv-image.vhd"] = "VHD ",
+        ["dv-image-differential.vhd"] = "VHD ",
+    };
 
     private static readonly string[] ReadFileSystems = ["ntfs", "ext2", "ext3", "ext4", "fat12", "fat16", "fat32"];
 
@@ -45,8 +55,9 @@ public sealed class CorpusTests
 
         if (ReadInFull.Any(p => id.StartsWith(p, StringComparison.Ordinal)))
         {
-            // The volume of js-tiny was copied while it was mounted.
-            Assert.DoesNotContain(gaps, g => id != "js-tiny" || g.Structure != "$LogFile");
+            string? flaw = Flaws.GetValueOrDefault(id);
+            Assert.DoesNotContain(gaps, g => flaw is null || !g.Structure.StartsWith(flaw, StringComparison.Ordinal));
+            Assert.True(flaw is null || gaps.Count > 0, $"{id} is flawed and no gap says so");
             Assert.NotEmpty(volumes);
         }
 

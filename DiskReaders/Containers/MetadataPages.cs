@@ -1,14 +1,14 @@
 using Vmsweep.DiskReaders.Blocks;
 
-namespace Vmsweep.DiskReaders.Containers.Vhdx;
+namespace Vmsweep.DiskReaders.Containers;
 
 /// <summary>
-/// The pages of BAT or sector bitmaps last used, each in the one slot its number gives. Its caller holds a lock: answers are spans
-/// into the pages.
+/// The pages of a block table or of sector bitmaps last used, each in the one slot its number gives. Its caller holds a lock:
+/// answers are spans into the pages.
 /// </summary>
-internal sealed class MetadataPages(IBlockSource image, ScanBudget budget, int slots) : IDisposable
+internal sealed class MetadataPages(IBlockSource image, ScanBudget budget, int slots, int pageBytes = MetadataPages.PageBytes) : IDisposable
 {
-    /// <summary>Holds 8,192 BAT entries, or the sector bits of the largest block (256 MiB of 512-byte sectors).</summary>
+    /// <summary>Holds 8,192 BAT entries of a VHDX, or the sector bits of its largest block (256 MiB of 512-byte sectors).</summary>
     public const int PageBytes = 64 << 10;
 
     private const long NoPage = -1;
@@ -21,11 +21,11 @@ internal sealed class MetadataPages(IBlockSource image, ScanBudget budget, int s
     public ReadOnlySpan<byte> From(long offset)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
-        long number = offset / PageBytes;
+        long number = offset / pageBytes;
         int slot = (int)(number % slots);
-        long start = number * PageBytes;
-        int bytes = (int)Math.Min(PageBytes, image.Length - start);
-        RentedBuffer page = _pages[slot] ??= budget.Rent(PageBytes);
+        long start = number * pageBytes;
+        int bytes = (int)Math.Min(pageBytes, image.Length - start);
+        RentedBuffer page = _pages[slot] ??= budget.Rent(pageBytes);
         if (_numbers[slot] != number)
         {
             _numbers[slot] = NoPage;
