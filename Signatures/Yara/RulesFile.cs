@@ -11,7 +11,7 @@ internal static class RulesFile
 {
     private const int MostBytes = int.MaxValue - 64;
 
-    private static ReadOnlySpan<byte> Magic => "vmsweep rules 1\n"u8;
+    private static ReadOnlySpan<byte> Magic => "vmsweep rules 2\n"u8;
 
     public static void Write(YaraRules rules, Stream stream)
     {
@@ -19,13 +19,8 @@ internal static class RulesFile
         Put(stream, rules.Facts.Version);
         Put(stream, rules.Facts.Bundle);
         Put(stream, rules.Facts.Rules);
-        Put(stream, rules.Sets.Length);
-        foreach (RuleSet set in rules.Sets)
-        {
-            Put(stream, set.UsedExternals);
-            Put(stream, Array.ConvertAll(set.Ordinals, o => (long)o));
-            Put(stream, set.Rules.Save());
-        }
+        Put(stream, rules.Sets);
+        Put(stream, rules.Wholes);
 
         Put(stream, Array.ConvertAll(rules.SetOfRule, s => (long)s));
         foreach (NeedCode need in rules.Prefilter.Needs)
@@ -47,6 +42,7 @@ internal static class RulesFile
     public static YaraRules Read(Stream stream, YaraOptions options)
     {
         List<RuleSet> sets = [];
+        List<RuleSet> wholes = [];
         try
         {
             byte[] magic = new byte[Magic.Length];
@@ -59,12 +55,8 @@ internal static class RulesFile
             string version = Encoding.UTF8.GetString(Bytes(stream));
             string bundle = Encoding.UTF8.GetString(Bytes(stream));
             int count = Number(stream);
-            for (int left = Number(stream); left > 0; left--)
-            {
-                int externals = Number(stream);
-                int[] ordinals = Array.ConvertAll(Numbers(stream), o => (int)o);
-                sets.Add(new RuleSet { UsedExternals = externals, Ordinals = ordinals, Rules = NativeRules.Load(Bytes(stream)) });
-            }
+            ReadSets(stream, sets);
+            ReadSets(stream, wholes);
 
             int[] setOfRule = Array.ConvertAll(Numbers(stream), s => (int)s);
             NeedCode[] needs = Array.ConvertAll(setOfRule, _ => new NeedCode(Numbers(stream)));
@@ -76,12 +68,34 @@ internal static class RulesFile
                 literals[i] = new Literal(Bytes(stream), Bytes(stream), coreStart, coreLength);
             }
 
-            return new YaraRules(new EngineFacts(YaraRules.EngineName, version, count, bundle), [.. sets], setOfRule, new Prefilter(literals, needs), options);
+            return new YaraRules(new EngineFacts(YaraRules.EngineName, version, count, bundle), [.. sets], [.. wholes], setOfRule, new Prefilter(literals, needs), options);
         }
         catch (Exception e)
         {
             sets.ForEach(s => s.Dispose());
+            wholes.ForEach(s => s.Dispose());
             throw e is EndOfStreamException ? new YaraException("compiled rules end too early", e) : e is YaraException ? e : new YaraException("compiled rules cannot be loaded", e);
+        }
+    }
+
+    private static void ReadSets(Stream stream, List<RuleSet> sets)
+    {
+        for (int left = Number(stream); left > 0; left--)
+        {
+            int externals = Number(stream);
+            int[] ordinals = Array.ConvertAll(Numbers(stream), o => (int)o);
+            sets.Add(new RuleSet { UsedExternals = externals, Ordinals = ordinals, Rules = NativeRules.Load(Bytes(stream)) });
+        }
+    }
+
+    private static void Put(Stream stream, RuleSet[] sets)
+    {
+        Put(stream, sets.Length);
+        foreach (RuleSet set in sets)
+        {
+            Put(stream, set.UsedExternals);
+            Put(stream, Array.ConvertAll(set.Ordinals, o => (long)o));
+            Put(stream, set.Rules.Save());
         }
     }
 

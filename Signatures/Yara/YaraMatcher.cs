@@ -14,6 +14,7 @@ internal sealed class YaraMatcher : IMatcher
     private readonly YaraRules _rules;
     private readonly YaraOptions _options;
     private readonly NativeScanner?[] _scanners;
+    private readonly RouteCosts _costs;
     private readonly PrefilterMarks _marks;
     private readonly List<int> _candidates = [];
     private readonly List<int> _sets = [];
@@ -24,7 +25,8 @@ internal sealed class YaraMatcher : IMatcher
     {
         _rules = rules;
         _options = options;
-        _scanners = new NativeScanner?[rules.Sets.Length];
+        _scanners = new NativeScanner?[rules.Sets.Length + rules.Wholes.Length];
+        _costs = new RouteCosts(rules.Sets.Length, rules.Wholes.Length);
         _marks = new PrefilterMarks(rules.Prefilter.Literals.Count, rules.SetOfRule.Length);
     }
 
@@ -34,19 +36,33 @@ internal sealed class YaraMatcher : IMatcher
         long started = Stopwatch.GetTimestamp();
         _candidates.Clear();
         _found.Clear();
-        if (!_rules.Prefilter.Find(content, _marks, _candidates, () => cancellation.IsCancellationRequested || Left(started) <= TimeSpan.Zero))
-        {
-            cancellation.ThrowIfCancellationRequested();
-            return TimedOut();
-        }
-
         _sets.Clear();
-        foreach (int rule in _candidates)
+        int kind = ContentKind.Of(content).Number;
+        if (_costs.IsWholeForSure(kind))
         {
-            int set = _rules.SetOfRule[rule];
-            if (!_sets.Contains(set))
+            _sets.Add(_rules.Sets.Length + kind);
+        }
+        else
+        {
+            if (!_rules.Prefilter.Find(content, _marks, _candidates, () => cancellation.IsCancellationRequested || Left(started) <= TimeSpan.Zero))
             {
-                _sets.Add(set);
+                cancellation.ThrowIfCancellationRequested();
+                return TimedOut();
+            }
+
+            foreach (int rule in _candidates)
+            {
+                int set = _rules.SetOfRule[rule];
+                if (!_sets.Contains(set))
+                {
+                    _sets.Add(set);
+                }
+            }
+
+            if (_costs.IsWholeCheaper(kind, content.Length, _sets))
+            {
+                _sets.Clear();
+                _sets.Add(_rules.Sets.Length + kind);
             }
         }
 
@@ -87,9 +103,9 @@ internal sealed class YaraMatcher : IMatcher
 
     private MatchFault? Scan(int index, ReadOnlySpan<byte> content, in ContentFacts facts, int seconds, CancellationToken cancellation)
     {
-        RuleSet set = _rules.Sets[index];
+        RuleSet set = index < _rules.Sets.Length ? _rules.Sets[index] : _rules.Wholes[index - _rules.Sets.Length];
         NativeScanner scanner = _scanners[index] ?? set.Rules.CreateScanner();
-        bool kept = _scanners[index] is not null || _open < MostOpen;
+        bool kept = _scanners[index] is not null || _open < MostOpen || index >= _rules.Sets.Length;
         if (kept && _scanners[index] is null)
         {
             _scanners[index] = scanner;
@@ -99,7 +115,10 @@ internal sealed class YaraMatcher : IMatcher
         try
         {
             Define(scanner, set.UsedExternals, content, facts);
-            return scanner.Scan(content, seconds, _options.MostMatches, _found, set.Ordinals, cancellation);
+            long started = Stopwatch.GetTimestamp();
+            MatchFault? fault = scanner.Scan(content, seconds, _options.MostMatches, _found, set.Ordinals, cancellation);
+            _costs.Learn(index, content.Length, Stopwatch.GetElapsedTime(started));
+            return fault;
         }
         finally
         {

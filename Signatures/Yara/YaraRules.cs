@@ -16,10 +16,11 @@ public sealed class YaraRules : IEngine
 
     private readonly YaraOptions _options;
 
-    internal YaraRules(EngineFacts facts, RuleSet[] sets, int[] setOfRule, Prefilter prefilter, YaraOptions options)
+    internal YaraRules(EngineFacts facts, RuleSet[] sets, RuleSet[] wholes, int[] setOfRule, Prefilter prefilter, YaraOptions options)
     {
         Facts = facts;
         Sets = sets;
+        Wholes = wholes;
         SetOfRule = setOfRule;
         Prefilter = prefilter;
         _options = options;
@@ -31,13 +32,16 @@ public sealed class YaraRules : IEngine
     public bool UsesNames { get; }
 
     /// <summary>Memory that the compiled rules and their tables take; shared by all matchers.</summary>
-    public long CompiledBytes => Sets.Sum(s => s.Rules.Bytes) + Prefilter.Bytes;
+    public long CompiledBytes => Sets.Concat(Wholes).Sum(s => s.Rules.Bytes) + Prefilter.Bytes;
 
     /// <summary>How many rules a content can only match when it holds one of their literals: the others are tried by head and size alone.</summary>
     public (int Triggered, int Always, int Sets, int Literals) Routes =>
         (Prefilter.Needs.Count(n => !n.HoldsWithoutLiterals), Prefilter.Needs.Count(n => n.HoldsWithoutLiterals), Sets.Length, Prefilter.Literals.Count);
 
     internal RuleSet[] Sets { get; }
+
+    /// <summary>By <see cref="ContentKind.Number"/> every rule that content of this kind may match, for content that many sets may match; empty with few sets.</summary>
+    internal RuleSet[] Wholes { get; }
 
     internal int[] SetOfRule { get; }
 
@@ -71,6 +75,7 @@ public sealed class YaraRules : IEngine
             throw;
         }
 
+        RuleSet[] wholes = CompileWholes(plan, compiler, compiled, cancellation);
         List<RuleSet> sets = [];
         List<int> setOfRule = [];
         List<Need> needs = [];
@@ -92,7 +97,7 @@ public sealed class YaraRules : IEngine
         }
 
         var facts = new EngineFacts(EngineName, LibYara.Initialize(), units.Count(u => u.Fault is null), program.Bundle);
-        return new YaraRules(facts, [.. sets], [.. setOfRule], MakePrefilter(needs), options);
+        return new YaraRules(facts, [.. sets], wholes, [.. setOfRule], MakePrefilter(needs), options);
     }
 
     /// <summary>Writes the compiled rules, for another process to load.</summary>
@@ -108,7 +113,36 @@ public sealed class YaraRules : IEngine
 
     public IMatcher CreateMatcher() => new YaraMatcher(this, _options);
 
-    public void Dispose() => Array.ForEach(Sets, s => s.Dispose());
+    public void Dispose()
+    {
+        Array.ForEach(Sets, s => s.Dispose());
+        Array.ForEach(Wholes, s => s.Dispose());
+    }
+
+    /// <summary>After the sets, so that what does not compile is known and left out already.</summary>
+    private static RuleSet[] CompileWholes(RoutePlan plan, RuleSetCompiler compiler, RuleSet?[] sets, CancellationToken cancellation)
+    {
+        var wholes = new RuleSet?[plan.Wholes.Count];
+        try
+        {
+            var parallel = new ParallelOptions { CancellationToken = cancellation, MaxDegreeOfParallelism = Environment.ProcessorCount };
+            Parallel.For(0, wholes.Length, parallel, i => wholes[i] = compiler.Compile(plan.Wholes[i], cancellation));
+        }
+        catch
+        {
+            Array.ForEach(sets, s => s?.Dispose());
+            Array.ForEach(wholes, s => s?.Dispose());
+            throw;
+        }
+
+        if (Array.TrueForAll(wholes, w => w is not null))
+        {
+            return wholes!;
+        }
+
+        Array.ForEach(wholes, s => s?.Dispose());
+        return [];
+    }
 
     private static Prefilter MakePrefilter(List<Need> needs)
     {

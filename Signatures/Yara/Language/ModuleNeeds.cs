@@ -16,6 +16,9 @@ internal static class ModuleNeeds
         "overlay", "resources", "is_dll", "is_32bit", "is_64bit", "size_of_image",
     };
 
+    /// <summary>Functions of <c>pe</c> that do not hold for any content that is no PE file; only where nothing is compared with them.</summary>
+    private static readonly HashSet<string> OfPeAlone = new(StringComparer.Ordinal) { "exports", "imports" };
+
     /// <summary>Undefined for any content that is no ELF file (<c>modules/elf/elf.c</c> of 4.2).</summary>
     private static readonly HashSet<string> OfElf = new(StringComparer.Ordinal)
     {
@@ -30,6 +33,11 @@ internal static class ModuleNeeds
     /// <summary>A value of a module alone, or compared with anything: <c>pe.imphash() == "..."</c>.</summary>
     public static Need? Read(byte[] text, List<Token> tokens, int from, int to)
     {
+        if (to - from > 3 && Text(text, tokens[from]) == "pe" && Text(text, tokens[from + 1]) == "." && OfPeAlone.Contains(Text(text, tokens[from + 2])))
+        {
+            return ChainEnd(text, tokens, from, to) == to ? Need.Bytes(0, "MZ"u8.ToArray()) : null;
+        }
+
         if (Magic(text, tokens, from, to) is not { } magic)
         {
             return null;

@@ -10,13 +10,21 @@ internal sealed class RoutePlan
 
     private const long SmallBytes = 1 << 20;
 
-    private RoutePlan(List<List<RuleUnit>> sets, Dictionary<RuleUnit, Need> needs)
+    /// <summary>With fewer sets than this, scanning each that is needed never costs more than scanning all rules at once.</summary>
+    private const int FewSets = 4;
+
+    private RoutePlan(List<List<RuleUnit>> sets, List<List<RuleUnit>> wholes, Dictionary<RuleUnit, Need> needs)
     {
         Sets = sets;
+        Wholes = wholes;
         Needs = needs;
     }
 
+    /// <summary>Each rule in one of them.</summary>
     public List<List<RuleUnit>> Sets { get; }
+
+    /// <summary>By <see cref="ContentKind.Number"/>: every rule that content of this kind may match; empty where there are few sets.</summary>
+    public List<List<RuleUnit>> Wholes { get; }
 
     public Dictionary<RuleUnit, Need> Needs { get; }
 
@@ -52,14 +60,18 @@ internal sealed class RoutePlan
             open.Add(unit);
         }
 
-        return new RoutePlan([.. always.Values, .. sets], needs);
+        List<List<RuleUnit>> all = [.. always.Values, .. sets];
+        List<List<RuleUnit>> wholes = all.Count < FewSets
+            ? []
+            : [.. Enumerable.Range(0, ContentKind.Count).Select(ContentKind.FromNumber).Select(k => needs.Keys.Where(u => k.Narrow(needs[u]).Kind != NeedKind.Nothing).OrderBy(u => u.Ordinal).ToList())];
+        return new RoutePlan(all, wholes, needs);
     }
 
     /// <summary>One set for all, as the yara program has it.</summary>
     public static RoutePlan Whole(IEnumerable<RuleUnit> units)
     {
         List<RuleUnit> all = [.. units];
-        return new RoutePlan([all], all.ToDictionary(u => u, _ => Need.Anything));
+        return new RoutePlan([all], [], all.ToDictionary(u => u, _ => Need.Anything));
     }
 
     /// <summary>Rules that look at the same kind of head belong together: programs of Windows, of Linux, other magic, small files.</summary>
