@@ -85,6 +85,8 @@ internal sealed partial class Sandbox
         {
             ["DOTNET_GCHeapHardLimit"] = "0x" + heapBytes.ToString("X", CultureInfo.InvariantCulture),
             ["DOTNET_gcConcurrent"] = "0",
+            // Content is held outside of the heap; a nursery as large as the processor's cache would only keep memory.
+            ["DOTNET_GCgen0size"] = "0x1000000",
             ["DOTNET_EnableDiagnostics"] = "0",
             ["DOTNET_TieredPGO"] = "0",
             ["DOTNET_NOLOGO"] = "1",

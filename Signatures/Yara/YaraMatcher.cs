@@ -38,7 +38,8 @@ internal sealed class YaraMatcher : IMatcher
         _found.Clear();
         _sets.Clear();
         int kind = ContentKind.Of(content).Number;
-        if (_costs.IsWholeForSure(kind))
+        bool isRouted = !_costs.IsWholeFirst(kind);
+        if (!isRouted)
         {
             _sets.Add(_rules.Sets.Length + kind);
         }
@@ -59,7 +60,7 @@ internal sealed class YaraMatcher : IMatcher
                 }
             }
 
-            if (_costs.IsWholeCheaper(kind, content.Length, _sets))
+            if (_costs.IsWholeCheaper(kind, _sets))
             {
                 _sets.Clear();
                 _sets.Add(_rules.Sets.Length + kind);
@@ -81,6 +82,11 @@ internal sealed class YaraMatcher : IMatcher
             {
                 break;
             }
+        }
+
+        if (isRouted)
+        {
+            _costs.LearnRouting(kind, content.Length, Stopwatch.GetElapsedTime(started));
         }
 
         _found.Sort((a, b) => a.Ordinal.CompareTo(b.Ordinal));
@@ -117,7 +123,7 @@ internal sealed class YaraMatcher : IMatcher
             Define(scanner, set.UsedExternals, content, facts);
             long started = Stopwatch.GetTimestamp();
             MatchFault? fault = scanner.Scan(content, seconds, _options.MostMatches, _found, set.Ordinals, cancellation);
-            _costs.Learn(index, content.Length, Stopwatch.GetElapsedTime(started));
+            _costs.LearnSet(index, content.Length, Stopwatch.GetElapsedTime(started));
             return fault;
         }
         finally

@@ -9,7 +9,7 @@ namespace Vmsweep.Signatures.Yara.Routing;
 internal readonly record struct SieveClass(int Least, int WindowBytes, int Stride)
 {
     /// <summary>Longest first: wide windows are found seldom, and wide strides cost little.</summary>
-    public static readonly SieveClass[] All = [new(11, 8, 4), new(7, 6, 2), new(5, 4, 2), new(3, 3, 1)];
+    public static readonly SieveClass[] All = [new(11, 8, 4), new(5, 4, 2), new(3, 3, 1)];
 }
 
 /// <summary>
