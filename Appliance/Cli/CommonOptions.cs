@@ -8,7 +8,7 @@ namespace Vmsweep.Appliance.Cli;
 internal static class CommonOptions
 {
     /// <summary>With the runtime and caches this stays below 600 MiB.</summary>
-    public const long DefaultMemoryBytes = 256L << 20;
+    public const long DefaultMemoryBytes = 192L << 20;
 
     private const long SmallestMemoryBytes = 4L << 20;
 
@@ -43,7 +43,7 @@ internal static class CommonOptions
 
     public static Option<long?> Memory() => new("--memory")
     {
-        Description = "Guest content held at once (512M, 2G); 256M by default. Larger files are matched in windows, which is reported.",
+        Description = "Guest content held at once (512M, 2G); 192M by default. Larger files are matched in windows, which is reported.",
         HelpName = "SIZE",
         CustomParser = Parse((string text, out long bytes) => Sizes.TryParse(text, out bytes) && bytes >= SmallestMemoryBytes, "a size of at least 4M, such as 512M or 2G"),
     };

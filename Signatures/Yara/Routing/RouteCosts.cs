@@ -17,7 +17,7 @@ internal sealed class RouteCosts(int sets, int wholes)
     private const double HalfLifeBytes = 4 << 20;
 
     /// <summary>The dearer way is tried again once in so many contents, for what comes next may be otherwise.</summary>
-    private const int TryAgainAfter = 24;
+    private const int TryAgainAfter = 96;
 
     private readonly double[] _ofSet = [.. Enumerable.Repeat(OfSet, sets), .. Enumerable.Repeat(OfWhole, wholes)];
     private readonly double[] _ofRouting = [.. Enumerable.Repeat(OfRouting, wholes)];
