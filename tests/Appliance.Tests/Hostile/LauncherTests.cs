@@ -123,7 +123,7 @@ public sealed class LauncherTests
         Assert.Equal(3, process.ExitCode);
         using JsonDocument report = JsonDocument.Parse(await output);
         JsonElement[] targets = [.. report.RootElement.GetProperty("targets").EnumerateArray()];
-        Assert.Equal("worker", targets[0].GetProperty("gaps")[0].GetProperty("structure").GetString());
+        Assert.Contains(targets[0].GetProperty("gaps").EnumerateArray(), g => g.GetProperty("structure").GetString() == "worker");
         Assert.Equal(0, targets[1].GetProperty("gaps").GetArrayLength());
     }
 
