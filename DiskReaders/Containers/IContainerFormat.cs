@@ -100,3 +100,34 @@ public interface IContainerFormat
     /// <exception cref="DiskFormatException">The image is faulty, or a part of the chain is missing, refused or another one.</exception>
     VirtualDisk Open(ImageFile file, IChainOpener chain, ReadContext context);
 }
+
+/// <summary>A state of a disk that its own image file keeps beside the current one.</summary>
+/// <param name="Id">The format's own key: a qcow2 snapshot id, a Parallels GUID.</param>
+/// <param name="Name">As the operator named it; empty where it has none. Guest-controlled text.</param>
+/// <param name="Created">When it was taken; null where the format does not say.</param>
+public sealed record ImageSnapshot(string Id, string Name, DateTimeOffset? Created);
+
+/// <summary>A format that keeps earlier states of a disk inside the image itself.</summary>
+public interface ISnapshotFormat : IContainerFormat
+{
+    /// <summary>The states kept, oldest first, read from tables of names alone.</summary>
+    /// <exception cref="DiskFormatException">The table is faulty.</exception>
+    IReadOnlyList<ImageSnapshot> Snapshots(ImageFile file);
+
+    /// <summary>Opens the disk as it was.</summary>
+    /// <param name="id">An <see cref="ImageSnapshot.Id"/>.</param>
+    /// <exception cref="DiskFormatException">The image is faulty, or it keeps no such state.</exception>
+    VirtualDisk OpenSnapshot(ImageFile file, string id, IChainOpener chain, ReadContext context);
+}
+
+/// <summary>A format that keeps several disks of a VM in one file: XVA, VMA.</summary>
+public interface IBundleFormat : IContainerFormat
+{
+    /// <summary>Names of the disks in the file's own order, read from its head alone. Guest-controlled text.</summary>
+    /// <exception cref="DiskFormatException">The head is faulty.</exception>
+    IReadOnlyList<string> Disks(ImageFile file);
+
+    /// <summary>Opens one of the disks. <see cref="IContainerFormat.Open"/> opens the only one, and refuses where there are several.</summary>
+    /// <param name="disk">One of <see cref="Disks"/>.</param>
+    VirtualDisk OpenDisk(ImageFile file, string disk, IChainOpener chain, ReadContext context);
+}

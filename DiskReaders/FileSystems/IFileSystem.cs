@@ -132,4 +132,14 @@ public interface IFileSystemFormat
 
     /// <exception cref="DiskFormatException">The file system cannot be read at all.</exception>
     IFileSystem Open(IBlockSource volume, ReadContext context);
+
+    /// <summary>
+    /// What names the whole file system when it can lie on several volumes (the fsid of Btrfs), the same for each of them; null when
+    /// this volume is all there is. Never throws for content.
+    /// </summary>
+    string? SpanIdentity(IBlockSource volume) => null;
+
+    /// <summary>Opens a file system that lies on all the volumes of one <see cref="SpanIdentity"/> that were found.</summary>
+    /// <param name="volumes">At least one, in the order in which they were found. Some of the file system's may be missing.</param>
+    IFileSystem Open(IReadOnlyList<IBlockSource> volumes, ReadContext context) => Open(volumes[0], context);
 }
