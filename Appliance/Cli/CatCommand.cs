@@ -13,17 +13,16 @@ internal static class CatCommand
         Argument<string> image = CommonOptions.Image();
         var path = new Argument<string>("PATH") { Description = "The file as VOLUME/path, as ls shows it; VOLUME/path:stream for an alternate data stream." };
         Option<FileInfo?> output = CommonOptions.Out();
-        Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
-        Option<string[]> bases = CommonOptions.Bases();
-        var command = new Command("cat", "Writes one guest file to standard output.") { image, path, output, sandbox, bases };
+        var command = new Command("cat", "Writes one guest file to standard output.") { image, path, output };
+        Func<ParseResult, DiskOptions> options = DiskOptions.AddTo(command);
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
-            var run = new DiskCommand(parsed.GetValue(sandbox) ?? SandboxMode.Full, parsed.GetValue(bases) ?? [], cancellation);
-            (VmDisk disk, string prefix) = run.OneDisk(parsed.GetRequiredValue(image));
+            var run = new DiskCommand(options(parsed), cancellation);
+            Vm vm = run.OneVm(parsed.GetRequiredValue(image));
             using Stream stream = Outputs.OpenBytes(parsed.GetValue(output));
             List<GapReport> gaps = run.Run(
-                disk,
-                plan => new CatJob(parsed.GetRequiredValue(path)) { Limits = DiskLimits.ForReading, Plan = plan, Prefix = prefix },
+                vm,
+                start => new CatJob(parsed.GetRequiredValue(path)) { Limits = start.Limits, Disks = start.Disks, Secrets = start.Secrets },
                 _ => { },
                 stream.Write);
             return DiskCommand.Conclude(gaps);

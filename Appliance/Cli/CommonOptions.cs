@@ -33,6 +33,12 @@ internal static class CommonOptions
         HelpName = "DIR",
     };
 
+    public static Option<string?> Key() => new("--key")
+    {
+        Description = "Secrets for BitLocker and LUKS, one a line (password, recovery key, master:HEX), or a key file; - reads standard input. Never on the command line.",
+        HelpName = "FILE|-",
+    };
+
     public static Option<int> Threads() => new("--threads")
     {
         Description = "Matching threads; by default one for each processor.",
@@ -60,7 +66,7 @@ internal static class CommonOptions
 
     public static Option<bool> NoProgress() => new("--no-progress") { Description = "No progress line; there is none anyway unless standard error is a terminal." };
 
-    public static Argument<string> Image() => new("IMAGE") { Description = "A virtual disk image, or a .vmx with one disk." };
+    public static Argument<string> Image() => new("IMAGE") { Description = "A virtual disk image, or a VM's configuration file." };
 
     private delegate bool TryParse<T>(string text, out T value);
 

@@ -5,38 +5,46 @@ using Vmsweep.DiskReaders.Inspection;
 
 namespace Vmsweep.Appliance.Cli;
 
-/// <summary>What <c>info</c>, <c>ls</c>, <c>cat</c> and <c>read</c> share: one worker on one disk, its gaps on standard error.</summary>
-internal sealed class DiskCommand(SandboxMode mode, IReadOnlyList<string> bases, CancellationToken cancellation)
+/// <summary>What <c>info</c>, <c>ls</c>, <c>cat</c> and <c>read</c> share: one worker on the disks of one VM, its gaps on standard error.</summary>
+internal sealed class DiskCommand(DiskOptions options, CancellationToken cancellation)
 {
     private static readonly TimeSpan Silence = TimeSpan.FromMinutes(2);
 
     /// <summary>A listing of ten million files is some 2 GiB.</summary>
     private const long MostListingBytes = 4L << 30;
 
-    private readonly Sandbox _sandbox = Sandboxes.Open(mode);
+    private readonly Sandbox _sandbox = Sandboxes.Open(options.Sandbox);
 
     public Sandbox Sandbox => _sandbox;
 
-    /// <summary>The one disk of a target.</summary>
+    public IEnumerable<Vm> Find(string target) => new TargetFinder(options.Bases, cancellation).Find(target);
+
+    /// <summary>The one VM or image of a target.</summary>
     /// <exception cref="TargetException">It has none, or several and none was chosen.</exception>
-    public (VmDisk Disk, string Prefix) OneDisk(string target)
+    public Vm OneVm(string target)
     {
-        List<Vm> vms = [.. new TargetFinder(bases, cancellation).Find(target)];
-        List<VmDisk> disks = [.. vms.SelectMany(v => v.Disks)];
-        return disks.Count switch
+        List<Vm> vms = [.. Find(target)];
+        List<Vm> withDisks = [.. vms.Where(v => v.Disks.Count > 0)];
+        return withDisks.Count switch
         {
-            1 => (disks[0], ""),
+            1 => withDisks[0],
             0 => throw new TargetException($"{target}: {(vms.SelectMany(v => v.Gaps).FirstOrDefault() is { } gap ? gap.Detail : "no disk")}"),
-            _ => throw new TargetException($"{target} has {disks.Count} disks; name one of: {string.Join(", ", disks.Select(d => d.Path))}"),
+            _ => throw new TargetException($"{target} holds {withDisks.Count} VMs or images; name one of: {string.Join(", ", withDisks.Select(v => v.Target))}"),
         };
     }
 
-    /// <summary>Runs a job and returns its gaps. A failed job is an exception; a crash or hang is a gap.</summary>
-    public List<GapReport> Run(VmDisk disk, Func<ChainPlan, DiskJob> job, Action<WorkerEvent> onEvent, Action<ReadOnlySpan<byte>>? onData = null)
+    /// <summary>Runs a job and returns its gaps, those of the VM itself first. A failed job is an exception; a crash or hang is a gap.</summary>
+    public List<GapReport> Run(Vm vm, Func<JobStart, VmJob> job, Action<WorkerEvent> onEvent, Action<ReadOnlySpan<byte>>? onData = null)
     {
-        (ChainPlan plan, List<(string Host, string Inside)> binds) = DiskBinds.Of(disk.Plan, _sandbox);
-        List<GapReport> gaps = [];
-        WorkerOutcome outcome = new WorkerProcess(_sandbox.WorkerStart, Silence) { MostEventBytes = MostListingBytes }.Run(job(plan), binds, message =>
+        List<GapReport> gaps = [.. vm.Gaps];
+        if (vm.Disks.Count == 0)
+        {
+            return gaps;
+        }
+
+        (List<ChainPlan> plans, List<(string Host, string Inside)> binds) = DiskBinds.Of(vm.Disks, _sandbox);
+        var start = new JobStart(DiskLimits.ForReading, plans, options.Secrets);
+        WorkerOutcome outcome = new WorkerProcess(_sandbox.WorkerStart, Silence) { MostEventBytes = MostListingBytes }.Run(job(start), binds, message =>
         {
             if (message is GapEvent gap)
             {
@@ -56,7 +64,7 @@ internal sealed class DiskCommand(SandboxMode mode, IReadOnlyList<string> bases,
             case WorkerEnd.Cancelled:
                 throw new OperationCanceledException(cancellation);
             default:
-                gaps.Add(new GapReport(outcome.End == WorkerEnd.Hung ? "timeout" : "corrupt", disk.Path, "worker", -1, 0, outcome.Detail));
+                gaps.Add(new GapReport(outcome.End == WorkerEnd.Hung ? "timeout" : "corrupt", vm.Target, "worker", -1, 0, outcome.Detail));
                 return gaps;
         }
     }
@@ -72,3 +80,6 @@ internal sealed class DiskCommand(SandboxMode mode, IReadOnlyList<string> bases,
         return gaps.Count > 0 ? ExitStatus.Incomplete : ExitStatus.Clean;
     }
 }
+
+/// <summary>What every job on disks is given.</summary>
+internal sealed record JobStart(WorkerLimits Limits, IReadOnlyList<ChainPlan> Disks, IReadOnlyList<byte[]> Secrets);

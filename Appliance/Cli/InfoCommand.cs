@@ -13,20 +13,15 @@ internal static class InfoCommand
 {
     public static Command Create()
     {
-        var target = new Argument<string>("TARGET") { Description = "A disk image, a VM configuration file (.vmx), or a folder of both." };
+        var target = new Argument<string>("TARGET") { Description = "A disk image, a VM's configuration file, or a folder of both." };
         Option<string> format = CommonOptions.Format("text", "json");
         Option<FileInfo?> output = CommonOptions.Out();
-        Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
-        Option<string[]> bases = CommonOptions.Bases();
-        var command = new Command("info", "Shows containers, snapshot chains, volumes and file systems.") { target, format, output, sandbox, bases };
+        var command = new Command("info", "Shows containers, snapshot chains, volumes and file systems.") { target, format, output };
+        Func<ParseResult, DiskOptions> options = DiskOptions.AddTo(command);
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
-            var run = new DiskCommand(parsed.GetValue(sandbox) ?? SandboxMode.Full, parsed.GetValue(bases) ?? [], cancellation);
-            List<TargetReport> targets = [];
-            foreach (Vm vm in new TargetFinder(parsed.GetValue(bases) ?? [], cancellation).Find(parsed.GetRequiredValue(target)))
-            {
-                targets.Add(Inspect(vm, run));
-            }
+            var run = new DiskCommand(options(parsed), cancellation);
+            List<TargetReport> targets = [.. run.Find(parsed.GetRequiredValue(target)).Select(vm => Inspect(vm, run))];
 
             using TextWriter writer = Outputs.OpenText(parsed.GetValue(output));
             if (parsed.GetRequiredValue(format) == "json")
@@ -46,29 +41,18 @@ internal static class InfoCommand
     private static TargetReport Inspect(Vm vm, DiskCommand run)
     {
         var target = new TargetReport { Target = vm.Target, Vm = vm.Identity };
-        target.Gaps.AddRange(vm.Gaps);
-        for (int i = 0; i < vm.Disks.Count; i++)
+        target.Disks.AddRange(vm.Disks.Select(d => new DiskReport { Path = d.Path }));
+        target.Gaps.AddRange(run.Run(vm, start => new InfoJob { Limits = start.Limits, Disks = start.Disks, Secrets = start.Secrets }, message =>
         {
-            var disk = new DiskReport { Path = vm.Disks[i].Path };
-            target.Disks.Add(disk);
-            string prefix = vm.Disks.Count > 1 ? $"d{i + 1}" : "";
-            target.Gaps.AddRange(run.Run(vm.Disks[i], plan => new InfoJob { Limits = DiskLimits.ForReading, Plan = plan, Prefix = prefix }, message =>
+            if (message is DiskEvent opened)
             {
-                if (message is DiskEvent opened)
-                {
-                    disk.Format = opened.Format;
-                    disk.SizeBytes = opened.SizeBytes;
-                    disk.SectorBytes = opened.SectorBytes;
-                    disk.Scheme = opened.Scheme;
-                    disk.Chain = [.. opened.Chain];
-                }
-                else if (message is VolumeEvent volume)
-                {
-                    disk.Volumes.Add(volume.Volume);
-                }
-            }));
-        }
-
+                target.Disks.Fill(opened);
+            }
+            else if (message is VolumeEvent volume)
+            {
+                target.Disks.Of(volume.Disk).Volumes.Add(volume.Volume);
+            }
+        }));
         return target;
     }
 
@@ -91,10 +75,11 @@ internal static class InfoCommand
 
             foreach (VolumeReport volume in disk.Volumes)
             {
+                string name = volume.Name.Length > 0 ? " " + Printable.Of(volume.Name) : "";
                 string label = volume.Label.Length > 0 ? $" \"{Printable.Of(volume.Label)}\"" : "";
                 string type = volume.PartitionType.Length > 0 ? $", type {Printable.Of(volume.PartitionType)}" : "";
                 string uuid = volume.Uuid.Length > 0 ? $", {Printable.Of(volume.Uuid)}" : "";
-                output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"    {volume.Id,-5} {Printable.Of(volume.FileSystem)}{label}, {Sizes.Show(volume.SizeBytes)} at {volume.OffsetBytes}{type}{uuid}"));
+                output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"    {volume.Id,-5} {Printable.Of(volume.FileSystem)}{name}{label}, {Sizes.Show(volume.SizeBytes)} at {volume.OffsetBytes}{type}{uuid}"));
                 foreach (string note in volume.Notes)
                 {
                     output.WriteLine("          " + Printable.Of(note));

@@ -22,26 +22,25 @@ internal static class LsCommand
         Option<FileInfo?> output = CommonOptions.Out();
         Option<int> threads = CommonOptions.Threads();
         Option<long?> memory = CommonOptions.Memory();
-        Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
-        Option<string[]> bases = CommonOptions.Bases();
         Option<bool> noProgress = CommonOptions.NoProgress();
-        var command = new Command("ls", "Lists the guest's files.") { image, path, recursive, files, sha256, format, output, threads, memory, sandbox, bases, noProgress };
+        var command = new Command("ls", "Lists the guest's files.") { image, path, recursive, files, sha256, format, output, threads, memory, noProgress };
+        Func<ParseResult, DiskOptions> options = DiskOptions.AddTo(command);
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
-            var run = new DiskCommand(parsed.GetValue(sandbox) ?? SandboxMode.Full, parsed.GetValue(bases) ?? [], cancellation);
-            (VmDisk disk, string prefix) = run.OneDisk(parsed.GetRequiredValue(image));
+            var run = new DiskCommand(options(parsed), cancellation);
+            Vm vm = run.OneVm(parsed.GetRequiredValue(image));
             bool hash = parsed.GetValue(sha256);
             List<ListEntry> entries = [];
             List<GapReport> gaps;
             using (var progress = new ProgressLine(!parsed.GetValue(noProgress)))
             {
                 gaps = run.Run(
-                    disk,
-                    plan => new ListJob(parsed.GetValue(path) ?? "", parsed.GetValue(recursive), parsed.GetValue(files), hash, parsed.GetValue(threads), (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes))
+                    vm,
+                    start => new ListJob(parsed.GetValue(path) ?? "", parsed.GetValue(recursive), parsed.GetValue(files), hash, parsed.GetValue(threads), (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes))
                     {
-                        Limits = DiskLimits.ForReading with { HeapBytes = DiskLimits.ForReading.HeapBytes + (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes) },
-                        Plan = plan,
-                        Prefix = prefix,
+                        Limits = start.Limits with { HeapBytes = start.Limits.HeapBytes + (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes) },
+                        Disks = start.Disks,
+                        Secrets = start.Secrets,
                     },
                     message =>
                     {
@@ -51,7 +50,7 @@ internal static class LsCommand
                         }
                         else if (message is ProgressEvent p)
                         {
-                            progress.Show(Path.GetFileName(disk.Path), p.BytesDone, p.BytesTotal, 0);
+                            progress.Show(Path.GetFileName(vm.Target), p.BytesDone, p.BytesTotal, 0);
                         }
                     });
             }

@@ -17,8 +17,8 @@ internal sealed class NdjsonListener(TextWriter output) : IScanListener
 
     public void OnGap(TargetReport target, GapReport gap) => Write(new NdjsonLine("gap", target.Target) { Gap = gap });
 
-    public void OnProgress(TargetReport target, DiskReport disk, ProgressEvent progress) =>
-        Write(new NdjsonLine("progress", target.Target) { Disk = disk.Path, BytesDone = progress.BytesDone, BytesTotal = progress.BytesTotal });
+    public void OnProgress(TargetReport target, ProgressEvent progress) =>
+        Write(new NdjsonLine("progress", target.Target) { BytesDone = progress.BytesDone, BytesTotal = progress.BytesTotal });
 
     public void Summary(Report report) => Write(new NdjsonLine("summary", null)
     {

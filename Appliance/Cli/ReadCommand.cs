@@ -15,17 +15,21 @@ internal static class ReadCommand
         Option<long?> offset = CommonOptions.Bytes("--offset", "First byte; 0 by default.");
         Option<long?> length = CommonOptions.Bytes("--length", "How many bytes; to the end by default.");
         Option<FileInfo?> output = CommonOptions.Out();
-        Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
-        Option<string[]> bases = CommonOptions.Bases();
-        var command = new Command("read", "Writes a virtual disk's raw content to standard output.") { image, offset, length, output, sandbox, bases };
+        var command = new Command("read", "Writes a virtual disk's raw content to standard output.") { image, offset, length, output };
+        Func<ParseResult, DiskOptions> options = DiskOptions.AddTo(command);
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
-            var run = new DiskCommand(parsed.GetValue(sandbox) ?? SandboxMode.Full, parsed.GetValue(bases) ?? [], cancellation);
-            (VmDisk disk, _) = run.OneDisk(parsed.GetRequiredValue(image));
+            var run = new DiskCommand(options(parsed), cancellation);
+            Vm vm = run.OneVm(parsed.GetRequiredValue(image));
+            if (vm.Disks.Count > 1)
+            {
+                throw new TargetException($"{vm.Target} has {vm.Disks.Count} disks; name one of: {string.Join(", ", vm.Disks.Select(d => d.Path))}");
+            }
+
             using Stream stream = Outputs.OpenBytes(parsed.GetValue(output));
             List<GapReport> gaps = run.Run(
-                disk,
-                plan => new ReadJob(parsed.GetValue(offset) ?? 0, parsed.GetValue(length) ?? -1) { Limits = DiskLimits.ForReading, Plan = plan, Prefix = "" },
+                vm,
+                start => new ReadJob(parsed.GetValue(offset) ?? 0, parsed.GetValue(length) ?? -1) { Limits = start.Limits, Disks = start.Disks, Secrets = start.Secrets },
                 _ => { },
                 stream.Write);
             return DiskCommand.Conclude(gaps);

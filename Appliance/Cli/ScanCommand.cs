@@ -35,12 +35,13 @@ internal static class ScanCommand
         Option<long?> memory = CommonOptions.Memory();
         var timeout = new Option<int>("--match-timeout") { Description = "Seconds that matching one content may take; beyond it is a gap.", DefaultValueFactory = _ => 60, HelpName = "SECONDS" };
         Option<string[]> bases = CommonOptions.Bases();
+        Option<string?> key = CommonOptions.Key();
         Option<string?> state = CommonOptions.State();
         Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
         Option<bool> noProgress = CommonOptions.NoProgress();
         var command = new Command("scan", "Scans virtual disks and says what was found and what was not read.")
         {
-            targets, format, output, rules, withBuiltin, strict, hashes, engines, threads, memory, timeout, bases, state, sandbox, noProgress,
+            targets, format, output, rules, withBuiltin, strict, hashes, engines, threads, memory, timeout, bases, key, state, sandbox, noProgress,
         };
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
@@ -55,6 +56,7 @@ internal static class ScanCommand
                 Threads = parsed.GetValue(threads),
                 MemoryBytes = (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes),
                 MatchTimeoutSeconds = parsed.GetValue(timeout),
+                Secrets = KeyFile.Read(parsed.GetValue(key)),
             };
             if (!settings.Engines.Contains("yara") && settings.HashLists.Count == 0)
             {
@@ -148,10 +150,10 @@ internal static class ScanCommand
 
         public void OnGap(TargetReport target, GapReport gap) => next?.OnGap(target, gap);
 
-        public void OnProgress(TargetReport target, DiskReport disk, ProgressEvent progress)
+        public void OnProgress(TargetReport target, ProgressEvent progress)
         {
-            line.Show(_position + Path.GetFileName(disk.Path), progress.BytesDone, progress.BytesTotal, _findings);
-            next?.OnProgress(target, disk, progress);
+            line.Show(_position + Path.GetFileName(target.Target), progress.BytesDone, progress.BytesTotal, _findings);
+            next?.OnProgress(target, progress);
         }
     }
 }

@@ -1,11 +1,10 @@
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.FileSystems;
 using Vmsweep.DiskReaders.Inspection;
-using Vmsweep.DiskReaders.Volumes;
 
 namespace Vmsweep.Appliance.Pipeline;
 
-/// <summary>Everything on a disk that is to be matched, in the order in which it lies there.</summary>
+/// <summary>Everything on a VM's disks that is to be matched, in the order in which it lies there.</summary>
 internal sealed class DiskContents
 {
     private readonly List<ContentItem> _items = [];
@@ -14,28 +13,28 @@ internal sealed class DiskContents
     {
     }
 
-    /// <summary>By volume id; the empty id is what lies outside volumes.</summary>
+    /// <summary>By volume id; a disk's prefix is what lies outside its volumes.</summary>
     public Dictionary<string, Coverage> Coverage { get; } = new(StringComparer.Ordinal);
 
     public IReadOnlyList<ContentItem> Items => _items;
 
     public long TotalBytes { get; private set; }
 
-    /// <param name="prefix">As for <see cref="DiskInspector.Inspect"/>.</param>
     /// <param name="onStep">Called for each entry, so that a supervisor sees work.</param>
-    public static DiskContents Collect(InspectedDisk disk, string prefix, ReadContext context, Action onStep)
+    public static DiskContents Collect(InspectedVm vm, ReadContext context, Action onStep)
     {
         var contents = new DiskContents();
-        IBlockSource bytes = disk.Disk.Content;
-        string outside = prefix.Length > 0 ? prefix : "disk";
-        var outsideCoverage = new Coverage("");
-        contents.Coverage.Add("", outsideCoverage);
-        foreach (DiskArea area in disk.Layout.Areas)
+        foreach (InspectedDisk disk in vm.Disks)
         {
-            contents.AddStored($"{outside}/{area.Name}@{area.OffsetBytes}", new SliceSource(bytes, area.OffsetBytes, area.SizeBytes), bytes, area.OffsetBytes, outsideCoverage);
+            var outside = new Coverage(disk.Opened.Prefix);
+            contents.Coverage.Add(outside.Id, outside);
+            foreach (InspectedArea area in disk.Areas)
+            {
+                contents.AddStored(area.Path, area.Content, outside);
+            }
         }
 
-        foreach (InspectedVolume volume in disk.Volumes)
+        foreach (InspectedVolume volume in vm.Volumes)
         {
             var coverage = new Coverage(volume.Id);
             contents.Coverage.Add(volume.Id, coverage);
@@ -45,7 +44,7 @@ internal sealed class DiskContents
             }
             else if (volume.Kind == "unknown")
             {
-                contents.AddStored($"{volume.Id}/content", volume.Content, volume.Content, 0, coverage);
+                contents.AddStored($"{volume.Id}/content", volume.Content, coverage);
             }
         }
 
@@ -88,16 +87,16 @@ internal sealed class DiskContents
         long end = fileSystem.Facts.SizeBytes;
         if (end > 0 && end < volume.Content.Length)
         {
-            AddStored($"{volume.Id}/slack@{end}", new SliceSource(volume.Content, end, volume.Content.Length - end), volume.Content, end, coverage);
+            AddStored($"{volume.Id}/slack@{end}", new SliceSource(volume.Content, end, volume.Content.Length - end), coverage);
         }
     }
 
     /// <summary>Adds an area unless nothing of it is stored.</summary>
-    private void AddStored(string path, IBlockSource area, IBlockSource order, long orderOffset, Coverage coverage)
+    private void AddStored(string path, IBlockSource area, Coverage coverage)
     {
         if (area.Length > 0 && area.HoleLength(0, area.Length) < area.Length)
         {
-            Add(new AreaContent(path, area) { Coverage = coverage, SizeBytes = area.Length, Order = OrderOf(order, orderOffset) });
+            Add(new AreaContent(path, area) { Coverage = coverage, SizeBytes = area.Length, Order = OrderOf(area, 0) });
         }
     }
 

@@ -12,14 +12,14 @@ internal static class DiskListing
 {
     private const int EntriesInMessage = 500;
 
-    public static void Run(ListJob job, InspectedDisk disk, ReadContext context, EventWriter writer)
+    public static void Run(ListJob job, InspectedVm vm, ReadContext context, EventWriter writer)
     {
         List<Entry> entries = [];
-        IEnumerable<InspectedVolume> volumes = disk.Volumes;
+        IEnumerable<InspectedVolume> volumes = vm.Volumes;
         byte[] below = [];
         if (job.Path.Length > 0)
         {
-            (InspectedVolume one, below) = VolumePath.Find(disk, job.Path);
+            (InspectedVolume one, below) = VolumePath.Find(vm, job.Path);
             volumes = [one];
         }
 

@@ -4,13 +4,13 @@ using Vmsweep.DiskReaders.Inspection;
 
 namespace Vmsweep.Appliance.Pipeline;
 
-/// <summary>Matches everything on a disk.</summary>
+/// <summary>Matches everything on a VM's disks.</summary>
 internal static class DiskScan
 {
-    public static void Run(ScanJob job, InspectedDisk disk, ReadContext context, EventWriter writer)
+    public static void Run(ScanJob job, InspectedVm vm, ReadContext context, EventWriter writer)
     {
         var progress = new ProgressReporter(writer);
-        DiskContents contents = DiskContents.Collect(disk, job.Prefix, context, progress.Step);
+        DiskContents contents = DiskContents.Collect(vm, context, progress.Step);
         using Engines engines = Engines.Load(job);
         try
         {
@@ -31,5 +31,5 @@ internal static class DiskScan
     /// the image is the best that NTFS packs; the rest is room for sound sparse files.
     /// </summary>
     private static long MostBytes(ScanJob job) =>
-        Saturating.Add(256L << 30, job.Plan.Files.Total(f => Math.Min(new FileInfo(f.Path).Length, long.MaxValue / 16) * 16));
+        Saturating.Add(256L << 30, job.Disks.SelectMany(d => d.Files).Total(f => Math.Min(new FileInfo(f.Path).Length, long.MaxValue / 16) * 16));
 }

@@ -8,9 +8,9 @@ namespace Vmsweep.Appliance.Pipeline;
 /// <summary>One guest file's content as data frames.</summary>
 internal static class FileCopy
 {
-    public static void Run(CatJob job, InspectedDisk disk, EventWriter writer)
+    public static void Run(CatJob job, InspectedVm vm, EventWriter writer)
     {
-        (InspectedVolume volume, byte[] path) = VolumePath.Find(disk, job.Path);
+        (InspectedVolume volume, byte[] path) = VolumePath.Find(vm, job.Path);
         if (path.Length == 0)
         {
             throw new JobFailedException($"{job.Path} is a volume; name a file in it");

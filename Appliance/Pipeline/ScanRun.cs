@@ -27,6 +27,9 @@ internal sealed record ScanSettings
     public required long MemoryBytes { get; init; }
 
     public required int MatchTimeoutSeconds { get; init; }
+
+    /// <summary>What unlocks encrypted volumes.</summary>
+    public IReadOnlyList<byte[]> Secrets { get; init; } = [];
 }
 
 /// <summary>Hears of everything as it happens. Called on one thread.</summary>
@@ -40,10 +43,10 @@ internal interface IScanListener
 
     void OnGap(TargetReport target, GapReport gap);
 
-    void OnProgress(TargetReport target, DiskReport disk, ProgressEvent progress);
+    void OnProgress(TargetReport target, ProgressEvent progress);
 }
 
-/// <summary>The supervisor's part of a scan: one worker for each disk, and whatever becomes of it in the report.</summary>
+/// <summary>The supervisor's part of a scan: one worker for each VM, and whatever becomes of it in the report.</summary>
 internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker worker, TimeProvider time, IScanListener listener, CancellationToken cancellation)
 {
     /// <summary>A worker that does nothing for so long hangs.</summary>
@@ -70,9 +73,9 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 Add(target, gap);
             }
 
-            for (int i = 0; i < vm.Disks.Count; i++)
+            if (vm.Disks.Count > 0)
             {
-                ScanDisk(target, vm.Disks[i], vm.Disks.Count > 1 ? $"d{i + 1}" : "", rules);
+                ScanDisks(target, vm, rules);
             }
         }
 
@@ -127,22 +130,33 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         return host is null ? inside : host + inside[root.Length..];
     }
 
-    private void ScanDisk(TargetReport target, VmDisk disk, string prefix, string? rules)
+    /// <summary>All disks of a VM go to one worker: groups, arrays and file systems may span them.</summary>
+    private void ScanDisks(TargetReport target, Vm vm, string? rules)
     {
-        var report = new DiskReport { Path = disk.Path };
-        target.Disks.Add(report);
+        foreach (VmDisk disk in vm.Disks)
+        {
+            target.Disks.Add(new DiskReport { Path = disk.Path });
+        }
+
         if (cancellation.IsCancellationRequested)
         {
-            Add(target, new CoverageGap(Fault.Limit, disk.Path, "scan", -1, 0, "interrupted before this disk was begun").ToReport());
+            foreach (VmDisk disk in vm.Disks)
+            {
+                Add(target, new CoverageGap(Fault.Limit, disk.Path, "scan", -1, 0, "interrupted before this disk was begun").ToReport());
+            }
+
             return;
         }
 
-        foreach (string name in disk.Refused)
+        foreach (VmDisk disk in vm.Disks)
         {
-            Add(target, HostileImage.ForbiddenReference(disk.Path, LengthOf(disk.Path), name));
+            foreach (string name in disk.Refused)
+            {
+                Add(target, HostileImage.ForbiddenReference(disk.Path, LengthOf(disk.Path), name));
+            }
         }
 
-        (ChainPlan plan, List<(string Host, string Inside)> binds) = DiskBinds.Of(disk.Plan, sandbox);
+        (List<ChainPlan> plans, List<(string Host, string Inside)> binds) = DiskBinds.Of(vm.Disks, sandbox);
         string? insideRules = null;
         if (rules is not null)
         {
@@ -154,41 +168,39 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         binds.AddRange(lists);
         var job = new ScanJob(insideRules, [.. lists.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
         {
-            Limits = Limits(LengthOf(disk.Path)),
-            Plan = plan,
-            Prefix = prefix,
+            Limits = Limits(vm.Disks.Total(d => LengthOf(d.Path))),
+            Disks = plans,
+            Secrets = settings.Secrets,
         };
-        WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, report, message), null, cancellation);
+        WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message), null, cancellation);
+        string stopped = vm.Disks.Count == 1 ? vm.Disks[0].Path : vm.Target;
         switch (outcome.End)
         {
             case WorkerEnd.Done:
                 break;
             case WorkerEnd.Cancelled:
-                Add(target, new CoverageGap(Fault.Limit, disk.Path, "scan", -1, Unread(report), "interrupted; what was scanned until then is reported").ToReport());
+                Add(target, new CoverageGap(Fault.Limit, stopped, "scan", -1, Unread(target), "interrupted; what was scanned until then is reported").ToReport());
                 break;
             case WorkerEnd.Hung:
-                Log.Warning("the worker on {Disk} hung: {Detail}", disk.Path, outcome.Detail);
-                Add(target, new CoverageGap(Fault.Timeout, disk.Path, "worker", -1, Unread(report), outcome.Detail).ToReport());
+                Log.Warning("the worker on {Disk} hung: {Detail}", stopped, outcome.Detail);
+                Add(target, new CoverageGap(Fault.Timeout, stopped, "worker", -1, Unread(target), outcome.Detail).ToReport());
                 break;
             default:
-                Log.Warning("the worker on {Disk} failed: {Detail}", disk.Path, outcome.Detail);
-                Add(target, new CoverageGap(Fault.Corrupt, disk.Path, "worker", -1, Unread(report), outcome.Detail).ToReport());
+                Log.Warning("the worker on {Disk} failed: {Detail}", stopped, outcome.Detail);
+                Add(target, new CoverageGap(Fault.Corrupt, stopped, "worker", -1, Unread(target), outcome.Detail).ToReport());
                 break;
         }
     }
 
-    private void OnEvent(TargetReport target, DiskReport disk, WorkerEvent message)
+    private void OnEvent(TargetReport target, WorkerEvent message)
     {
         switch (message)
         {
             case DiskEvent opened:
-                disk.Format = opened.Format;
-                disk.SizeBytes = opened.SizeBytes;
-                disk.SectorBytes = opened.SectorBytes;
-                disk.Scheme = opened.Scheme;
-                disk.Chain = [.. opened.Chain];
+                target.Disks.Fill(opened);
                 break;
             case VolumeEvent volume:
+                DiskReport disk = target.Disks.Of(volume.Disk);
                 disk.Volumes.Add(volume.Volume);
                 listener.OnVolume(target, disk, volume.Volume);
                 break;
@@ -199,24 +211,29 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 Add(target, gap.Gap);
                 break;
             case ProgressEvent progress:
-                Cover(disk, progress.Coverage);
-                listener.OnProgress(target, disk, progress);
+                Cover(target, progress.Coverage);
+                listener.OnProgress(target, progress);
                 break;
         }
     }
 
-    private static void Cover(DiskReport disk, IReadOnlyDictionary<string, CoverageCounts> coverage)
+    private static void Cover(TargetReport target, IReadOnlyDictionary<string, CoverageCounts> coverage)
     {
-        foreach ((string id, CoverageCounts counts) in coverage)
+        for (int i = 0; i < target.Disks.Count; i++)
         {
-            if (id.Length == 0)
+            DiskReport disk = target.Disks[i];
+            if (coverage.TryGetValue(DiskBinds.Prefix(i, target.Disks.Count), out CoverageCounts? outside))
             {
-                disk.Outside = counts;
+                disk.Outside = outside;
             }
-            else if (disk.Volumes.Find(v => v.Id == id) is { } volume)
+
+            foreach (VolumeReport volume in disk.Volumes)
             {
-                volume.Files = new FileCounts(counts.FilesSeen, counts.FilesScanned);
-                volume.Bytes = new ByteCounts(counts.BytesSeen, counts.BytesRead);
+                if (coverage.TryGetValue(volume.Id, out CoverageCounts? counts))
+                {
+                    volume.Files = new FileCounts(counts.FilesSeen, counts.FilesScanned);
+                    volume.Bytes = new ByteCounts(counts.BytesSeen, counts.BytesRead);
+                }
             }
         }
     }
@@ -258,9 +275,9 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         };
     }
 
-    private static long Unread(DiskReport disk) => Saturating.Add(
-        disk.Volumes.Total(v => Math.Max(0, v.Bytes.Seen - v.Bytes.Read)),
-        Math.Max(0, disk.Outside.BytesSeen - disk.Outside.BytesRead));
+    private static long Unread(TargetReport target) => Saturating.Add(
+        target.Disks.SelectMany(d => d.Volumes).Total(v => Math.Max(0, v.Bytes.Seen - v.Bytes.Read)),
+        target.Disks.Total(d => Math.Max(0, d.Outside.BytesSeen - d.Outside.BytesRead)));
 
     private static long LengthOf(string path) => new FileInfo(path) is { Exists: true } file ? file.Length : 0;
 

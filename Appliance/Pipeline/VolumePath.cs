@@ -8,13 +8,13 @@ namespace Vmsweep.Appliance.Pipeline;
 internal static class VolumePath
 {
     /// <summary>The volume and the path below it, as guest bytes without a slash at either end.</summary>
-    public static (InspectedVolume Volume, byte[] Path) Find(InspectedDisk disk, string path)
+    public static (InspectedVolume Volume, byte[] Path) Find(InspectedVm vm, string path)
     {
         string trimmed = path.Trim('/');
         int slash = trimmed.IndexOf('/', StringComparison.Ordinal);
         string id = slash < 0 ? trimmed : trimmed[..slash];
-        InspectedVolume volume = disk.Volumes.FirstOrDefault(v => v.Id == id)
-            ?? throw new JobFailedException($"there is no volume \"{id}\"; the disk has {(disk.Volumes.Count == 0 ? "none" : string.Join(", ", disk.Volumes.Select(v => v.Id)))}");
+        InspectedVolume volume = vm.Volumes.FirstOrDefault(v => v.Id == id)
+            ?? throw new JobFailedException($"there is no volume \"{id}\"; there {(vm.Volumes.Any() ? "are " + string.Join(", ", vm.Volumes.Select(v => v.Id)) : "is none")}");
         return (volume, slash < 0 ? [] : GuestName.Unescape(trimmed[(slash + 1)..]));
     }
 

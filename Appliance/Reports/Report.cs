@@ -82,6 +82,9 @@ internal sealed record VolumeReport
 
     public required string Scheme { get; init; }
 
+    /// <summary>The volume manager's name of it, such as <c>vg0/root</c>; empty where it has none.</summary>
+    public string Name { get; init; } = "";
+
     public required string FileSystem { get; init; }
 
     public required string Label { get; init; }
@@ -89,7 +92,7 @@ internal sealed record VolumeReport
     /// <summary>UUID or serial number of the file system.</summary>
     public string Uuid { get; init; } = "";
 
-    /// <summary>Partition type as the table has it.</summary>
+    /// <summary>Partition type as the table has it; of an assembled or unlocked volume how it lies on its members.</summary>
     public string PartitionType { get; init; } = "";
 
     public required long OffsetBytes { get; init; }

@@ -29,14 +29,14 @@ internal sealed record WorkerLimits(long HeapBytes, long CpuSeconds);
 /// <param name="Strict">A rule that does not compile, or a line that is no hash, ends the job.</param>
 internal sealed record CompileJob(IReadOnlyList<string> Sources, bool Builtin, IReadOnlyList<string> HashLists, bool Strict) : WorkerJob;
 
-/// <summary>A job on one disk.</summary>
-internal abstract record DiskJob : WorkerJob
+/// <summary>A job on the disks of one VM: volumes may lie on several of them.</summary>
+internal abstract record VmJob : WorkerJob
 {
-    /// <summary>The disk's files, by sandbox paths.</summary>
-    public required ChainPlan Plan { get; init; }
+    /// <summary>Each disk's files, by sandbox paths.</summary>
+    public required IReadOnlyList<ChainPlan> Disks { get; init; }
 
-    /// <summary>Put before volume ids: empty, or <c>d2</c> where a VM has several disks.</summary>
-    public required string Prefix { get; init; }
+    /// <summary>What unlocks encrypted volumes. Never part of a command line or an environment.</summary>
+    public IReadOnlyList<byte[]> Secrets { get; init; } = [];
 }
 
 /// <param name="RulesPath">The compiled bundle; null when YARA is not asked for.</param>
@@ -44,9 +44,9 @@ internal abstract record DiskJob : WorkerJob
 /// <param name="Threads">Matching threads.</param>
 /// <param name="MemoryBytes">Content held at once; larger files are matched in windows.</param>
 /// <param name="TimeoutSeconds">For one content.</param>
-internal sealed record ScanJob(string? RulesPath, IReadOnlyList<string> HashLists, int Threads, long MemoryBytes, int TimeoutSeconds) : DiskJob;
+internal sealed record ScanJob(string? RulesPath, IReadOnlyList<string> HashLists, int Threads, long MemoryBytes, int TimeoutSeconds) : VmJob;
 
-internal sealed record InfoJob : DiskJob;
+internal sealed record InfoJob : VmJob;
 
 /// <param name="Path">Only this volume, folder or file; empty for all.</param>
 /// <param name="Recursive">Everything below, not only the folder's own entries.</param>
@@ -54,12 +54,12 @@ internal sealed record InfoJob : DiskJob;
 /// <param name="Sha256">Hashes contents.</param>
 /// <param name="Threads">Hashing threads.</param>
 /// <param name="MemoryBytes">Content held at once.</param>
-internal sealed record ListJob(string Path, bool Recursive, bool FilesOnly, bool Sha256, int Threads, long MemoryBytes) : DiskJob;
+internal sealed record ListJob(string Path, bool Recursive, bool FilesOnly, bool Sha256, int Threads, long MemoryBytes) : VmJob;
 
-internal sealed record CatJob(string Path) : DiskJob;
+internal sealed record CatJob(string Path) : VmJob;
 
 /// <param name="Length">-1: to the end.</param>
-internal sealed record ReadJob(long Offset, long Length) : DiskJob;
+internal sealed record ReadJob(long Offset, long Length) : VmJob;
 
 /// <summary>What a worker says. The supervisor believes none of it further than it must: texts are escaped where they are shown.</summary>
 [JsonPolymorphic(TypeDiscriminatorPropertyName = "event")]
@@ -74,16 +74,18 @@ internal sealed record ReadJob(long Offset, long Length) : DiskJob;
 [JsonDerivedType(typeof(DoneEvent), "done")]
 internal abstract record WorkerEvent;
 
-internal sealed record DiskEvent(string Format, long SizeBytes, int SectorBytes, string Scheme, IReadOnlyList<ChainReport> Chain) : WorkerEvent;
+/// <param name="Index">Which of the job's disks.</param>
+internal sealed record DiskEvent(int Index, string Format, long SizeBytes, int SectorBytes, string Scheme, IReadOnlyList<ChainReport> Chain) : WorkerEvent;
 
-internal sealed record VolumeEvent(VolumeReport Volume) : WorkerEvent;
+/// <param name="Disk">Which of the job's disks it stands on.</param>
+internal sealed record VolumeEvent(int Disk, VolumeReport Volume) : WorkerEvent;
 
 internal sealed record FindingEvent(FindingReport Finding) : WorkerEvent;
 
 internal sealed record GapEvent(GapReport Gap) : WorkerEvent;
 
 /// <param name="Steps">Grows with everything that is done, so that a supervisor can tell work from a hang.</param>
-/// <param name="Coverage">By volume id; the empty id is what lies outside volumes.</param>
+/// <param name="Coverage">By volume id; a disk's prefix, empty where there is one disk, is what lies outside its volumes.</param>
 internal sealed record ProgressEvent(long Steps, long BytesDone, long BytesTotal, IReadOnlyDictionary<string, CoverageCounts> Coverage) : WorkerEvent;
 
 internal sealed record EntriesEvent(IReadOnlyList<ListEntry> Entries) : WorkerEvent;

@@ -17,8 +17,8 @@ internal static partial class WorkerEvents
     {
         bool isSound = message switch
         {
-            DiskEvent disk => disk.SizeBytes >= 0 && Scheme().IsMatch(disk.Scheme),
-            VolumeEvent { Volume: var volume } => VolumeId().IsMatch(volume.Id) && volume.OffsetBytes >= 0 && volume.SizeBytes >= 0,
+            DiskEvent disk => disk.Index >= 0 && disk.SizeBytes >= 0 && Scheme().IsMatch(disk.Scheme),
+            VolumeEvent { Volume: var volume } placed => placed.Disk >= 0 && VolumeId().IsMatch(volume.Id) && volume.OffsetBytes >= 0 && volume.SizeBytes >= 0,
             FindingEvent { Finding: var finding } => Severities.Contains(finding.Severity) && Sha256().IsMatch(finding.Sha256) && finding.SizeBytes >= 0,
             GapEvent { Gap: var gap } => Faults.Names.Contains(gap.Fault),
             ProgressEvent progress => progress.BytesDone >= 0 && progress.BytesTotal >= 0 && progress.Coverage.All(c => c.Value.IsSound),

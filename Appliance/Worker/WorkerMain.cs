@@ -54,90 +54,105 @@ internal static class WorkerMain
             case CompileJob compile:
                 RuleCompilation.Run(compile, writer);
                 break;
-            case DiskJob disk:
-                RunOnDisk(disk, writer);
+            case VmJob vm:
+                RunOnVm(vm, writer);
                 break;
             default:
                 throw new InvalidDataException($"unknown job {job.GetType().Name}");
         }
     }
 
-    internal static void RunOnDisk(DiskJob job, EventWriter writer)
+    internal static void RunOnVm(VmJob job, EventWriter writer)
     {
-        string image = job.Plan.Files[0].Name;
-        var context = new ReadContext(new ScanBudget(job.Limits.HeapBytes), writer);
-        using var chain = new ChainOpener(job.Plan, context);
+        var context = new ReadContext(new ScanBudget(job.Limits.HeapBytes), writer) { Secrets = new UnlockSecrets(job.Secrets) };
+        using var opened = new OpenedDisks();
+        string image = job.Disks[0].Files[0].Name;
         try
         {
-            VirtualDisk disk = chain.OpenDisk();
-            if (chain.Disagreement is { } says && job is ScanJob)
+            for (int i = 0; i < job.Disks.Count; i++)
             {
-                writer.Send(new FindingEvent(HostileImage.FormatDisagrees(image, chain.Top.Bytes.Length, job.Plan.Declared ?? "raw", says)));
+                opened.Open(job, i, context, writer);
+            }
+
+            if (opened.Disks.Count == 0)
+            {
+                return;
             }
 
             if (job is ReadJob read)
             {
-                using (disk)
-                {
-                    RawRead.Run(read, disk.Content, writer);
-                }
-
+                RawRead.Run(read, opened.Disks[0].Disk.Content, writer);
                 return;
             }
 
-            using InspectedDisk inspected = DiskInspector.Inspect(disk, image, job.Prefix, context);
-            Announce(inspected, writer);
+            using InspectedVm vm = DiskInspector.Inspect(opened.HandOver(), context);
+            Announce(vm, opened, writer);
             switch (job)
             {
                 case ScanJob scan:
-                    DiskScan.Run(scan, inspected, context, writer);
+                    DiskScan.Run(scan, vm, context, writer);
                     break;
                 case ListJob list:
-                    DiskListing.Run(list, inspected, context, writer);
+                    DiskListing.Run(list, vm, context, writer);
                     break;
                 case CatJob cat:
-                    FileCopy.Run(cat, inspected, writer);
+                    FileCopy.Run(cat, vm, writer);
                     break;
             }
         }
-        catch (DiskFormatException e)
-        {
-            writer.Add(new CoverageGap(e, image, chain.Top.Bytes.Length));
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            writer.Add(new CoverageGap(Fault.Transport, image, "storage", -1, 0, e.Message));
-        }
         catch (Exception e) when (e is not (JobFailedException or OutOfMemoryException))
         {
-            // A reader let through what it must not. The disk is a gap like any other, and the log has the defect.
-            Log.Error(e, "a defect of this program stopped {Image}", image);
-            writer.Add(new CoverageGap(Fault.Corrupt, image, "image", -1, 0, $"reading it failed unexpectedly ({e.GetType().Name}: {e.Message})"));
+            Report(e, image, writer);
         }
     }
 
-    private static void Announce(InspectedDisk inspected, EventWriter writer)
+    /// <summary>What stopped the work on an image as a gap.</summary>
+    internal static void Report(Exception stopped, string image, EventWriter writer)
     {
-        writer.Send(new DiskEvent(
-            inspected.Disk.Format,
-            inspected.Disk.Content.Length,
-            inspected.Disk.SectorBytes,
-            inspected.Layout.Scheme,
-            [.. inspected.Disk.Chain.Select(c => new ChainReport(c.Path, c.Format))]));
-        foreach (InspectedVolume volume in inspected.Volumes)
+        switch (stopped)
         {
-            writer.Send(new VolumeEvent(new VolumeReport
+            case DiskFormatException e:
+                writer.Add(new CoverageGap(e, image, 0));
+                break;
+            case IOException or UnauthorizedAccessException:
+                writer.Add(new CoverageGap(Fault.Transport, image, "storage", -1, 0, stopped.Message));
+                break;
+            default:
+                // A reader let through what it must not. The disk is a gap like any other, and the log has the defect.
+                Log.Error(stopped, "a defect of this program stopped {Image}", image);
+                writer.Add(new CoverageGap(Fault.Corrupt, image, "image", -1, 0, $"reading it failed unexpectedly ({stopped.GetType().Name}: {stopped.Message})"));
+                break;
+        }
+    }
+
+    private static void Announce(InspectedVm vm, OpenedDisks opened, EventWriter writer)
+    {
+        foreach (InspectedDisk disk in vm.Disks)
+        {
+            int index = opened.IndexOf(disk.Opened);
+            writer.Send(new DiskEvent(
+                index,
+                disk.Disk.Format,
+                disk.Disk.Content.Length,
+                disk.Disk.SectorBytes,
+                disk.Scheme,
+                [.. disk.Disk.Chain.Select(c => new ChainReport(c.Path, c.Format))]));
+            foreach (InspectedVolume volume in disk.Volumes)
             {
-                Id = volume.Id,
-                Scheme = volume.Partition.Scheme,
-                FileSystem = volume.Kind,
-                Label = volume.FileSystem?.Facts.Label is { Length: > 0 } label ? label : volume.Partition.Label,
-                Uuid = volume.FileSystem?.Facts.Id ?? "",
-                PartitionType = volume.Partition.TypeName,
-                OffsetBytes = volume.Partition.OffsetBytes,
-                SizeBytes = volume.Partition.SizeBytes,
-                Notes = volume.FileSystem?.Facts.Notes ?? [],
-            }));
+                writer.Send(new VolumeEvent(index, new VolumeReport
+                {
+                    Id = volume.Id,
+                    Scheme = volume.Partition.Scheme,
+                    Name = volume.Name,
+                    FileSystem = volume.Kind,
+                    Label = volume.FileSystem?.Facts.Label is { Length: > 0 } label ? label : volume.Partition.Label,
+                    Uuid = volume.FileSystem?.Facts.Id ?? "",
+                    PartitionType = volume.Partition.TypeName,
+                    OffsetBytes = volume.Partition.OffsetBytes,
+                    SizeBytes = volume.Partition.SizeBytes,
+                    Notes = volume.Notes,
+                }));
+            }
         }
     }
 }

@@ -3,6 +3,8 @@ namespace Vmsweep.DiskReaders.Blocks;
 /// <summary>Bytes in memory, such as content stored in a file system's metadata.</summary>
 public sealed class MemorySource(ReadOnlyMemory<byte> bytes) : IBlockSource
 {
+    public static readonly MemorySource Empty = new(default);
+
     public long Length => bytes.Length;
 
     public void Read(long offset, Span<byte> destination)

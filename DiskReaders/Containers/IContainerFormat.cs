@@ -4,7 +4,7 @@ namespace Vmsweep.DiskReaders.Containers;
 
 /// <summary>One file of a virtual disk, already opened by the resolver.</summary>
 /// <param name="Name">The host's name of the file, for messages and for the report.</param>
-/// <param name="Id">The <see cref="FileSource.FileId"/>; also names the file towards the resolver.</param>
+/// <param name="Id">Names the file towards the resolver.</param>
 /// <param name="Bytes">The file's bytes. Owned by who opened it.</param>
 public sealed record ImageFile(string Name, int Id, IBlockSource Bytes);
 

@@ -4,7 +4,8 @@ using Vmsweep.DiskReaders.Containers;
 namespace Vmsweep.DiskReaders.Inspection;
 
 /// <summary>Opens the images of a <see cref="ChainPlan"/>, and nothing else. Owns the files it opened.</summary>
-public sealed class ChainOpener(ChainPlan plan, ReadContext context) : IChainOpener, IDisposable
+/// <param name="firstFileId">Added to file numbers in <see cref="StoredExtent.File"/>, so that those of several disks differ.</param>
+public sealed class ChainOpener(ChainPlan plan, ReadContext context, int firstFileId = 0) : IChainOpener, IDisposable
 {
     /// <summary>Longest chain: products recommend at most 32 snapshots; linked clones of clones add some.</summary>
     public const int MostLayers = 256;
@@ -78,7 +79,7 @@ public sealed class ChainOpener(ChainPlan plan, ReadContext context) : IChainOpe
         if (!_files.TryGetValue(id, out ImageFile? file))
         {
             PlannedFile planned = plan.Files[id];
-            file = new ImageFile(planned.Name, id, new FileSource(planned.Path, id));
+            file = new ImageFile(planned.Name, id, new FileSource(planned.Path, firstFileId + id));
             _files.Add(id, file);
         }
 

@@ -12,30 +12,46 @@ public static class DiskInspector
     /// <summary>Up to this much stored data of an unknown volume is read to learn whether it is empty.</summary>
     private const long MostReadForEmpty = 256L << 20;
 
-    /// <param name="disk">Owned by the answer.</param>
-    /// <param name="image">Name of the disk's image, for gaps outside volumes.</param>
-    /// <param name="prefix">Put before volume ids: empty, or <c>d2</c> where a VM has several disks.</param>
-    public static InspectedDisk Inspect(VirtualDisk disk, string image, string prefix, ReadContext context)
+    /// <summary>Looks at all disks of a VM together: groups, arrays and file systems may span them.</summary>
+    /// <param name="disks">Owned by the answer.</param>
+    public static InspectedVm Inspect(IReadOnlyList<OpenedDisk> disks, ReadContext context)
     {
+        var discovery = new VolumeDiscovery(context);
         var volumes = new List<InspectedVolume>();
         try
         {
-            DiskLayout layout = Layout(disk, context with { Gaps = new PlacedGaps(context.Gaps, image) });
-            int number = 0;
-            foreach (Partition partition in layout.Scheme == "none" ? [Whole(disk.Content)] : layout.Partitions)
+            IReadOnlyList<VolumeNode> roots = discovery.Discover(disks);
+            List<(OpenedDisk Disk, string Id, VolumeNode Node)> leaves = [];
+            for (int i = 0; i < disks.Count; i++)
             {
-                context.ThrowIfCancelled();
-                string id = prefix + "v" + (++number).ToString(CultureInfo.InvariantCulture);
-                long there = Math.Clamp(disk.Content.Length - partition.OffsetBytes, 0, partition.SizeBytes);
-                volumes.Add(Open(id, partition, new SliceSource(disk.Content, Math.Min(partition.OffsetBytes, disk.Content.Length), there, "partition"), context with { Gaps = new PlacedGaps(context.Gaps, id) }));
+                int number = 0;
+                foreach (VolumeNode leaf in roots[i].Leaves)
+                {
+                    leaves.Add((disks[i], disks[i].Prefix + "v" + (++number).ToString(CultureInfo.InvariantCulture), leaf));
+                }
             }
 
-            return new InspectedDisk(disk, layout, volumes);
+            var spans = new FileSystemSpans();
+            leaves.ForEach(l => spans.Add(l.Id, l.Node.Content));
+            foreach ((_, string id, VolumeNode node) in leaves)
+            {
+                context.ThrowIfCancelled();
+                volumes.Add(Open(id, node, spans, context with { Gaps = new PlacedGaps(context.Gaps, id) }));
+            }
+
+            return new InspectedVm(
+                [.. disks.Select((d, i) => new InspectedDisk(d, roots[i].Scheme, [.. volumes.Where((_, v) => leaves[v].Disk == d)], [.. roots[i].AllAreas]))],
+                discovery);
         }
         catch
         {
             volumes.ForEach(v => v.Dispose());
-            disk.Dispose();
+            discovery.Dispose();
+            foreach (OpenedDisk disk in disks)
+            {
+                disk.Disk.Dispose();
+            }
+
             throw;
         }
     }
@@ -71,22 +87,21 @@ public static class DiskInspector
         return true;
     }
 
-    private static DiskLayout Layout(VirtualDisk disk, ReadContext context)
-    {
-        // A disk that is itself a member of an array, encrypted, or a file system of its own is not looked at as a table:
-        // isohybrid images and whole-disk LVM keep bytes there that look like one.
-        return FileSystemFormats.SaysItself(disk.Content) ? new DiskLayout("none", [], []) : PartitionTables.Read(disk.Content, disk.SectorBytes, context);
-    }
-
-    private static Partition Whole(IBlockSource disk) => new("none", 1, 0, disk.Length, "", "");
-
-    private static InspectedVolume Open(string id, Partition partition, SliceSource content, ReadContext context)
+    private static InspectedVolume Open(string id, VolumeNode node, FileSystemSpans spans, ReadContext context)
     {
         string kind = "unknown";
         IFileSystem? fileSystem = null;
+        List<string> notes = [.. node.Notes];
+        IBlockSource content = node.Content ?? MemorySource.Empty;
         try
         {
-            VolumeIdentity identity = FileSystemFormats.Identify(content);
+            if (node.Fault is { } fault)
+            {
+                kind = node.Partition.Scheme is "none" or "mbr" or "gpt" ? kind : node.Partition.Scheme;
+                throw fault;
+            }
+
+            VolumeIdentity identity = spans.IdentityOf(id) ?? FileSystemFormats.Identify(content);
             if (identity.Names.Count > 1)
             {
                 context.Gaps.Add(new CoverageGap(Fault.Corrupt, "", "volume", 0, 0, $"its bytes say {string.Join(" and ", identity.Names)} at once; it is read as {identity.Names[0]}, the guest may see another"));
@@ -95,8 +110,16 @@ public static class DiskInspector
             if (identity.Readable is [var format, ..])
             {
                 kind = format.Name;
-                fileSystem = format.Open(content, context);
-                kind = fileSystem.Facts.Kind;
+                if (spans.FirstOf(id) is { } first && first != id)
+                {
+                    notes.Add($"a device of {first}");
+                }
+                else
+                {
+                    fileSystem = format.Open(spans.DevicesOf(id) ?? [content], context);
+                    kind = fileSystem.Facts.Kind;
+                    notes.AddRange(fileSystem.Facts.Notes);
+                }
             }
             else if (identity.Known is { } known)
             {
@@ -114,13 +137,13 @@ public static class DiskInspector
         }
         catch (DiskFormatException e)
         {
-            context.Gaps.Add(new CoverageGap(e, "", content.Length));
+            context.Gaps.Add(new CoverageGap(e, "", node.Partition.SizeBytes));
         }
         catch (IOException e)
         {
             context.Gaps.Add(new CoverageGap(Fault.Transport, "", "storage", -1, content.Length, e.Message));
         }
 
-        return new InspectedVolume { Id = id, Partition = partition, Content = content, FileSystem = fileSystem, Kind = kind };
+        return new InspectedVolume { Id = id, Name = node.VolumeName, Partition = node.Partition, Content = content, FileSystem = fileSystem, Kind = kind, Notes = notes };
     }
 }

@@ -4,17 +4,18 @@ using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Inspection;
 
 namespace Vmsweep.Appliance.Tests;
 
 /// <summary>Runs a worker's job in this process: the same code, without the time of starting a sandbox.</summary>
 internal static class InProcess
 {
-    public static List<WorkerEvent> Run(DiskJob job)
+    public static List<WorkerEvent> Run(VmJob job)
     {
         using var pipe = new MemoryStream();
         var writer = new EventWriter(pipe);
-        WorkerMain.RunOnDisk(job, writer);
+        WorkerMain.RunOnVm(job, writer);
         pipe.Position = 0;
         List<WorkerEvent> events = [];
         while (Frames.Read(pipe) is { } frame)
@@ -30,7 +31,10 @@ internal static class InProcess
 
     public static VmDisk Disk(string path) => new TargetFinder([]).Find(path).Single().Disks.Single();
 
-    public static List<WorkerEvent> List(string path) => Run(new ListJob("", true, true, true, 1, 64 << 20) { Limits = Limits, Plan = Disk(path).Plan, Prefix = "" });
+    public static List<WorkerEvent> List(string path) => Run(new ListJob("", true, true, true, 1, 64 << 20) { Limits = Limits, Disks = Plans(path) });
+
+    /// <summary>The disks of the one VM or image of a target, as a job has them.</summary>
+    public static IReadOnlyList<ChainPlan> Plans(string path) => [.. new TargetFinder([]).Find(path).Single().Disks.Select(d => d.Plan)];
 
     public static WorkerLimits Limits { get; } = new(512 << 20, 3600);
 

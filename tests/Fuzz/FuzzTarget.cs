@@ -108,7 +108,7 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         ContainerFormats.Disagreement(file, ContainerFormats.Raw);
         using var chain = new FolderChain((_, _) => null, Containers, context);
         VirtualDisk disk = new RawFormat().Open(file, chain, context);
-        using InspectedDisk inspected = DiskInspector.Inspect(disk, "disk.raw", "", context);
+        using InspectedVm inspected = DiskInspector.Inspect([new OpenedDisk(disk, "disk.raw", "")], context);
         foreach (InspectedVolume volume in inspected.Volumes)
         {
             if (volume.FileSystem is { } fileSystem)

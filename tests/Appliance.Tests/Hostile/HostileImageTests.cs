@@ -121,7 +121,7 @@ public sealed class HostileImageTests
         Assert.Single(InProcess.Disk(path).Plan.Files);
         using var read = new MemoryStream();
         new InProcessWorker().Run(
-            new ReadJob(0, -1) { Limits = InProcess.Limits, Plan = InProcess.Disk(path).Plan, Prefix = "" }, [], _ => { }, read.Write, TestContext.Current.CancellationToken);
+            new ReadJob(0, -1) { Limits = InProcess.Limits, Disks = InProcess.Plans(path) }, [], _ => { }, read.Write, TestContext.Current.CancellationToken);
         Assert.Equal(SHA256.HashData(image), SHA256.HashData(read.ToArray()));
     }
 

@@ -118,7 +118,7 @@ public sealed class WorkerMisbehaviourTests
 
         public WorkerOutcome Run(
             WorkerJob job, IReadOnlyList<(string Host, string Inside)> binds, Action<WorkerEvent> onEvent, Action<ReadOnlySpan<byte>>? onData, CancellationToken cancellation) =>
-            job is DiskJob disk && Path.GetFileName(disk.Plan.Files[0].Name).StartsWith("bad", StringComparison.Ordinal)
+            job is VmJob vm && Path.GetFileName(vm.Disks[0].Files[0].Name).StartsWith("bad", StringComparison.Ordinal)
                 ? bad.Run(job, binds, onEvent, onData, cancellation)
                 : _sound.Run(job, binds, onEvent, onData, cancellation);
     }

@@ -8,20 +8,20 @@ namespace Vmsweep.Benchmarks.Readers;
 internal sealed class OpenDisk : IDisposable
 {
     private readonly ChainOpener _chain;
-    private readonly InspectedDisk _inspected;
+    private readonly InspectedVm _inspected;
 
     public OpenDisk(string path)
     {
         Context = new ReadContext(new ScanBudget(1L << 30), new GapList());
         _chain = new ChainOpener(ChainPlanner.Plan(path, new NoReferences()), Context);
-        _inspected = DiskInspector.Inspect(_chain.OpenDisk(), path, "", Context);
+        _inspected = DiskInspector.Inspect([new OpenedDisk(_chain.OpenDisk(), path, "")], Context);
     }
 
     public ReadContext Context { get; }
 
-    public IBlockSource Content => _inspected.Disk.Content;
+    public IBlockSource Content => _inspected.Disks[0].Disk.Content;
 
-    public InspectedVolume Volume => _inspected.Volumes[0];
+    public InspectedVolume Volume => _inspected.Volumes.First();
 
     public void Dispose()
     {

@@ -1,0 +1,259 @@
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Volumes;
+
+namespace Vmsweep.DiskReaders.Inspection;
+
+/// <summary>
+/// Takes the disks of a VM apart down to single volumes. Membership of an array, group or encryption is asked before a partition
+/// table is believed: members keep remnants of what they were, and mirrors show the table of what they mirror. What was assembled is
+/// looked at again in the same way.
+/// </summary>
+internal sealed class VolumeDiscovery(ReadContext context) : IDisposable
+{
+    /// <summary>Partitions and volumes of one VM; real ones have dozens.</summary>
+    private const int MostNodes = 10_000;
+
+    /// <summary>Assemblies above each other: encryption over a group over an array over partitions is four.</summary>
+    private const int MostDepth = 16;
+
+    private static readonly string[] LdmPartitionTypes = ["5808C8AA-7E8F-42E0-85D2-E1E90434CFB3", "AF9B60A0-1431-4F62-BC68-3311714A69AD"];
+
+    private readonly Dictionary<IVolumeFormat, List<VolumeNode>> _members = [];
+    private readonly List<AssembledVolume> _assembled = [];
+    private int _nodes;
+
+    /// <summary>A tree for each disk, in the order given.</summary>
+    public IReadOnlyList<VolumeNode> Discover(IReadOnlyList<OpenedDisk> disks)
+    {
+        List<VolumeNode> roots = [.. disks.Select(Root)];
+        foreach (VolumeNode root in roots)
+        {
+            Classify(root);
+        }
+
+        while (VolumeFormats.Readable.FirstOrDefault(_members.ContainsKey) is { } format)
+        {
+            context.ThrowIfCancelled();
+            _members.Remove(format, out List<VolumeNode>? members);
+            Assemble(format, members!);
+        }
+
+        return roots;
+    }
+
+    public void Dispose()
+    {
+        // What was made last may lie on what was made first.
+        foreach (AssembledVolume volume in Enumerable.Reverse(_assembled))
+        {
+            volume.Dispose();
+        }
+
+        _assembled.Clear();
+    }
+
+    private static VolumeNode Root(OpenedDisk disk) => new()
+    {
+        Name = disk.Image,
+        Partition = new Partition("none", 1, 0, disk.Disk.Content.Length, "", ""),
+        Content = disk.Disk.Content,
+        SectorBytes = disk.Disk.SectorBytes,
+        MayBeDivided = true,
+        AreaPrefix = disk.Outside,
+    };
+
+    /// <summary>Says what a node is: a member that waits for its assembly, divided, or a volume.</summary>
+    private void Classify(VolumeNode node)
+    {
+        context.ThrowIfCancelled();
+        if (node.Content is not { } content)
+        {
+            return;
+        }
+
+        try
+        {
+            if (VolumeFormats.Of(content) is { } format)
+            {
+                if (format.Name == "ldm" && node.MayBeDivided)
+                {
+                    TakeMemberOutOfTable(node, format);
+                }
+                else
+                {
+                    Wait(format, node);
+                }
+            }
+            else if (node.MayBeDivided && !FileSystemFormats.SaysItself(content))
+            {
+                Divide(node, PartitionTables.Read(content, node.SectorBytes, context with { Gaps = new PlacedGaps(context.Gaps, node.Name) }), _ => true);
+            }
+        }
+        catch (DiskFormatException e)
+        {
+            node.Fault = e;
+        }
+        catch (IOException e)
+        {
+            node.Fault = new DiskFormatException(Fault.Transport, "storage", -1, e.Message);
+        }
+    }
+
+    private void Wait(IVolumeFormat format, VolumeNode node)
+    {
+        if (!_members.TryGetValue(format, out List<VolumeNode>? waiting))
+        {
+            _members.Add(format, waiting = []);
+        }
+
+        waiting.Add(node);
+        node.Children = [];
+    }
+
+    private void Divide(VolumeNode node, DiskLayout layout, Func<Partition, bool> isWanted)
+    {
+        if (layout.Scheme == "none")
+        {
+            return;
+        }
+
+        node.Scheme = layout.Scheme;
+        node.Children = [];
+        foreach (DiskArea area in layout.Areas)
+        {
+            node.AddArea(area.Name, area.OffsetBytes, area.SizeBytes);
+        }
+
+        foreach (Partition partition in layout.Partitions.Where(isWanted))
+        {
+            var child = new VolumeNode
+            {
+                Name = $"{node.AreaPrefix}/partition@{node.AreaBase + partition.OffsetBytes}",
+                Partition = partition,
+                Content = Inside(node.Content!, partition),
+                SectorBytes = node.SectorBytes,
+                Depth = node.Depth,
+                AreaPrefix = node.AreaPrefix,
+                AreaBase = node.AreaBase + partition.OffsetBytes,
+            };
+            if (Add(node, child))
+            {
+                Classify(child);
+            }
+        }
+    }
+
+    /// <summary>
+    /// A dynamic disk describes its volumes for the whole disk. With a GPT there are partitions beside its own, such as the one that the
+    /// firmware starts from; those stay what they are.
+    /// </summary>
+    private void TakeMemberOutOfTable(VolumeNode node, IVolumeFormat format)
+    {
+        Wait(format, node);
+        DiskLayout layout = PartitionTables.Read(node.Content!, node.SectorBytes, context with { Gaps = new GapList(0) });
+        if (layout.Scheme == "gpt")
+        {
+            Divide(node, layout with { Areas = [] }, p => !LdmPartitionTypes.Any(t => p.TypeName.StartsWith(t, StringComparison.OrdinalIgnoreCase)));
+        }
+    }
+
+    private void Assemble(IVolumeFormat format, List<VolumeNode> members)
+    {
+        VolumeAssembly assembly;
+        try
+        {
+            assembly = format.Assemble([.. members.Select(m => new VolumeMember(m.Name, m.Content!, m.SectorBytes))], context);
+        }
+        catch (Exception e) when (e is DiskFormatException or IOException)
+        {
+            DiskFormatException fault = e as DiskFormatException ?? new DiskFormatException(Fault.Transport, "storage", -1, e.Message);
+            foreach (VolumeNode member in members)
+            {
+                Add(member, Unread(format, member, fault));
+            }
+
+            return;
+        }
+
+        _assembled.AddRange(assembly.Volumes);
+        foreach (AssembledVolume volume in assembly.Volumes.OrderBy(v => v.Place).ThenBy(v => v.Name, StringComparer.Ordinal))
+        {
+            VolumeNode member = members[volume.Place];
+            VolumeNode node = Made(format, member, volume);
+            if (Add(member, node))
+            {
+                Classify(node);
+            }
+        }
+
+        foreach (MemberArea area in assembly.Leftovers.Where(a => a.SizeBytes > 0))
+        {
+            members[area.Member].AddArea(area.Name, area.OffsetBytes, area.SizeBytes);
+        }
+
+        if (assembly.Volumes.Count == 0 && assembly.Leftovers.Count == 0)
+        {
+            // Nothing may vanish because a reader found nothing to say of it.
+            foreach (VolumeNode member in members)
+            {
+                context.Gaps.Add(new CoverageGap(Fault.Corrupt, member.Name, format.Name, 0, member.Content!.Length, "a member of nothing that can be made out"));
+            }
+        }
+    }
+
+    private static VolumeNode Made(IVolumeFormat format, VolumeNode member, AssembledVolume volume)
+    {
+        bool isTooDeep = member.Depth >= MostDepth;
+        string name = volume.Name.Length > 0 ? volume.Name : member.Name;
+        return new VolumeNode
+        {
+            Name = name,
+            Partition = new Partition(format.Name, 1, member.AreaBase, volume.Content?.Length ?? member.Content!.Length, volume.Layout, ""),
+            Content = isTooDeep ? null : volume.Content,
+            SectorBytes = volume.SectorBytes,
+            Depth = member.Depth + 1,
+            MayBeDivided = true,
+            AreaPrefix = $"{member.AreaPrefix}/{GuestText(name)}",
+            VolumeName = volume.Name,
+            Notes = volume.Notes,
+            Fault = isTooDeep ? new DiskFormatException(Fault.Limit, format.Name, -1, $"more than {MostDepth} volumes inside each other") : volume.Fault,
+        };
+    }
+
+    private static VolumeNode Unread(IVolumeFormat format, VolumeNode member, DiskFormatException fault) => new()
+    {
+        Name = member.Name,
+        Partition = member.Partition with { Scheme = format.Name },
+        Content = null,
+        SectorBytes = member.SectorBytes,
+        AreaPrefix = member.AreaPrefix,
+        Fault = fault,
+    };
+
+    private bool Add(VolumeNode parent, VolumeNode child)
+    {
+        _nodes++;
+        if (_nodes <= MostNodes)
+        {
+            parent.Children!.Add(child);
+            return true;
+        }
+
+        if (_nodes == MostNodes + 1)
+        {
+            context.Gaps.Add(new CoverageGap(Fault.Limit, child.Name, "volumes", -1, 0, $"more than {MostNodes} volumes; no more are read"));
+        }
+
+        return false;
+    }
+
+    /// <summary>The part of a partition that exists on its disk.</summary>
+    private static SliceSource Inside(IBlockSource disk, Partition partition)
+    {
+        long there = Math.Clamp(disk.Length - partition.OffsetBytes, 0, partition.SizeBytes);
+        return new SliceSource(disk, Math.Min(partition.OffsetBytes, disk.Length), there, "partition");
+    }
+
+    /// <summary>A guest's name as part of a path.</summary>
+    private static string GuestText(string name) => FileSystems.GuestName.Escape(System.Text.Encoding.UTF8.GetBytes(name), controls: true);
+}

@@ -1,0 +1,17 @@
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Volumes;
+
+namespace Vmsweep.DiskReaders.Inspection;
+
+/// <summary>The volume managers and encryptions that are read.</summary>
+public static class VolumeFormats
+{
+    /// <summary>
+    /// In the order in which guests stack them, lowest first: what is found inside an unlocked or assembled volume joins its kind when
+    /// that kind's turn comes, so that a volume group is made once all of its members have shown up.
+    /// </summary>
+    public static readonly IReadOnlyList<IVolumeFormat> Readable = [];
+
+    /// <summary>The format that content is a member of; null when it is of none.</summary>
+    public static IVolumeFormat? Of(IBlockSource content) => Readable.FirstOrDefault(f => f.Probe(content));
+}
