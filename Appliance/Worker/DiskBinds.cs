@@ -7,22 +7,25 @@ namespace Vmsweep.Appliance.Worker;
 /// <summary>The files of a VM's disks as a worker sees them.</summary>
 internal static class DiskBinds
 {
-    /// <summary>The plans with sandbox paths, and what must be bound for them.</summary>
+    /// <summary>The plans with sandbox paths, and what must be bound for them. A file that several images lie in is bound once.</summary>
     public static (List<ChainPlan> Plans, List<(string Host, string Inside)> Binds) Of(IReadOnlyList<VmDisk> disks, Sandbox sandbox)
     {
-        // A base that several disks share is bound once.
+        List<(string Host, string Inside)> binds = [];
         var inside = new Dictionary<string, string>(StringComparer.Ordinal);
-        List<ChainPlan> plans = [.. disks.Select(d => d.Plan with { Files = [.. d.Plan.Files.Select(f => f with { Path = Inside(f.Path) })] })];
-        return (plans, [.. inside.Select(b => (b.Key, b.Value))]);
+        return ([.. disks.Select(d => d.Plan with { Files = [.. d.Plan.Files.Select(Bound)] })], binds);
 
-        string Inside(string path)
+        PlannedFile Bound(PlannedFile file) => file with { Path = Bind(file.Path), More = [.. file.More.Select(m => m with { Path = Bind(m.Path) })] };
+
+        string Bind(string host)
         {
-            if (!inside.TryGetValue(path, out string? name))
+            if (!inside.TryGetValue(host, out string? path))
             {
-                inside.Add(path, name = sandbox.Inside(path, "image/" + inside.Count.ToString(CultureInfo.InvariantCulture)));
+                path = sandbox.Inside(host, "image/" + inside.Count.ToString(CultureInfo.InvariantCulture));
+                inside.Add(host, path);
+                binds.Add((host, path));
             }
 
-            return name;
+            return path;
         }
     }
 

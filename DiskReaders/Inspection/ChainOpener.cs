@@ -33,7 +33,9 @@ public sealed class ChainOpener(ChainPlan plan, ReadContext context, int firstFi
         IContainerFormat format = ContainerFormats.Choose(top, plan.Declared);
         Disagreement = ContainerFormats.Disagreement(top, format);
         _opening.Add(top.Id);
-        return format.Open(top, this, context);
+        return plan.Member is not { } member ? format.Open(top, this, context)
+            : format is IBundleFormat bundle ? bundle.OpenDisk(top, member, this, context)
+            : throw new DiskFormatException(Fault.Corrupt, "image", 0, $"it holds one disk, and not one of the name \"{member}\"");
     }
 
     public ImageFile OpenExtent(ImageFile from, ImageReference reference) => Resolve(from, reference);
@@ -79,7 +81,7 @@ public sealed class ChainOpener(ChainPlan plan, ReadContext context, int firstFi
         if (!_files.TryGetValue(id, out ImageFile? file))
         {
             PlannedFile planned = plan.Files[id];
-            file = new ImageFile(planned.Name, id, new FileSource(planned.Path, firstFileId + id));
+            file = new ImageFile(planned.Name, id, PlannedFiles.Open(planned, firstFileId + id));
             _files.Add(id, file);
         }
 

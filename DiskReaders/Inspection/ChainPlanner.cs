@@ -17,19 +17,27 @@ public static class ChainPlanner
     /// <param name="declared">The format that the inventory declares; null to go by extension and bytes.</param>
     /// <exception cref="IOException">The top image cannot be opened.</exception>
     /// <exception cref="UnauthorizedAccessException">The top image may not be read.</exception>
-    public static ChainPlan Plan(string path, IReferencePolicy policy, string? declared = null)
+    public static ChainPlan Plan(string path, IReferencePolicy policy, string? declared = null) =>
+        Plan(new PlannedFile(0, path, path), policy, declared);
+
+    /// <param name="top">The top image, which may lie inside another file.</param>
+    /// <param name="policy">Which names may open which files.</param>
+    /// <param name="declared">The format that the inventory declares; null to go by extension and bytes.</param>
+    /// <exception cref="IOException">The top image cannot be opened.</exception>
+    /// <exception cref="UnauthorizedAccessException">The top image may not be read.</exception>
+    public static ChainPlan Plan(PlannedFile top, IReferencePolicy policy, string? declared = null)
     {
-        List<PlannedFile> files = [new(0, path, path)];
+        List<PlannedFile> files = [top with { Id = 0 }];
         List<PlannedReference> references = [];
-        var known = new Dictionary<string, int>(StringComparer.Ordinal) { [Path.GetFullPath(path)] = 0 };
+        var known = new Dictionary<string, int>(StringComparer.Ordinal) { [Path.GetFullPath(top.Name)] = 0 };
         var images = new Queue<(int Id, string? Declared)>([(0, declared)]);
         while (images.TryDequeue(out (int Id, string? Declared) image))
         {
             int id = image.Id;
             foreach (ImageReference reference in ReferencesOf(files[id], image.Declared))
             {
-                ReferenceAnswer answer = policy.Resolve(files[id].Path, reference);
-                if (answer.Path is not { } found)
+                ReferenceAnswer answer = policy.Resolve(files[id].Name, reference);
+                if ((answer.File?.Name ?? answer.Path) is not { } found)
                 {
                     references.Add(new PlannedReference(id, reference.Kind, reference.Candidates, -1, answer.Fault, answer.Detail));
                     continue;
@@ -45,7 +53,7 @@ public static class ChainPlanner
 
                     to = files.Count;
                     known.Add(found, to);
-                    files.Add(new PlannedFile(to, found, found));
+                    files.Add((answer.File ?? new PlannedFile(to, found, found)) with { Id = to });
                     if (reference.Kind == ReferenceKind.Parent)
                     {
                         images.Enqueue((to, reference.Format));
@@ -56,16 +64,16 @@ public static class ChainPlanner
             }
         }
 
-        return new ChainPlan(declared ?? ContainerFormats.Declared(path), files, references);
+        return new ChainPlan(declared ?? ContainerFormats.Declared(top.Name), files, references);
     }
 
     private static IReadOnlyList<ImageReference> ReferencesOf(PlannedFile planned, string? declared)
     {
-        using var bytes = new FileSource(planned.Path, planned.Id);
-        var file = new ImageFile(planned.Name, planned.Id, bytes);
         try
         {
-            return ContainerFormats.Choose(file, declared ?? ContainerFormats.Declared(planned.Path)).References(file);
+            using IBlockSource bytes = PlannedFiles.Open(planned, planned.Id);
+            var file = new ImageFile(planned.Name, planned.Id, bytes);
+            return ContainerFormats.Choose(file, declared ?? ContainerFormats.Declared(planned.Name)).References(file);
         }
         catch (DiskFormatException)
         {
