@@ -32,7 +32,14 @@ public sealed class ChainOpener(ChainPlan plan, ReadContext context) : IChainOpe
         IContainerFormat format = ContainerFormats.Choose(top, plan.Declared);
         Disagreement = ContainerFormats.Disagreement(top, format);
         _opening.Add(top.Id);
-        return format.Open(top, this, context);
+        if (plan.Snapshot is not { } snapshot)
+        {
+            return format.Open(top, this, context);
+        }
+
+        return format is ISnapshotFormat keeper
+            ? keeper.OpenSnapshot(top, snapshot, this, context)
+            : throw new DiskFormatException(Fault.Unsupported, "image", 0, $"{format.Name} keeps no snapshots inside an image");
     }
 
     public ImageFile OpenExtent(ImageFile from, ImageReference reference) => Resolve(from, reference);

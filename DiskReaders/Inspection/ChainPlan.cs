@@ -20,7 +20,11 @@ public sealed record PlannedReference(int From, ReferenceKind Kind, IReadOnlyLis
 /// sees exactly these files and can ask for no other.
 /// </summary>
 /// <param name="Declared">The format that inventory or extension declare; null when the bytes may tell.</param>
-public sealed record ChainPlan(string? Declared, IReadOnlyList<PlannedFile> Files, IReadOnlyList<PlannedReference> References);
+public sealed record ChainPlan(string? Declared, IReadOnlyList<PlannedFile> Files, IReadOnlyList<PlannedReference> References)
+{
+    /// <summary>The <see cref="ImageSnapshot.Id"/> of the state that is wanted of the top image; null: its current one.</summary>
+    public string? Snapshot { get; init; }
+}
 
 /// <summary>The connector's rule for names found in images: which file a name may open.</summary>
 public interface IReferencePolicy
