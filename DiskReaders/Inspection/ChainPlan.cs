@@ -13,7 +13,11 @@ public sealed record PlannedFile(int Id, string Name, string Path);
 /// <param name="From">The file that holds the name.</param>
 /// <param name="Candidates">The names, as found.</param>
 /// <param name="To">The file's number; -1 with <paramref name="Fault"/>.</param>
-public sealed record PlannedReference(int From, ReferenceKind Kind, IReadOnlyList<string> Candidates, int To, Fault? Fault = null, string Detail = "");
+public sealed record PlannedReference(int From, ReferenceKind Kind, IReadOnlyList<string> Candidates, int To, Fault? Fault = null, string Detail = "")
+{
+    /// <summary>The format that the image says a parent has; null where it leaves it to the parent's name and bytes.</summary>
+    public string? Format { get; init; }
+}
 
 /// <summary>
 /// All files of one disk's chain and which name leads to which. Made before any guest content is parsed, so that a worker
