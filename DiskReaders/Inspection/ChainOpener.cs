@@ -33,9 +33,14 @@ public sealed class ChainOpener(ChainPlan plan, ReadContext context, int firstFi
         IContainerFormat format = ContainerFormats.Choose(top, plan.Declared);
         Disagreement = ContainerFormats.Disagreement(top, format);
         _opening.Add(top.Id);
-        return plan.Member is not { } member ? format.Open(top, this, context)
-            : format is IBundleFormat bundle ? bundle.OpenDisk(top, member, this, context)
-            : throw new DiskFormatException(Fault.Corrupt, "image", 0, $"it holds one disk, and not one of the name \"{member}\"");
+        return (plan.Member, plan.Snapshot, format) switch
+        {
+            (null, null, _) => format.Open(top, this, context),
+            ({ } member, null, IBundleFormat bundle) => bundle.OpenDisk(top, member, this, context),
+            (null, { } snapshot, ISnapshotFormat keeper) => keeper.OpenSnapshot(top, snapshot, this, context),
+            ({ } member, _, _) => throw new DiskFormatException(Fault.Corrupt, "image", 0, $"it holds one disk, and not one of the name \"{member}\""),
+            _ => throw new DiskFormatException(Fault.Unsupported, "image", 0, $"{format.Name} keeps no snapshots inside an image"),
+        };
     }
 
     public ImageFile OpenExtent(ImageFile from, ImageReference reference) => Resolve(from, reference);

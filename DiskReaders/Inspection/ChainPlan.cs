@@ -24,7 +24,11 @@ public sealed record FilePiece(string Path, long OffsetBytes = 0, long LengthByt
 /// <param name="From">The file that holds the name.</param>
 /// <param name="Candidates">The names, as found.</param>
 /// <param name="To">The file's number; -1 with <paramref name="Fault"/>.</param>
-public sealed record PlannedReference(int From, ReferenceKind Kind, IReadOnlyList<string> Candidates, int To, Fault? Fault = null, string Detail = "");
+public sealed record PlannedReference(int From, ReferenceKind Kind, IReadOnlyList<string> Candidates, int To, Fault? Fault = null, string Detail = "")
+{
+    /// <summary>The format that the image says a parent has; null where it leaves it to the parent's name and bytes.</summary>
+    public string? Format { get; init; }
+}
 
 /// <summary>
 /// All files of one disk's chain and which name leads to which. Made before any guest content is parsed, so that a worker
@@ -32,7 +36,11 @@ public sealed record PlannedReference(int From, ReferenceKind Kind, IReadOnlyLis
 /// </summary>
 /// <param name="Declared">The format that inventory or extension declare; null when the bytes may tell.</param>
 /// <param name="Member">The disk's name in an image that holds several (<see cref="IBundleFormat"/>); null elsewhere.</param>
-public sealed record ChainPlan(string? Declared, IReadOnlyList<PlannedFile> Files, IReadOnlyList<PlannedReference> References, string? Member = null);
+public sealed record ChainPlan(string? Declared, IReadOnlyList<PlannedFile> Files, IReadOnlyList<PlannedReference> References, string? Member = null)
+{
+    /// <summary>The <see cref="ImageSnapshot.Id"/> of the state that is wanted of the top image; null: its current one.</summary>
+    public string? Snapshot { get; init; }
+}
 
 /// <summary>The connector's rule for names found in images: which file a name may open.</summary>
 public interface IReferencePolicy

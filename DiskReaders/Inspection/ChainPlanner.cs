@@ -60,7 +60,7 @@ public static class ChainPlanner
                     }
                 }
 
-                references.Add(new PlannedReference(id, reference.Kind, reference.Candidates, to));
+                references.Add(new PlannedReference(id, reference.Kind, reference.Candidates, to) { Format = reference.Format });
             }
         }
 

@@ -36,7 +36,9 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
     }
 
     /// <summary>One of perhaps many: what fails is its own gap, and the others are still scanned.</summary>
-    private Vm One(string target, string path)
+    private Vm One(string target, string path) => SnapshotFinder.With(Current(target, path), path, bases);
+
+    private Vm Current(string target, string path)
     {
         cancellation.ThrowIfCancellationRequested();
         string extension = Path.GetExtension(path);
@@ -203,12 +205,7 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
             notOpened.Add(Unreadable(path, path, new CoverageGap(Fault.Refused, path, "file", -1, 0, why)));
     }
 
-    private VmDisk Disk(string path, string folder)
-    {
-        var policy = new FolderPolicy(folder, bases);
-        ChainPlan plan = ChainPlanner.Plan(path, policy);
-        return new VmDisk(path, plan, [.. policy.Refused.Select(r => r.Name)]);
-    }
+    private VmDisk Disk(string path, string folder) => VmDisk.Of(path, folder, bases);
 
     private static string PowerOf(VmxFile vmx, string path)
     {

@@ -6,8 +6,26 @@ namespace Vmsweep.Appliance.Connectors.Datastore;
 /// <summary>A VM or a single image to be scanned, with everything its disks are made of.</summary>
 /// <param name="Target">How the operator named it, or the path it was found at.</param>
 /// <param name="Gaps">What keeps it from being read as a whole.</param>
-internal sealed record Vm(string Target, VmReport Identity, IReadOnlyList<VmDisk> Disks, IReadOnlyList<GapReport> Gaps);
+internal sealed record Vm(string Target, VmReport Identity, IReadOnlyList<VmDisk> Disks, IReadOnlyList<GapReport> Gaps)
+{
+    /// <summary>Earlier states that its files keep, oldest first.</summary>
+    public IReadOnlyList<VmSnapshot> Snapshots { get; init; } = [];
+}
 
 /// <param name="Path">Host path of the disk's top image.</param>
 /// <param name="Refused">Names in its images that lead where no image of this VM may lead.</param>
-internal sealed record VmDisk(string Path, ChainPlan Plan, IReadOnlyList<string> Refused);
+internal sealed record VmDisk(string Path, ChainPlan Plan, IReadOnlyList<string> Refused)
+{
+    /// <param name="path">Host path of the top image.</param>
+    /// <param name="folder">The VM's folder: what its images may name lies there.</param>
+    /// <param name="bases">Folders of declared bases.</param>
+    /// <param name="declared">The format that a configuration declares; null to go by extension and bytes.</param>
+    /// <exception cref="IOException">The top image cannot be opened.</exception>
+    /// <exception cref="UnauthorizedAccessException">The top image may not be read.</exception>
+    public static VmDisk Of(string path, string folder, IReadOnlyList<string> bases, string? declared = null)
+    {
+        var policy = new FolderPolicy(folder, bases);
+        ChainPlan plan = ChainPlanner.Plan(path, policy, declared);
+        return new VmDisk(path, plan, [.. policy.Refused.Select(r => r.Name)]);
+    }
+}

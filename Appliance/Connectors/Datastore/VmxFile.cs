@@ -11,7 +11,8 @@ internal sealed partial class VmxFile
     /// <summary>Real ones have a few kilobytes.</summary>
     private const int MostBytes = 4 << 20;
 
-    private static readonly string[] DiskBuses = ["scsi", "sata", "ide", "nvme"];
+    /// <summary>In the order of a VM's disks.</summary>
+    public static readonly IReadOnlyList<string> DiskBuses = ["scsi", "sata", "ide", "nvme"];
 
     private readonly Dictionary<string, string> _values;
 
@@ -49,6 +50,20 @@ internal sealed partial class VmxFile
     /// <exception cref="InvalidDataException">The bytes are no configuration.</exception>
     public static VmxFile Parse(ReadOnlySpan<byte> bytes, string name)
     {
+        Dictionary<string, string> values = Values(bytes);
+        if (!values.ContainsKey("config.version") && !values.ContainsKey("virtualhw.version") && !values.ContainsKey("displayname") && !values.ContainsKey("encryption.keysafe"))
+        {
+            throw new InvalidDataException($"{name}: no VM configuration (config.version, virtualHW.version and displayName are all missing)");
+        }
+
+        var file = new VmxFile(values);
+        file.Disks = file.FindDisks();
+        return file;
+    }
+
+    /// <summary>The lines of any of VMware's files of <c>key = "value"</c>.</summary>
+    public static Dictionary<string, string> Values(ReadOnlySpan<byte> bytes)
+    {
         var values = new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase);
         foreach (string line in Encoding.UTF8.GetString(bytes).Split('\n'))
         {
@@ -63,14 +78,7 @@ internal sealed partial class VmxFile
             values[trimmed[..equals].Trim()] = Unquote(trimmed[(equals + 1)..].Trim());
         }
 
-        if (!values.ContainsKey("config.version") && !values.ContainsKey("virtualhw.version") && !values.ContainsKey("displayname") && !values.ContainsKey("encryption.keysafe"))
-        {
-            throw new InvalidDataException($"{name}: no VM configuration (config.version, virtualHW.version and displayName are all missing)");
-        }
-
-        var file = new VmxFile(values);
-        file.Disks = file.FindDisks();
-        return file;
+        return values;
     }
 
     private List<string> FindDisks()
@@ -90,7 +98,7 @@ internal sealed partial class VmxFile
             if (present && !type.StartsWith("cdrom", StringComparison.OrdinalIgnoreCase) && !type.StartsWith("atapi", StringComparison.OrdinalIgnoreCase))
             {
                 disks.Add((
-                    Array.IndexOf(DiskBuses, match.Groups["bus"].Value.ToLowerInvariant()),
+                    BusOf(match.Groups["bus"].Value),
                     int.Parse(match.Groups["controller"].ValueSpan, System.Globalization.CultureInfo.InvariantCulture),
                     int.Parse(match.Groups["unit"].ValueSpan, System.Globalization.CultureInfo.InvariantCulture),
                     value));
@@ -100,6 +108,9 @@ internal sealed partial class VmxFile
         disks.Sort();
         return [.. disks.Select(d => d.Name)];
     }
+
+    /// <summary>A bus's place among <see cref="DiskBuses"/>.</summary>
+    public static int BusOf(string name) => DiskBuses.ToList().IndexOf(name.ToLowerInvariant());
 
     /// <summary>Takes the quotes off and undoes <c>|22</c>, the configuration's escape for a character by its code.</summary>
     private static string Unquote(string value)

@@ -5,9 +5,9 @@ namespace Vmsweep.DiskReaders.Containers.Qcow2;
 
 /// <summary>
 /// QEMU's qcow2, versions 2 and 3: compressed clusters, extended L2 entries, backing files of any format that is read, external data
-/// files. Spec: QEMU docs/interop/qcow2. The active disk is read; internal snapshots are not.
+/// files, internal snapshots. Spec: QEMU docs/interop/qcow2.
 /// </summary>
-public sealed class Qcow2Format : IContainerFormat
+public sealed class Qcow2Format : ISnapshotFormat
 {
     /// <summary>Naming other files needs the first cluster, 2 MiB at most.</summary>
     private const long ReferenceBudgetBytes = 4 << 20;
@@ -58,6 +58,26 @@ public sealed class Qcow2Format : IContainerFormat
     {
         context.ThrowIfCancelled();
         Qcow2Header header = Qcow2Header.Read(file, context.Budget);
+        return Open(file, header, header.Active, chain, context);
+    }
+
+    public IReadOnlyList<ImageSnapshot> Snapshots(ImageFile file)
+    {
+        Qcow2Header header = Qcow2Header.Read(file, new ScanBudget(ReferenceBudgetBytes));
+        return [.. SnapshotEntry.Table(file, header).Select(s => new ImageSnapshot(s.Id, s.Name, s.Created))];
+    }
+
+    public VirtualDisk OpenSnapshot(ImageFile file, string id, IChainOpener chain, ReadContext context)
+    {
+        context.ThrowIfCancelled();
+        Qcow2Header header = Qcow2Header.Read(file, context.Budget);
+        SnapshotEntry entry = SnapshotEntry.Table(file, header).FirstOrDefault(s => s.Id == id)
+            ?? throw new DiskFormatException(Fault.MissingParent, Qcow2Header.SnapshotTableName, header.SnapshotsAt, $"the image keeps no snapshot of the id \"{id}\"");
+        return Open(file, header, entry.Checked(file, header), chain, context);
+    }
+
+    private static VirtualDisk Open(ImageFile file, Qcow2Header header, ClusterTable table, IChainOpener chain, ReadContext context)
+    {
         CheckReadable(header);
         if (header.Features.HasFlag(IncompatibleFeatures.Corrupt))
         {
@@ -70,7 +90,7 @@ public sealed class Qcow2Format : IContainerFormat
         VirtualDisk? parent = null;
         try
         {
-            map = new Qcow2Map(file, header, data, context.Budget);
+            map = new Qcow2Map(file, header, table, data, context.Budget);
             packed = new PackedClusters(map, header.Compression, context);
             parent = header.BackingFile is { } backing ? chain.OpenParent(file, Backing(header, Named(backing))) : null;
             string format = header.Version == 2 ? "qcow2/v2" : "qcow2/v3";

@@ -26,10 +26,12 @@ internal enum ClusterCompression
 
 /// <summary>
 /// qcow2 "Header" and "Header extensions". Spec: QEMU docs/interop/qcow2. Big-endian; 72 bytes in version 2, at least 104 in version 3.
-/// Refcounts, snapshots and bitmaps are of no use to a reader of the active disk; of these only the bounds of the snapshot table are held.
+/// Refcounts and bitmaps are of no use to a reader.
 /// </summary>
 internal sealed class Qcow2Header
 {
+    public const string SnapshotTableName = "qcow2 snapshot table";
+
     private const string Name = "qcow2 header";
     private const int Version2Bytes = 72;
     private const int Version3Bytes = 104;
@@ -71,10 +73,9 @@ internal sealed class Qcow2Header
         v.Require(L1At % ClusterBytes == 0, 40, "l1_table_offset: not aligned to a cluster");
         Bounds.Check(L1At, L1Entries * sizeof(ulong), fileLength, "qcow2 L1 table");
 
-        int tableBits = ClusterBits + ClusterBits - EntryBits;
-        long needed = (VirtualBytes >> tableBits) + ((VirtualBytes & ((1L << tableBits) - 1)) > 0 ? 1 : 0);
-        v.Require(L1Entries >= needed, 36, $"l1_size: {needed} entries are needed");
-        CheckSnapshots(v, fileLength);
+        v.Require(L1Entries >= L1EntriesFor(VirtualBytes), 36, $"l1_size: {L1EntriesFor(VirtualBytes)} entries are needed");
+        Snapshots = v.U32(60);
+        SnapshotsAt = Snapshots == 0 ? 0 : SnapshotTable(v, fileLength);
     }
 
     public int Version { get; }
@@ -100,6 +101,15 @@ internal sealed class Qcow2Header
 
     public long L1At { get; }
 
+    /// <summary>Internal snapshots in the table.</summary>
+    public uint Snapshots { get; }
+
+    /// <summary>Where the snapshot table begins; 0 without one.</summary>
+    public long SnapshotsAt { get; }
+
+    /// <summary>The active disk's clusters.</summary>
+    public ClusterTable Active => new(L1At, L1Entries, VirtualBytes);
+
     public HeaderExtensions Extensions { get; }
 
     /// <summary>The backing file's name as found; null without one. Guest-controlled text.</summary>
@@ -122,6 +132,13 @@ internal sealed class Qcow2Header
         using RentedBuffer cluster = budget.Rent((int)Math.Min(1L << ClusterBitsOf(head), fileLength));
         file.Bytes.Read(0, cluster.Span);
         return new Qcow2Header(new BeView(cluster.Span, Name, 0), file);
+    }
+
+    /// <summary>How many L1 entries a disk of that size needs.</summary>
+    public long L1EntriesFor(long virtualBytes)
+    {
+        int tableBits = ClusterBits + ClusterBits - EntryBits;
+        return (virtualBytes >> tableBits) + ((virtualBytes & ((1L << tableBits) - 1)) > 0 ? 1 : 0);
     }
 
     private static int VersionOf(BeView v) => v.U32(4) is 2 or 3 ? (int)v.U32(4) : throw v.Unsupported(4, $"version {v.U32(4)}");
@@ -165,22 +182,23 @@ internal sealed class Qcow2Header
         return HeaderExtensions.Text(v.Inner((int)at, (int)length, "qcow2 backing file name"));
     }
 
-    /// <summary>Internal snapshots are not read; a table that cannot be there is a sign of damage, and QEMU refuses it too.</summary>
-    private void CheckSnapshots(BeView v, long fileLength)
+    /// <summary>A table that cannot be there is a sign of damage, and QEMU refuses the image too.</summary>
+    private long SnapshotTable(BeView v, long fileLength)
     {
-        uint count = v.U32(60);
-        if (count == 0)
-        {
-            return;
-        }
-
-        if (count > Qcow2Limits.MostSnapshots)
+        if (Snapshots > Qcow2Limits.MostSnapshots)
         {
             throw v.TooLarge(60, "nb_snapshots");
         }
 
         long at = v.NonNegative64(64, "snapshots_offset");
         v.Require(at % ClusterBytes == 0, 64, "snapshots_offset: not aligned to a cluster");
-        Bounds.Check(at, (long)count * Qcow2Limits.SnapshotEntryBytes, fileLength, "qcow2 snapshot table");
+        Bounds.Check(at, (long)Snapshots * Qcow2Limits.SnapshotEntryBytes, fileLength, SnapshotTableName);
+        return at;
     }
 }
+
+/// <summary>The L1 table of the active disk or of a snapshot, and how much of it is disk: the state of a VM's memory may lie beyond.</summary>
+/// <param name="L1At">Where it begins.</param>
+/// <param name="L1Entries">Its entries.</param>
+/// <param name="VirtualBytes">What the guest sees.</param>
+internal readonly record struct ClusterTable(long L1At, long L1Entries, long VirtualBytes);

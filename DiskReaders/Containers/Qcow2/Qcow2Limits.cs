@@ -24,6 +24,12 @@ internal static class Qcow2Limits
     /// <summary>A snapshot table entry without its variable part.</summary>
     public const int SnapshotEntryBytes = 40;
 
+    /// <summary>QEMU's limit of a snapshot's extra data.</summary>
+    public const uint MostSnapshotExtraBytes = 1024;
+
+    /// <summary>Ids and names of all snapshots together: 64 bytes for each of the most.</summary>
+    public const int MostSnapshotTextBytes = 4 << 20;
+
     /// <summary>QEMU's format names are short; it keeps 16 bytes for one.</summary>
     public const int MostFormatNameBytes = 15;
 }

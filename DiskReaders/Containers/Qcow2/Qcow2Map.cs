@@ -39,16 +39,16 @@ internal sealed class Qcow2Map : IExtentMap, ITableLoader, IDisposable
     private readonly int _entryBits;
     private readonly int _sliceClusterBits;
     private readonly int _tableClusterBits;
-    private readonly long _l1At;
-    private readonly long _l1Entries;
+    private readonly ClusterTable _table;
     private readonly TableCache _l1;
     private readonly TableCache _l2;
 
     /// <param name="file">The image.</param>
     /// <param name="header">Its header.</param>
+    /// <param name="table">The active disk's clusters, or a snapshot's.</param>
     /// <param name="data">The external data file; null when the image holds the clusters itself.</param>
     /// <param name="budget">Memory for table slices.</param>
-    public Qcow2Map(ImageFile file, Qcow2Header header, ImageFile? data, ScanBudget budget)
+    public Qcow2Map(ImageFile file, Qcow2Header header, ClusterTable table, ImageFile? data, ScanBudget budget)
     {
         _file = file;
         _dataLength = (data ?? file).Bytes.Length;
@@ -56,13 +56,11 @@ internal sealed class Qcow2Map : IExtentMap, ITableLoader, IDisposable
         _version = header.Version;
         _clusterBits = header.ClusterBits;
         _entryBits = header.EntryBits;
-        _l1At = header.L1At;
-        _l1Entries = header.L1Entries;
-        Length = header.VirtualBytes;
+        _table = table;
         int sliceBytes = Math.Min(header.ClusterBytes, SliceBytes);
         _sliceClusterBits = BitOperations.Log2((uint)sliceBytes) - _entryBits;
         _tableClusterBits = _clusterBits - _entryBits;
-        _l1 = new TableCache(budget, SliceBytes, L1Slots, new L1Loader(file.Bytes, header));
+        _l1 = new TableCache(budget, SliceBytes, L1Slots, new L1Loader(file.Bytes, table));
         try
         {
             _l2 = new TableCache(budget, sliceBytes, L2CacheBytes / sliceBytes, this);
@@ -74,7 +72,7 @@ internal sealed class Qcow2Map : IExtentMap, ITableLoader, IDisposable
         }
     }
 
-    public long Length { get; }
+    public long Length => _table.VirtualBytes;
 
     public ImageFile File => _file;
 
@@ -123,7 +121,7 @@ internal sealed class Qcow2Map : IExtentMap, ITableLoader, IDisposable
         ulong at = L1Entry(table);
         if ((at & (ulong)(ClusterBytes - 1)) != 0)
         {
-            throw new DiskFormatException(Fault.Corrupt, "qcow2 L1 table", _l1At + (table * sizeof(ulong)), $"the L2 table of entry {table} is not aligned to a cluster");
+            throw new DiskFormatException(Fault.Corrupt, "qcow2 L1 table", _table.L1At + (table * sizeof(ulong)), $"the L2 table of entry {table} is not aligned to a cluster");
         }
 
         Bounds.Check((long)at, ClusterBytes, _file.Bytes.Length, "qcow2 L2 table");
@@ -269,7 +267,7 @@ internal sealed class Qcow2Map : IExtentMap, ITableLoader, IDisposable
                 ulong entry = BinaryPrimitives.ReadUInt64BigEndian(_l1.Slot(slot)[(int)((index & ((1 << EntriesBits) - 1)) * sizeof(ulong))..]);
                 if (_l1.IsUnchanged(slot, version))
                 {
-                    return index < _l1Entries ? entry & OffsetMask : 0;
+                    return index < _table.L1Entries ? entry & OffsetMask : 0;
                 }
             }
             else
@@ -285,12 +283,12 @@ internal sealed class Qcow2Map : IExtentMap, ITableLoader, IDisposable
         return new DiskFormatException(fault == ClusterFault.BeyondFile ? Fault.Truncated : Fault.Corrupt, "qcow2 L2 table", -1, detail);
     }
 
-    private sealed class L1Loader(IBlockSource source, Qcow2Header header) : ITableLoader
+    private sealed class L1Loader(IBlockSource source, ClusterTable table) : ITableLoader
     {
         public void Load(long slice, Span<byte> destination)
         {
             long from = slice * SliceBytes;
-            source.Read(header.L1At + from, destination[..(int)Math.Min(SliceBytes, (header.L1Entries * sizeof(ulong)) - from)]);
+            source.Read(table.L1At + from, destination[..(int)Math.Min(SliceBytes, (table.L1Entries * sizeof(ulong)) - from)]);
         }
     }
 }
