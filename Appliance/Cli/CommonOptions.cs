@@ -39,6 +39,12 @@ internal static class CommonOptions
         HelpName = "FILE|-",
     };
 
+    public static Option<string?> Snapshot() => new("--snapshot")
+    {
+        Description = "An earlier state by its name or id, as info lists them, or all: every state and the present one.",
+        HelpName = "NAME|all",
+    };
+
     public static Option<int> Threads() => new("--threads")
     {
         Description = "Matching threads; by default one for each processor.",

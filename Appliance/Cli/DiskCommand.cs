@@ -17,19 +17,30 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
 
     public Sandbox Sandbox => _sandbox;
 
-    public IEnumerable<Vm> Find(string target) => new TargetFinder(options.Bases, cancellation).Find(target);
+    /// <summary>What a target holds, in the states that were chosen.</summary>
+    /// <exception cref="TargetException">It is not there, or has no such state.</exception>
+    public IReadOnlyList<Vm> Find(string target) =>
+        [.. SnapshotChoice.Choose([.. new TargetFinder(options.Bases, cancellation).Find(target)], options.Snapshot, options.Bases)];
 
-    /// <summary>The one VM or image of a target.</summary>
-    /// <exception cref="TargetException">It has none, or several and none was chosen.</exception>
+    /// <summary>The one VM or image of a target, in one state.</summary>
+    /// <exception cref="TargetException">There is none, or several and none was chosen.</exception>
     public Vm OneVm(string target)
     {
-        List<Vm> vms = [.. Find(target)];
+        List<Vm> states = OneVmsStates(target);
+        return states.Count == 1 ? states[0] : throw new TargetException($"{target} has {states.Count} states; name one with --snapshot, not all");
+    }
+
+    /// <summary>The one VM or image of a target, in every state that was chosen.</summary>
+    /// <exception cref="TargetException">There is none, or several and none was chosen.</exception>
+    public List<Vm> OneVmsStates(string target)
+    {
+        IReadOnlyList<Vm> vms = Find(target);
         List<Vm> withDisks = [.. vms.Where(v => v.Disks.Count > 0)];
-        return withDisks.Count switch
+        return withDisks.DistinctBy(v => v.Target).Count() switch
         {
-            1 => withDisks[0],
+            1 => withDisks,
             0 => throw new TargetException($"{target}: {(vms.SelectMany(v => v.Gaps).FirstOrDefault() is { } gap ? gap.Detail : "no disk")}"),
-            _ => throw new TargetException($"{target} holds {withDisks.Count} VMs or images; name one of: {string.Join(", ", withDisks.Select(v => v.Target))}"),
+            int count => throw new TargetException($"{target} holds {count} VMs or images; name one of: {string.Join(", ", withDisks.Select(v => v.Target).Distinct())}"),
         };
     }
 

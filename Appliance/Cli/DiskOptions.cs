@@ -4,7 +4,7 @@ using Vmsweep.Appliance.Worker;
 namespace Vmsweep.Appliance.Cli;
 
 /// <summary>How <c>info</c>, <c>ls</c>, <c>cat</c> and <c>read</c> open disks, as the operator chose it.</summary>
-internal sealed record DiskOptions(SandboxMode Sandbox, IReadOnlyList<string> Bases, IReadOnlyList<byte[]> Secrets)
+internal sealed record DiskOptions(SandboxMode Sandbox, IReadOnlyList<string> Bases, IReadOnlyList<byte[]> Secrets, string? Snapshot)
 {
     /// <summary>Adds the options to a command; the answer reads them from its parsed line.</summary>
     public static Func<ParseResult, DiskOptions> AddTo(Command command)
@@ -12,9 +12,11 @@ internal sealed record DiskOptions(SandboxMode Sandbox, IReadOnlyList<string> Ba
         Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
         Option<string[]> bases = CommonOptions.Bases();
         Option<string?> key = CommonOptions.Key();
+        Option<string?> snapshot = CommonOptions.Snapshot();
         command.Options.Add(bases);
         command.Options.Add(key);
+        command.Options.Add(snapshot);
         command.Options.Add(sandbox);
-        return parsed => new DiskOptions(parsed.GetValue(sandbox) ?? SandboxMode.Full, parsed.GetValue(bases) ?? [], KeyFile.Read(parsed.GetValue(key)));
+        return parsed => new DiskOptions(parsed.GetValue(sandbox) ?? SandboxMode.Full, parsed.GetValue(bases) ?? [], KeyFile.Read(parsed.GetValue(key)), parsed.GetValue(snapshot));
     }
 }

@@ -40,7 +40,13 @@ internal static class InfoCommand
 
     private static TargetReport Inspect(Vm vm, DiskCommand run)
     {
-        var target = new TargetReport { Target = vm.Target, Vm = vm.Identity };
+        var target = new TargetReport
+        {
+            Target = vm.Target,
+            Vm = vm.Identity,
+            Snapshot = vm.Snapshot,
+            Snapshots = [.. vm.Snapshots.Select(s => new SnapshotReport(s.Id, s.Name, s.Created, s.ParentId, s.IsCurrent))],
+        };
         target.Disks.AddRange(vm.Disks.Select(d => new DiskReport { Path = d.Path }));
         target.Gaps.AddRange(run.Run(vm, start => new InfoJob { Limits = start.Limits, Disks = start.Disks, Secrets = start.Secrets }, message =>
         {
@@ -56,6 +62,24 @@ internal static class InfoCommand
         return target;
     }
 
+    /// <summary>The tree of earlier states, each under the one it came from.</summary>
+    private static void WriteSnapshots(IReadOnlyList<SnapshotReport> snapshots, TextWriter output)
+    {
+        ILookup<string, SnapshotReport> children = snapshots.ToLookup(s => s.Parent ?? "", StringComparer.Ordinal);
+        var pending = new Stack<(SnapshotReport Snapshot, int Depth)>(children[""].Reverse().Select(s => (s, 0)));
+        while (pending.TryPop(out (SnapshotReport Snapshot, int Depth) next))
+        {
+            (SnapshotReport snapshot, int depth) = next;
+            string id = snapshot.Id == snapshot.Name ? "" : $" (id {Printable.Of(snapshot.Id)})";
+            string created = snapshot.Created is { } at ? at.ToString(", yyyy-MM-dd HH:mm:ss 'UTC'", CultureInfo.InvariantCulture) : "";
+            output.WriteLine($"  {new string(' ', Math.Min(depth, 32) * 2)}snapshot {Printable.Of(snapshot.Name)}{id}{created}{(snapshot.IsCurrent ? ", current" : "")}");
+            foreach (SnapshotReport child in children[snapshot.Id].Reverse())
+            {
+                pending.Push((child, depth + 1));
+            }
+        }
+    }
+
     private static void Write(TargetReport target, TextWriter output)
     {
         output.WriteLine(Printable.Of(target.Target));
@@ -64,6 +88,12 @@ internal static class InfoCommand
             output.WriteLine($"  VM {Printable.Of(target.Vm.Name)}, {target.Vm.Power}{(target.Vm.GuestOs.Length > 0 ? ", guest " + Printable.Of(target.Vm.GuestOs) : "")}");
         }
 
+        if (target.Snapshot is { } state)
+        {
+            output.WriteLine($"  snapshot {Printable.Of(state)}");
+        }
+
+        WriteSnapshots(target.Snapshots ?? [], output);
         foreach (DiskReport disk in target.Disks)
         {
             output.WriteLine($"  disk {Printable.Of(disk.Path)}");

@@ -1,10 +1,12 @@
 using System.CommandLine;
 using System.Globalization;
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Worker;
+using Vmsweep.DiskReaders.FileSystems;
 
 namespace Vmsweep.Appliance.Cli;
 
@@ -28,31 +30,36 @@ internal static class LsCommand
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
             var run = new DiskCommand(options(parsed), cancellation);
-            Vm vm = run.OneVm(parsed.GetRequiredValue(image));
             bool hash = parsed.GetValue(sha256);
+            long memoryBytes = parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes;
             List<ListEntry> entries = [];
-            List<GapReport> gaps;
+            List<GapReport> gaps = [];
             using (var progress = new ProgressLine(!parsed.GetValue(noProgress)))
             {
-                gaps = run.Run(
-                    vm,
-                    start => new ListJob(parsed.GetValue(path) ?? "", parsed.GetValue(recursive), parsed.GetValue(files), hash, parsed.GetValue(threads), (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes))
-                    {
-                        Limits = start.Limits with { HeapBytes = start.Limits.HeapBytes + (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes) },
-                        Disks = start.Disks,
-                        Secrets = start.Secrets,
-                    },
-                    message =>
-                    {
-                        if (message is EntriesEvent more)
+                List<Vm> states = run.OneVmsStates(parsed.GetRequiredValue(image));
+                foreach (Vm vm in states)
+                {
+                    string state = states.Count > 1 && vm.Snapshot is { } name ? StatePrefix(name) : "";
+                    gaps.AddRange(run.Run(
+                        vm,
+                        start => new ListJob(parsed.GetValue(path) ?? "", parsed.GetValue(recursive), parsed.GetValue(files), hash, parsed.GetValue(threads), memoryBytes)
                         {
-                            entries.AddRange(more.Entries);
-                        }
-                        else if (message is ProgressEvent p)
+                            Limits = start.Limits with { HeapBytes = start.Limits.HeapBytes + memoryBytes },
+                            Disks = start.Disks,
+                            Secrets = start.Secrets,
+                        },
+                        message =>
                         {
-                            progress.Show(Path.GetFileName(vm.Target), p.BytesDone, p.BytesTotal, 0);
-                        }
-                    });
+                            if (message is EntriesEvent more)
+                            {
+                                entries.AddRange(state.Length == 0 ? more.Entries : more.Entries.Select(e => e with { Path = state + e.Path }));
+                            }
+                            else if (message is ProgressEvent p)
+                            {
+                                progress.Show(Path.GetFileName(vm.Target) + " " + state, p.BytesDone, p.BytesTotal, 0);
+                            }
+                        }));
+                }
             }
 
             FileInfo? file = parsed.GetValue(output);
@@ -65,6 +72,10 @@ internal static class LsCommand
         }));
         return command;
     }
+
+    /// <summary>With several states each path of an earlier one begins with <c>@NAME/</c>.</summary>
+    private static string StatePrefix(string name) =>
+        "@" + GuestName.Escape(Encoding.UTF8.GetBytes(name), controls: false).Replace("/", "\\x2f", StringComparison.Ordinal) + "/";
 
     private static void Write(List<ListEntry> entries, string format, bool hash, bool isTerminal, TextWriter output)
     {

@@ -9,7 +9,7 @@ namespace Vmsweep.Appliance.Cli;
 /// <summary>One JSON object a line as things happen: <c>target</c>, <c>volume</c>, <c>finding</c>, <c>gap</c>, <c>progress</c>, <c>summary</c>.</summary>
 internal sealed class NdjsonListener(TextWriter output) : IScanListener
 {
-    public void OnTarget(TargetReport target, int number, int count) => Write(new NdjsonLine("target", target.Target) { Vm = target.Vm, Number = number, Count = count });
+    public void OnTarget(TargetReport target, int number, int count) => Write(new NdjsonLine("target", target.Target) { Vm = target.Vm, Snapshot = target.Snapshot, Number = number, Count = count });
 
     public void OnVolume(TargetReport target, DiskReport disk, VolumeReport volume) => Write(new NdjsonLine("volume", target.Target) { Disk = disk.Path, Volume = volume });
 
@@ -43,6 +43,8 @@ internal sealed class NdjsonListener(TextWriter output) : IScanListener
 internal sealed record NdjsonLine(string Event, string? Target)
 {
     public VmReport? Vm { get; init; }
+
+    public string? Snapshot { get; init; }
 
     public int? Number { get; init; }
 

@@ -36,12 +36,13 @@ internal static class ScanCommand
         var timeout = new Option<int>("--match-timeout") { Description = "Seconds that matching one content may take; beyond it is a gap.", DefaultValueFactory = _ => 60, HelpName = "SECONDS" };
         Option<string[]> bases = CommonOptions.Bases();
         Option<string?> key = CommonOptions.Key();
+        Option<string?> snapshot = CommonOptions.Snapshot();
         Option<string?> state = CommonOptions.State();
         Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
         Option<bool> noProgress = CommonOptions.NoProgress();
         var command = new Command("scan", "Scans virtual disks and says what was found and what was not read.")
         {
-            targets, format, output, rules, withBuiltin, strict, hashes, engines, threads, memory, timeout, bases, key, state, sandbox, noProgress,
+            targets, format, output, rules, withBuiltin, strict, hashes, engines, threads, memory, timeout, bases, key, snapshot, state, sandbox, noProgress,
         };
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
@@ -64,7 +65,8 @@ internal static class ScanCommand
             }
 
             var finder = new TargetFinder(parsed.GetValue(bases) ?? [], cancellation);
-            List<Vm> vms = [.. parsed.GetRequiredValue(targets).SelectMany(finder.Find)];
+            List<Vm> found = [.. parsed.GetRequiredValue(targets).SelectMany(finder.Find)];
+            List<Vm> vms = [.. SnapshotChoice.Choose(found, parsed.GetValue(snapshot), parsed.GetValue(bases) ?? [])];
             Sandbox box = Sandboxes.Open(parsed.GetValue(sandbox) ?? SandboxMode.Full);
             FileInfo? file = parsed.GetValue(output);
             using TextWriter writer = Outputs.OpenText(file);

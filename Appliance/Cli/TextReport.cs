@@ -16,7 +16,7 @@ internal static class TextReport
     {
         foreach (TargetReport target in report.Targets)
         {
-            console.MarkupLineInterpolated($"[bold]{Printable.Of(target.Target)}[/]{(target.Vm.Power == "unknown" ? "" : $" ({Printable.Of(target.Vm.Name)}, {target.Vm.Power})")}");
+            console.MarkupLineInterpolated($"[bold]{Printable.Of(target.Target)}[/]{(target.Vm.Power == "unknown" ? "" : $" ({Printable.Of(target.Vm.Name)}, {target.Vm.Power})")}{(target.Snapshot is { } snapshot ? $", snapshot {Printable.Of(snapshot)}" : "")}");
             foreach (DiskReport disk in target.Disks)
             {
                 WriteDisk(disk, target.Disks.Count > 1, console);

@@ -65,7 +65,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         int number = 0;
         foreach (Vm vm in vms)
         {
-            var target = new TargetReport { Target = vm.Target, Vm = vm.Identity };
+            var target = new TargetReport { Target = vm.Target, Vm = vm.Identity, Snapshot = vm.Snapshot };
             targets.Add(target);
             listener.OnTarget(target, ++number, vms.Count);
             foreach (GapReport gap in vm.Gaps)

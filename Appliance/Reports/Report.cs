@@ -41,6 +41,12 @@ internal sealed record TargetReport
 
     public required VmReport Vm { get; init; }
 
+    /// <summary>The earlier state that was read; absent for the present one.</summary>
+    public string? Snapshot { get; init; }
+
+    /// <summary>Earlier states that the VM's files keep; absent where they were not asked for.</summary>
+    public IReadOnlyList<SnapshotReport>? Snapshots { get; init; }
+
     public List<DiskReport> Disks { get; } = [];
 
     public List<FindingReport> Findings { get; } = [];
@@ -52,6 +58,10 @@ internal sealed record TargetReport
 /// <param name="Power"><c>off</c>, <c>suspended</c>, <c>running</c> or <c>unknown</c>.</param>
 /// <param name="GuestOs">As the configuration declares it.</param>
 internal sealed record VmReport(string Id, string Name, string Power, string GuestOs);
+
+/// <param name="Parent">Id of the state it came from.</param>
+/// <param name="IsCurrent">The present state came from it.</param>
+internal sealed record SnapshotReport(string Id, string Name, DateTimeOffset? Created, string? Parent, bool IsCurrent);
 
 internal sealed record DiskReport
 {

@@ -10,6 +10,9 @@ internal sealed record Vm(string Target, VmReport Identity, IReadOnlyList<VmDisk
 {
     /// <summary>Earlier states that its files keep, oldest first.</summary>
     public IReadOnlyList<VmSnapshot> Snapshots { get; init; } = [];
+
+    /// <summary>The earlier state that this is; null: the present one.</summary>
+    public string? Snapshot { get; init; }
 }
 
 /// <param name="Path">Host path of the disk's top image.</param>
