@@ -19,12 +19,12 @@ internal static class CatCommand
         {
             var run = new DiskCommand(options(parsed), cancellation);
             Vm vm = run.OneVm(parsed.GetRequiredValue(image));
-            using Stream stream = Outputs.OpenBytes(parsed.GetValue(output));
+            using var content = new ContentOutput(parsed.GetValue(output));
             List<GapReport> gaps = run.Run(
                 vm,
-                start => new CatJob(parsed.GetRequiredValue(path)) { Limits = start.Limits, Disks = start.Disks, Secrets = start.Secrets },
+                start => new CatJob(parsed.GetRequiredValue(path)) { Limits = start.Limits, Disks = start.Disks, Secrets = start.Secrets, OwnsOutput = content.IsHandedOut },
                 _ => { },
-                stream.Write);
+                content.IsHandedOut ? null : content.Write);
             return DiskCommand.Conclude(gaps);
         }));
         return command;

@@ -26,12 +26,12 @@ internal static class ReadCommand
                 throw new TargetException($"{vm.Target} has {vm.Disks.Count} disks; name one of: {string.Join(", ", vm.Disks.Select(d => d.Path))}");
             }
 
-            using Stream stream = Outputs.OpenBytes(parsed.GetValue(output));
+            using var content = new ContentOutput(parsed.GetValue(output));
             List<GapReport> gaps = run.Run(
                 vm,
-                start => new ReadJob(parsed.GetValue(offset) ?? 0, parsed.GetValue(length) ?? -1) { Limits = start.Limits, Disks = start.Disks, Secrets = start.Secrets },
+                start => new ReadJob(parsed.GetValue(offset) ?? 0, parsed.GetValue(length) ?? -1) { Limits = start.Limits, Disks = start.Disks, Secrets = start.Secrets, OwnsOutput = content.IsHandedOut },
                 _ => { },
-                stream.Write);
+                content.IsHandedOut ? null : content.Write);
             return DiskCommand.Conclude(gaps);
         }));
         return command;

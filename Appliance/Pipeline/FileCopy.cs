@@ -5,10 +5,10 @@ using Vmsweep.DiskReaders.Inspection;
 
 namespace Vmsweep.Appliance.Pipeline;
 
-/// <summary>One guest file's content as data frames.</summary>
+/// <summary>One guest file's content.</summary>
 internal static class FileCopy
 {
-    public static void Run(CatJob job, InspectedVm vm, EventWriter writer)
+    public static void Run(CatJob job, InspectedVm vm, EventWriter writer, ReadContext context)
     {
         (InspectedVolume volume, byte[] path) = VolumePath.Find(vm, job.Path);
         if (path.Length == 0)
@@ -39,7 +39,7 @@ internal static class FileCopy
             }
 
             using IBlockSource content = volume.FileSystem.OpenContent(file);
-            RawRead.Copy(content, 0, content.Length, writer);
+            ContentCopy.Run(job, content, 0, content.Length, writer, context);
             return;
         }
 

@@ -42,7 +42,8 @@ internal static class Frames
     }
 
     /// <summary>The next frame's payload in a buffer rented from the shared pool, or null at the end of the pipe.</summary>
-    /// <exception cref="InvalidDataException">No frame, or one cut short.</exception>
+    /// <exception cref="NoFrameException">What came is no frame.</exception>
+    /// <exception cref="InvalidDataException">A frame was cut short.</exception>
     public static (FrameKind Kind, byte[] Buffer, int Length)? Read(Stream pipe)
     {
         Span<byte> header = stackalloc byte[HeaderBytes];
@@ -56,7 +57,7 @@ internal static class Frames
         var kind = (FrameKind)header[4];
         if (length is < 0 or > MostBytes || kind is not (FrameKind.Message or FrameKind.Data))
         {
-            throw new InvalidDataException("what came is no frame");
+            throw new NoFrameException(header[..got].ToArray());
         }
 
         byte[] buffer = ArrayPool<byte>.Shared.Rent(length);
@@ -68,4 +69,11 @@ internal static class Frames
 
         return (kind, buffer, length);
     }
+}
+
+/// <summary>What came is no frame.</summary>
+/// <param name="found">The bytes in its place.</param>
+internal sealed class NoFrameException(byte[] found) : Exception("what came is no frame")
+{
+    public byte[] Found { get; } = found;
 }

@@ -37,6 +37,9 @@ internal abstract record VmJob : WorkerJob
 
     /// <summary>What unlocks encrypted volumes. Never part of a command line or an environment.</summary>
     public IReadOnlyList<byte[]> Secrets { get; init; } = [];
+
+    /// <summary>The worker's standard output is the user's own: content goes there, and messages go to standard error.</summary>
+    public bool OwnsOutput { get; init; }
 }
 
 /// <param name="RulesPath">The compiled bundle; null when YARA is not asked for.</param>

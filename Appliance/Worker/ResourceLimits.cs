@@ -14,12 +14,17 @@ internal static partial class ResourceLimits
     private const long RuntimeBytes = 768L << 20;
 
     /// <summary>Applies the limits; answers what the kernel refused, empty when nothing.</summary>
-    public static IReadOnlyList<string> Apply(WorkerLimits limits)
+    /// <param name="mayWriteFiles">Its standard output may be a file of the user's.</param>
+    public static IReadOnlyList<string> Apply(WorkerLimits limits, bool mayWriteFiles)
     {
         List<string> refused = [];
         Set(Cpu, "processor time", limits.CpuSeconds);
         Set(Core, "core dumps", 0);
-        Set(FileSize, "file size", 0);
+        if (!mayWriteFiles)
+        {
+            Set(FileSize, "file size", 0);
+        }
+
         Set(Data, "data", limits.HeapBytes + RuntimeBytes);
         return refused;
 

@@ -14,12 +14,18 @@ internal static class WorkerMain
     public static int Run()
     {
         using Stream input = Console.OpenStandardInput();
-        using Stream output = Console.OpenStandardOutput();
-        // Nothing but frames may reach the supervisor's pipe.
-        Console.SetOut(Console.Error);
-        var writer = new EventWriter(output);
         WorkerJob job = ReadJob(input);
-        foreach (string refused in ResourceLimits.Apply(job.Limits))
+        bool ownsOutput = job is VmJob { OwnsOutput: true };
+        using Stream output = ownsOutput ? Console.OpenStandardError() : Console.OpenStandardOutput();
+        // Nothing but frames may reach the supervisor's pipe, and nothing but content the user's output.
+        Console.SetOut(ownsOutput ? TextWriter.Null : Console.Error);
+        if (ownsOutput)
+        {
+            Console.SetError(TextWriter.Null);
+        }
+
+        var writer = new EventWriter(output);
+        foreach (string refused in ResourceLimits.Apply(job.Limits, mayWriteFiles: ownsOutput))
         {
             Console.Error.WriteLine($"limit not set: {refused}");
         }
@@ -81,7 +87,7 @@ internal static class WorkerMain
 
             if (job is ReadJob read)
             {
-                RawRead.Run(read, opened.Disks[0].Disk.Content, writer);
+                RawRead.Run(read, opened.Disks[0].Disk.Content, writer, context);
                 return;
             }
 
@@ -96,7 +102,7 @@ internal static class WorkerMain
                     DiskListing.Run(list, vm, context, writer);
                     break;
                 case CatJob cat:
-                    FileCopy.Run(cat, vm, writer);
+                    FileCopy.Run(cat, vm, writer, context);
                     break;
             }
         }

@@ -70,10 +70,14 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
         Action<ReadOnlySpan<byte>>? onData,
         CancellationToken cancellation)
     {
+        // Where content goes to the user directly, messages take the way of errors.
+        bool ownsOutput = job is VmJob { OwnsOutput: true };
         Process process;
         try
         {
-            process = Process.Start(start(binds, job.Limits.HeapBytes))!;
+            ProcessStartInfo how = start(binds, job.Limits.HeapBytes);
+            how.RedirectStandardOutput = !ownsOutput;
+            process = Process.Start(how)!;
         }
         catch (Win32Exception e)
         {
@@ -84,7 +88,11 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
         {
             var errors = new StringBuilder();
             var errorReader = new Thread(() => Drain(process.StandardError, errors)) { IsBackground = true, Name = "worker's errors" };
-            errorReader.Start();
+            if (!ownsOutput)
+            {
+                errorReader.Start();
+            }
+
             bool hung = false;
             bool late = false;
             using var watchdog = new Timer(_ =>
@@ -108,9 +116,15 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
             {
                 watchdog.Change(silence, Timeout.InfiniteTimeSpan);
                 Tell(process, job);
-                said = Listen(process.StandardOutput.BaseStream, onEvent, onData, () => watchdog.Change(silence, Timeout.InfiniteTimeSpan));
+                said = Listen((ownsOutput ? process.StandardError : process.StandardOutput).BaseStream, onEvent, onData, isBusy => watchdog.Change(isBusy ? Timeout.InfiniteTimeSpan : silence, Timeout.InfiniteTimeSpan));
             }
-            catch (Exception e) when (e is InvalidDataException or JsonException)
+            catch (NoFrameException e) when (ownsOutput)
+            {
+                // The runtime's own last words.
+                errors.Append(Encoding.UTF8.GetString(e.Found));
+                Drain(process.StandardError, errors);
+            }
+            catch (Exception e) when (e is InvalidDataException or JsonException or NoFrameException)
             {
                 // Cut off in the middle of a frame, or speaking something else: the same as a crash.
                 broken = e.Message;
@@ -120,7 +134,10 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
                 watchdog.Change(Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
                 Kill(process);
                 process.WaitForExit();
-                errorReader.Join(TimeSpan.FromSeconds(1));
+                if (!ownsOutput)
+                {
+                    errorReader.Join(TimeSpan.FromSeconds(1));
+                }
             }
 
             if (said is not null)
@@ -150,7 +167,7 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
         }
     }
 
-    private WorkerOutcome? Listen(Stream pipe, Action<WorkerEvent> onEvent, Action<ReadOnlySpan<byte>>? onData, Action onLife)
+    private WorkerOutcome? Listen(Stream pipe, Action<WorkerEvent> onEvent, Action<ReadOnlySpan<byte>>? onData, Action<bool> setBusy)
     {
         long steps = -1;
         long said = 0;
@@ -165,8 +182,10 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
                         throw new InvalidDataException("it sent content that was not asked for");
                     }
 
+                    // Whoever takes the content may be slow: that is no hang of the worker.
+                    setBusy(true);
                     onData(frame.Buffer.AsSpan(0, frame.Length));
-                    onLife();
+                    setBusy(false);
                     continue;
                 }
 
@@ -187,10 +206,10 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
                         break;
                     case ProgressEvent progress:
                         steps = progress.Steps;
-                        onLife();
+                        setBusy(false);
                         break;
                     default:
-                        onLife();
+                        setBusy(false);
                         break;
                 }
 

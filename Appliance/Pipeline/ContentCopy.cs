@@ -1,0 +1,95 @@
+using Vmsweep.Appliance.Worker;
+using Vmsweep.DiskReaders.Blocks;
+
+namespace Vmsweep.Appliance.Pipeline;
+
+/// <summary>A range of a source, in order, to where the user wants it.</summary>
+internal static class ContentCopy
+{
+    /// <summary>Fits a second-level cache, so that what was read is still there when it is written.</summary>
+    private const int StepBytes = 512 << 10;
+
+    /// <summary>Shorter holes are read as zeros with what lies around them: that is quicker than two reads.</summary>
+    private const int SmallestHole = 64 << 10;
+
+    private static readonly TimeSpan Heartbeat = TimeSpan.FromSeconds(10);
+
+    /// <exception cref="JobFailedException">Nobody takes the content any more.</exception>
+    public static void Run(VmJob job, IBlockSource source, long offset, long length, EventWriter writer, ReadContext context)
+    {
+        var progress = new ProgressReporter(writer);
+        DirectOutput? direct = job.OwnsOutput ? new DirectOutput() : null;
+        using var alive = new Timer(
+            _ =>
+            {
+                if (direct is { IsWriting: true })
+                {
+                    progress.Step();
+                }
+            },
+            null,
+            Heartbeat,
+            Heartbeat);
+        var output = new GuardedOutput(direct ?? (IContentOutput)new FrameOutput(writer));
+        using RentedBuffer buffer = context.Budget.Rent((int)Math.Min(StepBytes, Math.Max(1, length)));
+        for (long end = offset + length; offset < end;)
+        {
+            progress.Step();
+            int count = (int)Math.Min(buffer.Length, end - offset);
+            long hole = source.HoleLength(offset, end - offset);
+            if (hole >= SmallestHole || hole == end - offset)
+            {
+                output.WriteZeros(hole);
+                offset += hole;
+                continue;
+            }
+
+            Span<byte> part = buffer.Span[..count];
+            source.Read(offset, part);
+            output.Write(part);
+            offset += count;
+        }
+
+        output.Finish();
+    }
+
+    /// <summary>Tells a reader's <see cref="IOException"/> from that of whoever takes the content.</summary>
+    private sealed class GuardedOutput(IContentOutput inner) : IContentOutput
+    {
+        public void Write(ReadOnlySpan<byte> bytes)
+        {
+            try
+            {
+                inner.Write(bytes);
+            }
+            catch (IOException e)
+            {
+                throw new JobFailedException(e.Message);
+            }
+        }
+
+        public void WriteZeros(long count)
+        {
+            try
+            {
+                inner.WriteZeros(count);
+            }
+            catch (IOException e)
+            {
+                throw new JobFailedException(e.Message);
+            }
+        }
+
+        public void Finish()
+        {
+            try
+            {
+                inner.Finish();
+            }
+            catch (IOException e)
+            {
+                throw new JobFailedException(e.Message);
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+using System.ComponentModel;
+using System.Runtime.InteropServices;
+
+namespace Vmsweep.Appliance.Worker;
+
+/// <summary>Where content that a user asked for goes, in order.</summary>
+internal interface IContentOutput
+{
+    /// <exception cref="IOException">Nobody takes it any more.</exception>
+    void Write(ReadOnlySpan<byte> bytes);
+
+    /// <summary>Zeros that are stored nowhere.</summary>
+    /// <exception cref="IOException">Nobody takes it any more.</exception>
+    void WriteZeros(long count);
+
+    /// <summary>Everything was written.</summary>
+    void Finish();
+}
+
+/// <summary>Content as frames to the supervisor, which writes it where it belongs.</summary>
+internal sealed class FrameOutput(EventWriter writer) : IContentOutput
+{
+    public void Write(ReadOnlySpan<byte> bytes) => writer.SendData(bytes);
+
+    public void WriteZeros(long count) => Zeros.Write(count, Write);
+
+    public void Finish()
+    {
+    }
+}
+
+/// <summary>
+/// The user's own standard output, which this process was given: content takes no way through the supervisor. Where it is a regular
+/// file that grows, zeros that are stored nowhere are left out of it, as <c>cp --sparse</c> does.
+/// </summary>
+internal sealed partial class DirectOutput : IContentOutput
+{
+    private const int Output = 1;
+    private const int GetFlags = 3;
+    private const int SetPipeSize = 1031;
+    private const int Append = 0x400;
+    private const int FromCurrent = 1;
+    private const int FromEnd = 2;
+    private const int Interrupted = 4;
+
+    /// <summary>What an unprivileged process may ask for; 64 KiB by default.</summary>
+    private const int PipeBytes = 1 << 20;
+
+    /// <summary>A hole takes at least a block of its file.</summary>
+    private const int SmallestHole = 4096;
+
+    private readonly bool _isSparse;
+    private long _skipped;
+    private volatile bool _isWriting;
+
+    public DirectOutput()
+    {
+        _ = FileControl(Output, SetPipeSize, PipeBytes);
+
+        // Only a file that ends where writing begins may be left with holes: what stands there already would show through them.
+        long at = LSeek(Output, 0, FromCurrent);
+        _isSparse = at >= 0 && (FileControl(Output, GetFlags, 0) & Append) == 0 && LSeek(Output, 0, FromEnd) == at && FTruncate(Output, at) == 0;
+        if (at >= 0 && !_isSparse)
+        {
+            _ = LSeek(Output, at, 0);
+        }
+    }
+
+    /// <summary>True while somebody is slow to take what is written: that is no hang.</summary>
+    public bool IsWriting => _isWriting;
+
+    public void Write(ReadOnlySpan<byte> bytes)
+    {
+        if (_skipped > 0)
+        {
+            Check(LSeek(Output, _skipped, FromCurrent));
+            _skipped = 0;
+        }
+
+        _isWriting = true;
+        while (!bytes.IsEmpty)
+        {
+            nint written = WriteTo(Output, bytes, (nuint)bytes.Length);
+            if (written < 0 && Marshal.GetLastPInvokeError() == Interrupted)
+            {
+                continue;
+            }
+
+            bytes = bytes[(int)Check(written)..];
+        }
+
+        _isWriting = false;
+    }
+
+    public void WriteZeros(long count)
+    {
+        if (_isSparse && count >= SmallestHole)
+        {
+            _skipped += count;
+        }
+        else
+        {
+            Zeros.Write(count, Write);
+        }
+    }
+
+    public void Finish()
+    {
+        if (_skipped > 0)
+        {
+            long end = Check(LSeek(Output, _skipped, FromCurrent));
+            Check(FTruncate(Output, end));
+        }
+    }
+
+    private static long Check(nint answer) =>
+        answer >= 0 ? answer : throw new IOException("standard output: " + new Win32Exception(Marshal.GetLastPInvokeError()).Message);
+
+    [LibraryImport("libc", EntryPoint = "write", SetLastError = true)]
+    private static partial nint WriteTo(int file, ReadOnlySpan<byte> bytes, nuint count);
+
+    [LibraryImport("libc", EntryPoint = "lseek", SetLastError = true)]
+    private static partial nint LSeek(int file, long offset, int whence);
+
+    [LibraryImport("libc", EntryPoint = "ftruncate", SetLastError = true)]
+    private static partial int FTruncate(int file, long length);
+
+    [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
+    private static partial int FileControl(int file, int command, int argument);
+}
+
+internal static class Zeros
+{
+    private static readonly byte[] Bytes = new byte[256 << 10];
+
+    public static void Write(long count, Action<ReadOnlySpan<byte>> write)
+    {
+        for (; count > 0; count -= Bytes.Length)
+        {
+            write(Bytes.AsSpan(0, (int)Math.Min(count, Bytes.Length)));
+        }
+    }
+}
