@@ -89,6 +89,9 @@ public interface IContainerFormat
     /// <summary>Short name: <c>vmdk</c>, <c>vhdx</c>.</summary>
     string Name { get; }
 
+    /// <summary>What is read of it.</summary>
+    FormatSupport Support => new(Name, "");
+
     /// <summary>True when the file's own bytes say that it is of this format. Never throws for content.</summary>
     bool Probe(ImageFile file);
 

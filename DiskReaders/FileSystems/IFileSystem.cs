@@ -121,6 +121,9 @@ public interface IFileSystemFormat
 {
     string Name { get; }
 
+    /// <summary>What is read of it.</summary>
+    FormatSupport Support => new(Name, "");
+
     /// <summary>True when the volume's first structures say so. Never throws for content.</summary>
     bool Probe(IBlockSource volume);
 

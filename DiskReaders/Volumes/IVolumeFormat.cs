@@ -61,6 +61,9 @@ public interface IVolumeFormat
     /// <summary>Short name, the scheme of its volumes: <c>lvm2</c>, <c>md</c>, <c>ldm</c>, <c>bitlocker</c>, <c>luks</c>.</summary>
     string Name { get; }
 
+    /// <summary>What is read of it.</summary>
+    FormatSupport Support => new(Name, "");
+
     /// <summary>True when the bytes say that they are a member. Never throws for content.</summary>
     bool Probe(IBlockSource content);
 

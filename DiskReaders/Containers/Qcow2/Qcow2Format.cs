@@ -17,6 +17,11 @@ public sealed class Qcow2Format : ISnapshotFormat
 
     public string Name => "qcow2";
 
+    public FormatSupport Support { get; } = new(
+        "QEMU qcow2",
+        "versions 2 and 3, zlib and zstd clusters, extended L2 entries, external data files, backing chains over any format here, internal snapshots",
+        "unknown incompatible features");
+
     public bool Probe(ImageFile file)
     {
         Span<byte> bytes = stackalloc byte[8];

@@ -10,6 +10,10 @@ public sealed class RawFormat : IContainerFormat
 {
     public string Name => "raw";
 
+    public FormatSupport Support { get; } = new(
+        "raw",
+        "any file that is declared raw (.raw, .dd, flat extents) or that no format recognises; holes are not read");
+
     public bool Probe(ImageFile file) => false;
 
     public IReadOnlyList<ImageReference> References(ImageFile file) => [];

@@ -10,6 +10,10 @@ public sealed class VdiFormat : IContainerFormat
 {
     public string Name => "vdi";
 
+    public FormatSupport Support { get; } = new(
+        "VirtualBox VDI",
+        "dynamic, fixed and differencing, UUID of parents checked");
+
     public bool Probe(ImageFile file) => file.Bytes.HasAt(VdiHeader.SignatureAt, VdiHeader.Signature);
 
     public IReadOnlyList<ImageReference> References(ImageFile file)

@@ -11,6 +11,10 @@ public sealed class VhdFormat : IContainerFormat
 {
     public string Name => "vhd";
 
+    public FormatSupport Support { get; } = new(
+        "Virtual PC and Xen VHD",
+        "fixed, dynamic and differencing (.vhd, .avhd, .vud), unique id of parents checked");
+
     public bool Probe(ImageFile file) => VhdFooter.IsThere(file.Bytes);
 
     public IReadOnlyList<ImageReference> References(ImageFile file)

@@ -13,6 +13,11 @@ public sealed class VhdxFormat : IContainerFormat
 
     public string Name => "vhdx";
 
+    public FormatSupport Support { get; } = new(
+        "Hyper-V VHDX",
+        "fixed, dynamic and differencing (.vhdx, .avhdx), sectors of 512 and 4096 bytes, log replayed in memory, DataWriteGuid of parents checked",
+        "unknown required regions and metadata");
+
     /// <summary>2.2.1: the File Type Identifier's Signature.</summary>
     private static ReadOnlySpan<byte> Signature => "vhdxfile"u8;
 

@@ -15,6 +15,11 @@ public sealed class VmdkFormat : IContainerFormat
 
     public string Name => "vmdk";
 
+    public FormatSupport Support { get; } = new(
+        "VMware VMDK",
+        "monolithicFlat, monolithicSparse, twoGbMaxExtentFlat, twoGbMaxExtentSparse, vmfs, streamOptimized, vmfsSparse (COWD), seSparse; delta chains with CID and parent checked",
+        "encrypted disks, raw device mappings");
+
     public bool Probe(ImageFile file)
     {
         Span<byte> bytes = stackalloc byte[ProbeBytes];

@@ -14,6 +14,11 @@ public sealed class ExtFormat : IFileSystemFormat
 
     public string Name => "ext";
 
+    public FormatSupport Support { get; } = new(
+        "ext2, ext3, ext4",
+        "journal and fast commits replayed in memory, extents and block maps, inline data, metadata checksums",
+        "fscrypt encrypted files, an external journal");
+
     public bool Probe(IBlockSource volume)
     {
         ArgumentNullException.ThrowIfNull(volume);

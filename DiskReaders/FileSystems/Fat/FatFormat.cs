@@ -7,6 +7,10 @@ public sealed class FatFormat : IFileSystemFormat
 {
     public string Name => "fat";
 
+    public FormatSupport Support { get; } = new(
+        "FAT12, FAT16, FAT32",
+        "long names, both tables");
+
     /// <summary>A sound parameter block, and either the boot signature or a table whose first entry repeats the media byte.</summary>
     public bool Probe(IBlockSource volume)
     {

@@ -7,6 +7,11 @@ public sealed class NtfsFormat : IFileSystemFormat
 {
     public string Name => "ntfs";
 
+    public FormatSupport Support { get; } = new(
+        "NTFS",
+        "resident, fragmented, sparse, LZNT1 and WOF compressed files, alternate data streams, hard links, attribute lists, orphans, $MFTMirr",
+        "EFS encrypted files, deduplicated files; a $LogFile that was not replayed");
+
     public bool Probe(IBlockSource volume)
     {
         Span<byte> sector = stackalloc byte[BootSector.Size];
