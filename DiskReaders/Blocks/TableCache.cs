@@ -8,8 +8,9 @@ internal interface ITableLoader
 }
 
 /// <summary>
-/// Keeps tables, or slices of them, in one rented buffer, each in the slot that its number falls to. Readers take no lock: a slot's version
-/// is odd while it is written and changes with its content, so a reader looks at the version before and after, and forgets what it read when they differ.
+/// Keeps tables, or slices of them, in one rented buffer, each in the slot that its number falls to. Readers take no lock: a slot's
+/// version is odd while it is written and changes with its content, so a reader looks at the version before and after, and forgets what it
+/// read when they differ.
 /// </summary>
 internal sealed class TableCache : IDisposable
 {
