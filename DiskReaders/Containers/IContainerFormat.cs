@@ -30,6 +30,9 @@ public enum ReferenceKind
 /// </param>
 public sealed record ImageReference(ReferenceKind Kind, IReadOnlyList<string> Candidates, string? Format = null)
 {
+    /// <summary>The <see cref="VirtualDisk.Identity"/> that a parent must have, where it is known by that rather than by a name; null otherwise.</summary>
+    public string? Identity { get; init; }
+
     /// <summary>How the reference is written in messages.</summary>
     public string Display => Candidates.Count == 0 ? "(no name)" : Candidates[0];
 }
@@ -67,6 +70,12 @@ public sealed record VirtualDisk : IDisposable
     /// <summary>The identity a child checks, in the format's own terms (VMDK CID, VHDX DataWriteGuid); empty where it has none.</summary>
     public string Identity { get; init; } = "";
 
+    /// <summary>
+    /// What a child may have noted to see whether this image was written to since (VDI uuidModify, the times of a VHD); empty where the format
+    /// has nothing of the kind.
+    /// </summary>
+    public IReadOnlyList<string> Revisions { get; init; } = [];
+
     /// <summary>Disposed with the disk, in order: maps, caches, parents.</summary>
     public IReadOnlyList<IDisposable> Owned { get; init; } = [];
 
@@ -102,6 +111,14 @@ public interface IContainerFormat
     /// <summary>Opens the disk. Everything that has a checksum or bound is verified before it is believed.</summary>
     /// <exception cref="DiskFormatException">The image is faulty, or a part of the chain is missing, refused or another one.</exception>
     VirtualDisk Open(ImageFile file, IChainOpener chain, ReadContext context);
+}
+
+/// <summary>A format whose images are known by an identity in the header, by which children name their parent.</summary>
+public interface IIdentifiedFormat : IContainerFormat
+{
+    /// <summary>The <see cref="VirtualDisk.Identity"/> that the image has, read from its header alone.</summary>
+    /// <exception cref="DiskFormatException">The header is faulty.</exception>
+    string IdentityOf(ImageFile file);
 }
 
 /// <summary>A state of a disk that its own image file keeps beside the current one.</summary>

@@ -77,6 +77,22 @@ public static class ContainerFormats
         return says is null || says == opened.Name ? null : says;
     }
 
+    /// <summary>The identity that a file's header says, by the format that its name declares; null when there is none to be had.</summary>
+    /// <param name="path">Host path, which the appliance chose.</param>
+    public static string? IdentityOf(string path)
+    {
+        try
+        {
+            using var bytes = new FileSource(path);
+            var file = new ImageFile(path, 0, bytes);
+            return Choose(file, Declared(path)) is IIdentifiedFormat format ? format.IdentityOf(file) : null;
+        }
+        catch (Exception e) when (e is DiskFormatException or IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+
     // "x-flat.vmdk", "x-f001.vmdk": the raw extents of a VMDK, under the extension of their descriptor.
     private static bool IsFlatExtentName(string name)
     {

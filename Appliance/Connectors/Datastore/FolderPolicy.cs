@@ -12,6 +12,10 @@ namespace Vmsweep.Appliance.Connectors.Datastore;
 /// <param name="bases">Folders of declared bases.</param>
 internal sealed class FolderPolicy(string folder, IReadOnlyList<string> bases) : IReferencePolicy
 {
+    /// <summary>So many images of a folder are looked at for a parent that is known by its identity alone.</summary>
+    private const int MostIdentified = 4096;
+
+    private readonly Dictionary<string, Dictionary<string, string>> _identities = new(StringComparer.Ordinal);
     private readonly string _folder = Path.GetFullPath(folder);
     private readonly string[] _bases = [.. bases.Select(Path.GetFullPath)];
 
@@ -31,6 +35,11 @@ internal sealed class FolderPolicy(string folder, IReadOnlyList<string> bases) :
             }
 
             refused |= isForbidden;
+        }
+
+        if (!refused && reference is { Kind: ReferenceKind.Parent, Identity: { } identity } && Known(own, identity) is { } known)
+        {
+            return new ReferenceAnswer(known);
         }
 
         if (!refused)
@@ -93,6 +102,54 @@ internal sealed class FolderPolicy(string folder, IReadOnlyList<string> bases) :
         }
 
         return (default, true);
+    }
+
+    /// <summary>
+    /// The image of an identity: beside the one that names it, in the VM's folder, in the folder where VirtualBox keeps snapshots, or directly in a base
+    /// folder. Files are chosen by their place and extension, never by a name from an image.
+    /// </summary>
+    private string? Known(string own, string identity)
+    {
+        foreach (string place in ((string[])[own, _folder, Path.Combine(_folder, VboxFile.SnapshotFolder), .. _bases]).Distinct())
+        {
+            if (!_identities.TryGetValue(place, out Dictionary<string, string>? images))
+            {
+                _identities.Add(place, images = Identities(place));
+            }
+
+            if (images.TryGetValue(identity, out string? path))
+            {
+                return path;
+            }
+        }
+
+        return null;
+    }
+
+    private Dictionary<string, string> Identities(string place)
+    {
+        var images = new Dictionary<string, string>(StringComparer.Ordinal);
+        if (Allowed(place + "/x") is not { } root || (place != root && KindOfBelow(root, place) != HostFileKind.Folder))
+        {
+            return images;
+        }
+
+        try
+        {
+            foreach (string path in Directory.EnumerateFiles(place, "*.vdi").Order(StringComparer.Ordinal).Take(MostIdentified))
+            {
+                if (KindOfBelow(root, path) == HostFileKind.Regular && ContainerFormats.IdentityOf(path) is { } identity)
+                {
+                    images.TryAdd(identity, path);
+                }
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // What cannot be listed holds no parent that could be opened; the parent is then missing.
+        }
+
+        return images;
     }
 
     /// <summary>Absolute on a hypervisor, so that it says nothing about this machine: a drive, a UNC path, a datastore.</summary>

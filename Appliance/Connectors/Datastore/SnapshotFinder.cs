@@ -30,10 +30,10 @@ internal static class SnapshotFinder
         var policy = new FolderPolicy(folder, bases);
         return new VmSnapshot(snapshot.Id, snapshot.Name, snapshot.Created, snapshot.ParentId, snapshot.IsCurrent, [.. snapshot.Disks.Select(Disk)]);
 
-        SnapshotDisk Disk(string name)
+        SnapshotDisk Disk(ImageReference image)
         {
-            ReferenceAnswer answer = policy.Resolve(configuration, new ImageReference(ReferenceKind.Parent, [name]));
-            return new SnapshotDisk(name, folder, answer.Path, Fault: answer.Fault, Detail: answer.Detail ?? "");
+            ReferenceAnswer answer = policy.Resolve(configuration, image);
+            return new SnapshotDisk(image.Display, folder, answer.Path, Fault: answer.Fault, Detail: answer.Detail ?? "");
         }
     }
 

@@ -11,8 +11,11 @@ namespace Vmsweep.Appliance.Connectors.Datastore;
 /// <param name="cancellation">Ends the search of a large folder.</param>
 internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToken cancellation = default)
 {
+    /// <summary>Configurations of VMs that are read. Others are told by their content.</summary>
+    private static readonly string[] ReadConfigurations = [".vmx", ".vbox"];
+
     /// <summary>Configurations of VMs that are known by name but not read yet: their disks are scanned one by one.</summary>
-    private static readonly string[] UnreadConfigurations = [".vmcx", ".vbox", ".vmc", ".ovf"];
+    private static readonly string[] UnreadConfigurations = [".vmcx", ".vmc", ".ovf"];
 
     /// <summary>No virtual disk is smaller; smaller files without a disk's extension are not looked at.</summary>
     private const long SmallestUnnamedDisk = 64 << 10;
@@ -49,13 +52,18 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
                 return FromVmx(target, path);
             }
 
+            if (new Configurations(bases).Read(target, path) is { } configured)
+            {
+                return configured;
+            }
+
             if (UnreadConfigurations.Contains(extension, StringComparer.OrdinalIgnoreCase))
             {
                 var unread = new CoverageGap(Fault.Unsupported, path, "configuration", -1, 0, $"{extension} configurations are not read; name the VM's disk images or its folder");
                 return new Vm(target, new VmReport(path, Path.GetFileNameWithoutExtension(path), "unknown", ""), [], [unread.ToReport()]);
             }
 
-            return new Vm(target, new VmReport(path, Path.GetFileName(path), "unknown", ""), [Disk(path, Path.GetDirectoryName(path)!)], []);
+            return new Vm(target, new VmReport(path, Path.GetFileName(path), "unknown", ""), [Disk(path, FolderOf(path))], []);
         }
         catch (InvalidDataException e)
         {
@@ -65,6 +73,13 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
         {
             return Unreadable(target, path, new CoverageGap(Fault.Transport, path, "file", -1, 0, e.Message));
         }
+    }
+
+    /// <summary>The VM's folder of an image: its own, or where it lies in VirtualBox's folder of snapshots, the one with the configuration.</summary>
+    private static string FolderOf(string path)
+    {
+        string folder = Path.GetDirectoryName(path)!;
+        return Path.GetFileName(folder) == VboxFile.SnapshotFolder && Path.GetDirectoryName(folder) is { } above && Directory.EnumerateFiles(above, "*.vbox").Any() ? above : folder;
     }
 
     private static Vm Unreadable(string target, string path, CoverageGap gap) =>
@@ -123,7 +138,7 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
     {
         (List<string> files, List<Vm> found) = Look(Path.GetFullPath(root));
         var used = new HashSet<string>(StringComparer.Ordinal);
-        foreach (string path in files.Where(f => f.EndsWith(".vmx", StringComparison.OrdinalIgnoreCase)))
+        foreach (string path in files.Where(f => f.EndsWith(".vmx", StringComparison.OrdinalIgnoreCase) || Configurations.Is(f)))
         {
             found.Add(Use(One(path, path), used));
         }
@@ -222,7 +237,7 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
     {
         if (HasDiskExtension(path))
         {
-            return !path.EndsWith(".vmx", StringComparison.OrdinalIgnoreCase);
+            return !ReadConfigurations.Contains(Path.GetExtension(path), StringComparer.OrdinalIgnoreCase);
         }
 
         try
@@ -238,7 +253,7 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
 
     private static bool HasDiskExtension(string path) =>
         Path.GetExtension(path) is var extension
-        && (extension.Equals(".vmx", StringComparison.OrdinalIgnoreCase)
+        && (ReadConfigurations.Contains(extension, StringComparer.OrdinalIgnoreCase)
             || ContainerFormats.DiskExtensions.Contains(extension, StringComparer.OrdinalIgnoreCase)
             || UnreadConfigurations.Contains(extension, StringComparer.OrdinalIgnoreCase));
 

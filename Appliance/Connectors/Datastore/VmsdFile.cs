@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
+using Vmsweep.DiskReaders.Containers;
 
 namespace Vmsweep.Appliance.Connectors.Datastore;
 
@@ -65,7 +66,7 @@ internal static partial class VmsdFile
                     Created(values.GetValueOrDefault(prefix + ".createTimeHigh"), values.GetValueOrDefault(prefix + ".createTimeLow")),
                     values.GetValueOrDefault(prefix + ".parent"),
                     values[prefix + ".uid"] == current,
-                    [.. disks.GetValueOrDefault(prefix, []).OrderBy(d => d.Place).Select(d => d.Name)]))
+                    [.. disks.GetValueOrDefault(prefix, []).OrderBy(d => d.Place).Select(d => new ImageReference(ReferenceKind.Parent, [d.Name]))]))
                 .OrderBy(s => s.Created ?? DateTimeOffset.MinValue),
         ];
     }
@@ -103,4 +104,4 @@ internal static partial class VmsdFile
 }
 
 /// <summary>A snapshot as a configuration has it, its disks by the names found there.</summary>
-internal sealed record NamedSnapshot(string Id, string Name, DateTimeOffset? Created, string? ParentId, bool IsCurrent, IReadOnlyList<string> Disks);
+internal sealed record NamedSnapshot(string Id, string Name, DateTimeOffset? Created, string? ParentId, bool IsCurrent, IReadOnlyList<ImageReference> Disks);

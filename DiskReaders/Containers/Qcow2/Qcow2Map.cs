@@ -31,6 +31,9 @@ internal sealed class Qcow2Map : IExtentMap, ITableLoader, IDisposable
     /// <summary>How many empty L1 entries one answer joins at most.</summary>
     private const int MostJoinedTables = 4096;
 
+    /// <summary>Each of the caches has one table.</summary>
+    private const int Owner = 0;
+
     private readonly ImageFile _file;
     private readonly long _dataLength;
     private readonly bool _externalData;
@@ -42,6 +45,7 @@ internal sealed class Qcow2Map : IExtentMap, ITableLoader, IDisposable
     private readonly ClusterTable _table;
     private readonly TableCache _l1;
     private readonly TableCache _l2;
+    private readonly L1Loader _l1Loader;
 
     /// <param name="file">The image.</param>
     /// <param name="header">Its header.</param>
@@ -60,10 +64,11 @@ internal sealed class Qcow2Map : IExtentMap, ITableLoader, IDisposable
         int sliceBytes = Math.Min(header.ClusterBytes, SliceBytes);
         _sliceClusterBits = BitOperations.Log2((uint)sliceBytes) - _entryBits;
         _tableClusterBits = _clusterBits - _entryBits;
-        _l1 = new TableCache(budget, SliceBytes, L1Slots, new L1Loader(file.Bytes, table));
+        _l1Loader = new L1Loader(file.Bytes, table);
+        _l1 = new TableCache(budget, SliceBytes, L1Slots);
         try
         {
-            _l2 = new TableCache(budget, sliceBytes, L2CacheBytes / sliceBytes, this);
+            _l2 = new TableCache(budget, sliceBytes, L2CacheBytes / sliceBytes);
         }
         catch
         {
@@ -92,10 +97,10 @@ internal sealed class Qcow2Map : IExtentMap, ITableLoader, IDisposable
         count = Math.Min(count, Length - offset);
         long cluster = offset >> _clusterBits;
         long slice = cluster >> _sliceClusterBits;
-        int slot = _l2.SlotOf(slice);
+        int slot = _l2.SlotOf(Owner, slice);
         while (true)
         {
-            if (_l2.TryBegin(slot, slice, out int version))
+            if (_l2.TryBegin(slot, Owner, slice, out int version))
             {
                 Extent extent = Run(_l2.Slot(slot), offset, count, out ClusterFault fault, out ulong raw);
                 if (_l2.IsUnchanged(slot, version))
@@ -109,7 +114,7 @@ internal sealed class Qcow2Map : IExtentMap, ITableLoader, IDisposable
             }
             else
             {
-                _l2.Load(slot, slice);
+                _l2.Load(slot, Owner, slice, this);
             }
         }
     }
@@ -259,10 +264,10 @@ internal sealed class Qcow2Map : IExtentMap, ITableLoader, IDisposable
     {
         const int EntriesBits = 9;
         long slice = index >> EntriesBits;
-        int slot = _l1.SlotOf(slice);
+        int slot = _l1.SlotOf(Owner, slice);
         while (true)
         {
-            if (_l1.TryBegin(slot, slice, out int version))
+            if (_l1.TryBegin(slot, Owner, slice, out int version))
             {
                 ulong entry = BinaryPrimitives.ReadUInt64BigEndian(_l1.Slot(slot)[(int)((index & ((1 << EntriesBits) - 1)) * sizeof(ulong))..]);
                 if (_l1.IsUnchanged(slot, version))
@@ -272,7 +277,7 @@ internal sealed class Qcow2Map : IExtentMap, ITableLoader, IDisposable
             }
             else
             {
-                _l1.Load(slot, slice);
+                _l1.Load(slot, Owner, slice, _l1Loader);
             }
         }
     }

@@ -6,7 +6,7 @@ namespace Vmsweep.DiskReaders.Containers.Vdi;
 /// VirtualBox's VDI, header version 1: dynamic, fixed and differencing. Spec: see <see cref="VdiHeader"/>. A differencing VDI names its
 /// parent by UUID alone.
 /// </summary>
-public sealed class VdiFormat : IContainerFormat
+public sealed class VdiFormat : IIdentifiedFormat
 {
     public string Name => "vdi";
 
@@ -22,6 +22,8 @@ public sealed class VdiFormat : IContainerFormat
         return header.HasParent ? [Reference(header)] : [];
     }
 
+    public string IdentityOf(ImageFile file) => VdiHeader.Read(file.Bytes).Create.ToString("D");
+
     public VirtualDisk Open(ImageFile file, IChainOpener chain, ReadContext context)
     {
         context.ThrowIfCancelled();
@@ -30,7 +32,7 @@ public sealed class VdiFormat : IContainerFormat
         VirtualDisk? parent = header.HasParent ? chain.OpenParent(file, Reference(header)) : null;
         try
         {
-            CheckParent(parent, header);
+            CheckParent(file, parent, header, context.Gaps);
             var map = new VdiMap(file.Bytes, header, context.Budget);
             return new VirtualDisk
             {
@@ -38,6 +40,7 @@ public sealed class VdiFormat : IContainerFormat
                 Content = new MappedSource(map, [file.Bytes], parent: parent?.Content),
                 Chain = [new ChainLink(file.Name, format), .. parent?.Chain ?? []],
                 Identity = header.Create.ToString("D"),
+                Revisions = [header.Modify.ToString("D")],
                 Owned = parent is null ? [map] : [map, parent],
             };
         }
@@ -49,13 +52,14 @@ public sealed class VdiFormat : IContainerFormat
     }
 
     /// <summary>
-    /// The header has no file name. VirtualBox calls the images of snapshots by their own UUID, so a parent that is one is found
-    /// beside its child; a base of another name is missing by its UUID. Whatever is found must have that UUID.
+    /// The header has no file name. VirtualBox calls the images of snapshots by their own UUID; a base has a name of its own and is looked
+    /// for by the UUID in its header. Whatever is found must have that UUID.
     /// </summary>
-    private static ImageReference Reference(VdiHeader header) => new(ReferenceKind.Parent, [$"{{{header.Linkage:D}}}.vdi"]);
+    private static ImageReference Reference(VdiHeader header) =>
+        new(ReferenceKind.Parent, [$"{{{header.Linkage:D}}}.vdi"]) { Identity = header.Linkage.ToString("D") };
 
-    /// <summary>uuidLinkage is the parent's uuidCreate.</summary>
-    private static void CheckParent(VirtualDisk? parent, VdiHeader header)
+    /// <summary>uuidLinkage is the parent's uuidCreate, uuidParentModify what its uuidModify was when this disk was made.</summary>
+    private static void CheckParent(ImageFile file, VirtualDisk? parent, VdiHeader header, IGapSink gaps)
     {
         string linkage = header.Linkage.ToString("D");
         if (parent is not null && parent.Identity != linkage)
@@ -65,6 +69,12 @@ public sealed class VdiFormat : IContainerFormat
                 VdiHeader.Name,
                 424,
                 $"the disk was made over {linkage}; the parent found has the identity {(parent.Identity.Length == 0 ? "(none)" : parent.Identity)}");
+        }
+
+        // The parent it was made over, but no longer as it was: VirtualBox reads both together all the same, and so must a scan.
+        if (parent is { Revisions.Count: > 0 } && header.ParentModify != Guid.Empty && !parent.Revisions.Contains(header.ParentModify.ToString("D")))
+        {
+            gaps.Add(new CoverageGap(Fault.Corrupt, file.Name, VdiHeader.Name, 440, 0, "its parent was written to after the disk was made over it; both are read together, as VirtualBox does"));
         }
     }
 }

@@ -36,7 +36,7 @@ internal readonly struct VdiHeader
     public readonly VdiType Type;
     public readonly long BlocksOffset, DataOffset, DiskBytes, Blocks;
     public readonly uint BlockBytes, BlockExtraBytes;
-    public readonly Guid Create, Linkage;
+    public readonly Guid Create, Modify, Linkage, ParentModify;
 
     private VdiHeader(LeView v, IBlockSource file)
     {
@@ -71,7 +71,9 @@ internal readonly struct VdiHeader
         Bounds.Check(BlocksOffset, Blocks * sizeof(uint), file.Length, "VDI block map");
         v.Require(DataOffset >= BlocksOffset + (Blocks * sizeof(uint)), 344, "offData");
         Create = v.MixedGuid(392);
+        Modify = v.MixedGuid(408);
         Linkage = v.MixedGuid(424);
+        ParentModify = v.MixedGuid(440);
     }
 
     public static ReadOnlySpan<byte> Signature => [0x7F, 0x10, 0xDA, 0xBE];

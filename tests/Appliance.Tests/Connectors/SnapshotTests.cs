@@ -44,7 +44,7 @@ public sealed class SnapshotTests : IDisposable
         Assert.Equal(["first", "with \"quotes\""], tree.Select(s => s.Name));
         Assert.Equal([null, "3"], tree.Select(s => s.ParentId));
         Assert.Equal([false, true], tree.Select(s => s.IsCurrent));
-        Assert.Equal(["root-000001.vmdk", "data-000001.vmdk"], tree[1].Disks);
+        Assert.Equal(["root-000001.vmdk", "data-000001.vmdk"], tree[1].Disks.Select(d => d.Display));
         Assert.Equal(new DateTimeOffset(2012, 4, 21, 7, 20, 11, TimeSpan.Zero), tree[1].Created!.Value, TimeSpan.FromDays(20));
     }
 

@@ -24,6 +24,19 @@ internal static class Qcow2
         return ((GapList)context.Gaps).ToList();
     }
 
+    /// <summary>Two looks at the files of a folder: one without memory, one that must return all it rents.</summary>
+    public static void InFolder(string folder, Action<FolderChain> look, Action<FolderChain, ReadContext> use)
+    {
+        var context = new ReadContext(new ScanBudget(64 << 20), new GapList());
+        using (var chain = new FolderChain(folder, Formats, context))
+        {
+            look(chain);
+            use(chain, context);
+        }
+
+        Assert.Equal(0, context.Budget.InUse);
+    }
+
     /// <summary>Opens the first file and hands the disk on; returns the gaps.</summary>
     public static IReadOnlyList<CoverageGap> InMemory((string Name, byte[] Bytes)[] files, Action<VirtualDisk> use)
     {

@@ -97,6 +97,26 @@ public sealed class VdiTests
         Assert.Contains(MiddleId.ToString("D"), fault.Detail, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(false, 0)]
+    [InlineData(true, 1)]
+    public void A_parent_written_to_since_is_read_and_told(bool changed, int gaps)
+    {
+        var before = Guid.NewGuid();
+        byte[] parent = new VdiWriter { Id = BaseId, Modify = changed ? Guid.NewGuid() : before }.Block(0, First).Build();
+        byte[] child = new VdiWriter { Type = 4, Parent = BaseId, ParentModify = before }.Block(3, Last).Build();
+        var list = new GapList();
+        var context = new ReadContext(new ScanBudget(1 << 20), list);
+        using (var chain = new FolderChain(new Dictionary<string, byte[]> { ["leaf.vdi"] = child, [NameOf(BaseId)] = parent }, [new VdiFormat()], context))
+        using (VirtualDisk disk = chain.Open("leaf.vdi"))
+        {
+            Assert.Equal(Expected, disk.Content.ReadAll());
+        }
+
+        Assert.Equal(gaps, list.Count);
+        Assert.All(list.ToList(), g => Assert.Equal(Fault.Corrupt, g.Fault));
+    }
+
     [Fact]
     public void A_disk_that_is_its_own_ancestor_ends() =>
         Assert.Equal(Fault.Refused, FaultOf((NameOf(BaseId), new VdiWriter { Id = BaseId, Type = 4, Parent = BaseId }.Build())).Fault);

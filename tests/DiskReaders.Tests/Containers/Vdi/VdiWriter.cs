@@ -24,6 +24,11 @@ internal sealed class VdiWriter
 
     public Guid Parent { get; init; }
 
+    public Guid Modify { get; init; } = Guid.NewGuid();
+
+    /// <summary>Empty: not noted.</summary>
+    public Guid ParentModify { get; init; }
+
     public long DataAt => (MapAt + (Blocks * 4) + 511) / 512 * 512;
 
     private long Blocks => (DiskBytes + BlockBytes - 1) / BlockBytes;
@@ -63,8 +68,9 @@ internal sealed class VdiWriter
         U32(head, 384, (uint)Blocks);
         U32(head, 388, (uint)_blocks.Count);
         Id.TryWriteBytes(head.AsSpan(392));
-        Guid.NewGuid().TryWriteBytes(head.AsSpan(408));
+        Modify.TryWriteBytes(head.AsSpan(408));
         Parent.TryWriteBytes(head.AsSpan(424));
+        ParentModify.TryWriteBytes(head.AsSpan(440));
         head.AsSpan(MapAt, (int)Blocks * 4).Fill(0xFF);
         foreach ((long block, uint entry) in _map)
         {

@@ -1,6 +1,4 @@
-using Vmsweep.DiskReaders.Blocks;
-
-namespace Vmsweep.DiskReaders.Containers.Vmdk;
+namespace Vmsweep.DiskReaders.Blocks;
 
 /// <summary>Fills one slot of a <see cref="TableCache"/>.</summary>
 internal interface ITableLoader
@@ -10,8 +8,9 @@ internal interface ITableLoader
 }
 
 /// <summary>
-/// Keeps tables in one rented buffer, each in the slot that its number falls to. Readers take no lock: a slot's version is odd while it is
-/// written and changes with its content, so a reader looks at the version before and after, and forgets what it read when they differ.
+/// Keeps tables, or slices of them, in one rented buffer, each in the slot that its number falls to. Readers take no lock: a slot's
+/// version is odd while it is written and changes with its content, so a reader looks at the version before and after, and forgets what it
+/// read when they differ.
 /// </summary>
 internal sealed class TableCache : IDisposable
 {

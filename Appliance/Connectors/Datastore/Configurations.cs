@@ -1,0 +1,94 @@
+using Vmsweep.Appliance.Reports;
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Containers;
+using Vmsweep.DiskReaders.Inspection;
+
+namespace Vmsweep.Appliance.Connectors.Datastore;
+
+/// <summary>VMs by the configurations of VirtualBox and libvirt.</summary>
+/// <param name="bases">Folders of declared bases.</param>
+internal sealed class Configurations(IReadOnlyList<string> bases)
+{
+    /// <summary>True for a file that is read as such a configuration.</summary>
+    public static bool Is(string path) => Path.GetExtension(path).ToLowerInvariant() switch
+    {
+        ".vbox" => true,
+        ".xml" => LibvirtXml.IsRoot(ConfigurationXml.RootOf(path)),
+        _ => false,
+    };
+
+    /// <summary>The VM; null when the extension is none of these.</summary>
+    /// <exception cref="InvalidDataException">The file is no configuration.</exception>
+    /// <exception cref="IOException">The file cannot be read.</exception>
+    public Vm? Read(string target, string path) => Path.GetExtension(path).ToLowerInvariant() switch
+    {
+        ".vbox" => Vbox(target, path),
+        ".xml" => Libvirt(target, path),
+        _ => null,
+    };
+
+    private Vm Vbox(string target, string path)
+    {
+        VboxFile vbox = VboxFile.Read(path);
+        string folder = Path.GetDirectoryName(path)!;
+        List<GapReport> gaps = [];
+        if (vbox.IsEncrypted)
+        {
+            gaps.Add(new CoverageGap(Fault.Encrypted, path, "VM configuration", 0, 0, "the configuration is encrypted; which disks the VM has is not known").ToReport());
+        }
+
+        List<VmDisk> disks = Disks(path, vbox.Disks.Select(d => (d, (string?)null)), gaps);
+        return new Vm(target, Identity(path, vbox.Uuid, vbox.Name, vbox.IsSuspended ? "suspended" : "unknown", vbox.GuestOs), disks, gaps)
+        {
+            Snapshots = [.. vbox.Snapshots.Select(s => SnapshotFinder.Resolved(s, path, folder, bases))],
+        };
+    }
+
+    private Vm Libvirt(string target, string path)
+    {
+        LibvirtXml domain = LibvirtXml.Read(path);
+        VmReport identity = Identity(path, domain.Uuid, domain.Name, domain.Power, domain.GuestOs);
+        if (domain.Power == "running")
+        {
+            return new Vm(target, identity, [], [new CoverageGap(Fault.Refused, path, "VM", -1, 0, "the VM runs; a live disk is never read").ToReport()]);
+        }
+
+        List<GapReport> gaps =
+        [
+            .. domain.Disks.Where(d => d.Type != "file")
+                .Select(d => new CoverageGap(Fault.Unsupported, d.Source, "VM configuration", -1, 0, $"a disk of the type {d.Type} is no file; name an image of it").ToReport()),
+        ];
+        return new Vm(target, identity, Disks(path, domain.Disks.Where(d => d.Type == "file").Select(d => (new ImageReference(ReferenceKind.Parent, [d.Source]), (string?)d.Format)), gaps), gaps);
+    }
+
+    private List<VmDisk> Disks(string path, IEnumerable<(ImageReference Image, string? Declared)> images, List<GapReport> gaps)
+    {
+        string folder = Path.GetDirectoryName(path)!;
+        var policy = new FolderPolicy(folder, bases);
+        List<VmDisk> disks = [];
+        foreach ((ImageReference image, string? declared) in images)
+        {
+            ReferenceAnswer answer = policy.Resolve(path, image);
+            if (answer.Path is not { } disk)
+            {
+                string detail = $"{answer.Detail}; where its folder may be read, declare it with --base";
+                gaps.Add(new CoverageGap(answer.Fault, image.Display, "VM configuration", -1, 0, detail).ToReport());
+                continue;
+            }
+
+            try
+            {
+                disks.Add(VmDisk.Of(disk, folder, bases, declared));
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                gaps.Add(new CoverageGap(Fault.Transport, disk, "storage", -1, 0, e.Message).ToReport());
+            }
+        }
+
+        return disks;
+    }
+
+    private static VmReport Identity(string path, string uuid, string name, string power, string guestOs) =>
+        new(uuid.Length > 0 ? uuid : path, name.Length > 0 ? name : Path.GetFileNameWithoutExtension(path), power, guestOs);
+}
