@@ -1,0 +1,38 @@
+using System.Globalization;
+using System.Text;
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Blocks.Crypto;
+
+namespace Vmsweep.DiskReaders.Volumes.BitLocker;
+
+/// <summary>
+/// BitLocker of Windows Vista, Windows 7 and later, To Go, and used space only. Spec: Metz, "BitLocker Drive Encryption (BDE) format",
+/// of the libbde project. Each member is one volume, in its own place.
+/// </summary>
+public sealed class BitLockerFormat : IVolumeFormat
+{
+    public string Name => "bitlocker";
+
+    public bool Probe(IBlockSource content) => VolumeHeader.Probe(content);
+
+    public VolumeAssembly Assemble(IReadOnlyList<VolumeMember> members, ReadContext context)
+    {
+        List<AssembledVolume> volumes = [];
+        List<MemberArea> leftovers = [];
+        try
+        {
+            for (int i = 0; i < members.Count; i++)
+            {
+                context.ThrowIfCancelled();
+                volumes.Add(new VolumeOpener(members[i], i, leftovers, context).Open());
+            }
+        }
+        catch
+        {
+            volumes.ForEach(v => v.Dispose());
+            throw;
+        }
+
+        return new VolumeAssembly(volumes, leftovers);
+    }
+}
