@@ -18,19 +18,34 @@ public sealed class ScanBudget(long ceilingBytes)
     public RentedBuffer Rent(int bytes)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(bytes);
-        if (Interlocked.Add(ref _inUse, bytes) > ceilingBytes)
-        {
-            Interlocked.Add(ref _inUse, -bytes);
-            throw new DiskFormatException(Fault.Limit, "memory", -1, $"{bytes} more bytes would pass the budget of {ceilingBytes}");
-        }
-
+        Take(bytes);
         return new RentedBuffer(this, ArrayPool<byte>.Shared.Rent(bytes), bytes);
+    }
+
+    /// <summary>Counts memory that something else allocates, such as a library, until the answer is disposed.</summary>
+    /// <exception cref="DiskFormatException"><see cref="Fault.Limit"/>: the ceiling would be passed.</exception>
+    public BudgetReservation Reserve(long bytes)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(bytes);
+        Take(bytes);
+        return new BudgetReservation(this, bytes);
     }
 
     internal void Return(byte[] array, int bytes)
     {
         ArrayPool<byte>.Shared.Return(array);
-        Interlocked.Add(ref _inUse, -bytes);
+        Give(bytes);
+    }
+
+    internal void Give(long bytes) => Interlocked.Add(ref _inUse, -bytes);
+
+    private void Take(long bytes)
+    {
+        if (Interlocked.Add(ref _inUse, bytes) > ceilingBytes)
+        {
+            Give(bytes);
+            throw new DiskFormatException(Fault.Limit, "memory", -1, $"{bytes} more bytes would pass the budget of {ceilingBytes}");
+        }
     }
 }
 
@@ -60,4 +75,19 @@ public sealed class RentedBuffer : IDisposable
             _budget.Return(array, Length);
         }
     }
+}
+
+/// <summary>Memory counted in a <see cref="ScanBudget"/> and held elsewhere; dispose it when that is free again.</summary>
+public sealed class BudgetReservation : IDisposable
+{
+    private readonly ScanBudget _budget;
+    private long _bytes;
+
+    internal BudgetReservation(ScanBudget budget, long bytes)
+    {
+        _budget = budget;
+        _bytes = bytes;
+    }
+
+    public void Dispose() => _budget.Give(Interlocked.Exchange(ref _bytes, 0));
 }

@@ -29,6 +29,7 @@ public static class Tool
         ["mkntfs"] = "ntfs-3g",
         ["mkswap"] = "util-linux",
         ["mmls"] = "sleuthkit",
+        ["nbdkit"] = "nbdkit",
         ["ntfs-3g"] = "ntfs-3g",
         ["ntfscat"] = "ntfs-3g",
         ["ntfscp"] = "ntfs-3g",
