@@ -12,7 +12,6 @@ public static class KnownFileSystems
     private static readonly Signature[] Table =
     [
         Signature.Of("exfat", "exFAT", 3, "EXFAT   "u8),
-        Signature.Of("btrfs", "Btrfs", 0x10040, "_BHRfS_M"u8),
         Signature.Of("bcachefs", "bcachefs", 4096 + 24, [0xC6, 0x85, 0x73, 0xF6, 0x66, 0xCE, 0x90, 0xA9, 0xD9, 0x6A, 0x60, 0xCF, 0x80, 0x3D, 0xF7, 0xEF]),
         Signature.Of("squashfs", "SquashFS", 0, "hsqs"u8),
         Signature.Of("squashfs", "SquashFS, big-endian", 0, "sqsh"u8),
