@@ -1,5 +1,6 @@
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Containers;
+using Vmsweep.DiskReaders.Volumes.Luks;
 
 namespace Vmsweep.DiskReaders.Inspection;
 
@@ -53,6 +54,8 @@ public sealed class ChainOpener(ChainPlan plan, ReadContext context) : IChainOpe
         _opening.Add(parent.Id);
         return ContainerFormats.Choose(parent, reference.Format ?? ContainerFormats.Declared(parent.Name)).Open(parent, this, context);
     }
+
+    public IBlockSource OpenLuks(IBlockSource header, IBlockSource? payload) => LuksFormat.OpenPayload(header, payload, context);
 
     public void Dispose()
     {
