@@ -50,6 +50,12 @@ public interface IChainOpener
     /// <summary>Resolves and opens a parent of whatever format, with the chain below it. Bounds the depth and refuses cycles.</summary>
     /// <exception cref="DiskFormatException">As above, or the parent is faulty.</exception>
     VirtualDisk OpenParent(ImageFile from, ImageReference reference);
+
+    /// <summary>Opens LUKS inside an image format with the operator's secrets. Formats of volumes are not known here.</summary>
+    /// <param name="header">The LUKS header with its key material.</param>
+    /// <param name="payload">The encrypted bytes, sectors numbered from its start; null where they lie behind the header, as it says itself. Not disposed with the answer.</param>
+    /// <exception cref="DiskFormatException"><see cref="Fault.Encrypted"/>: no secret fits; or the header is faulty.</exception>
+    IBlockSource OpenLuks(IBlockSource header, IBlockSource? payload);
 }
 
 /// <summary>An opened virtual disk: its content as the guest reads it.</summary>

@@ -1,5 +1,6 @@
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Containers;
+using Vmsweep.DiskReaders.Volumes.Luks;
 
 namespace Vmsweep.DiskReaders.Inspection;
 
@@ -61,6 +62,8 @@ public sealed class ChainOpener(ChainPlan plan, ReadContext context, int firstFi
         _opening.Add(parent.Id);
         return ContainerFormats.Choose(parent, reference.Format ?? ContainerFormats.Declared(parent.Name)).Open(parent, this, context);
     }
+
+    public IBlockSource OpenLuks(IBlockSource header, IBlockSource? payload) => LuksFormat.OpenPayload(header, payload, context);
 
     public void Dispose()
     {

@@ -1,5 +1,6 @@
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Containers;
+using Vmsweep.DiskReaders.Volumes.Luks;
 
 namespace Vmsweep.Golden;
 
@@ -64,6 +65,8 @@ public sealed class FolderChain : IChainOpener, IDisposable
     public ImageFile OpenExtent(ImageFile from, ImageReference reference) => Resolve(reference);
 
     public VirtualDisk OpenParent(ImageFile from, ImageReference reference) => Open(Resolve(reference), reference.Format);
+
+    public IBlockSource OpenLuks(IBlockSource header, IBlockSource? payload) => LuksFormat.OpenPayload(header, payload, _context);
 
     public void Dispose()
     {

@@ -12,6 +12,8 @@ internal sealed class HeaderExtensions
     private const uint BackingFormatName = 0xE2792ACA;
     private const uint FeatureNameTable = 0x6803F857;
     private const uint ExternalDataFileName = 0x44415441;
+    private const uint FullDiskEncryptionHeader = 0x0537BE77;
+    private const int EncryptionPointerBytes = 16;
     private const int FeatureBytes = 48;
     private const byte IncompatibleFeature = 0;
 
@@ -25,6 +27,9 @@ internal sealed class HeaderExtensions
 
     /// <summary>The external data file's name as found; null without one. Guest-controlled text.</summary>
     public string? DataFile { get; private set; }
+
+    /// <summary>Where the header of the encryption lies and how long it is; null without one.</summary>
+    public (long Offset, long Length)? EncryptionHeader { get; private set; }
 
     /// <param name="header">The first cluster.</param>
     /// <param name="at">Where the extensions begin.</param>
@@ -90,6 +95,10 @@ internal sealed class HeaderExtensions
                 data.Require(DataFile is null, 0, "external data file name: it is there twice");
                 data.Require(data.Length is > 0 and <= Qcow2Limits.MostNameBytes, 0, "external data file name: its length");
                 DataFile = Text(data);
+                break;
+            case FullDiskEncryptionHeader:
+                data.Require(EncryptionHeader is null && data.Length >= EncryptionPointerBytes, 0, "full disk encryption header pointer");
+                EncryptionHeader = (data.NonNegative64(0, "full disk encryption header offset"), data.NonNegative64(8, "full disk encryption header length"));
                 break;
             case FeatureNameTable:
                 for (int at = 0; at <= data.Length - FeatureBytes; at += FeatureBytes)

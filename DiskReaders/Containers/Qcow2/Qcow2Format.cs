@@ -12,8 +12,7 @@ public sealed class Qcow2Format : ISnapshotFormat
     /// <summary>Naming other files needs the first cluster, 2 MiB at most.</summary>
     private const long ReferenceBudgetBytes = 4 << 20;
 
-    private const uint CryptAes = 1;
-    private const uint CryptLuks = 2;
+    private const string Luks = "luks";
 
     public string Name => "qcow2";
 
@@ -83,7 +82,6 @@ public sealed class Qcow2Format : ISnapshotFormat
 
     private static VirtualDisk Open(ImageFile file, Qcow2Header header, ClusterTable table, IChainOpener chain, ReadContext context)
     {
-        CheckReadable(header);
         if (header.Features.HasFlag(IncompatibleFeatures.Corrupt))
         {
             context.Gaps.Add(new CoverageGap(Fault.Corrupt, file.Name, "qcow2 header", 72, 0, "the image is marked as corrupt: any of its structures may be wrong"));
@@ -92,47 +90,50 @@ public sealed class Qcow2Format : ISnapshotFormat
         ImageFile? data = header.Features.HasFlag(IncompatibleFeatures.ExternalDataFile) ? OpenData(file, header, chain) : null;
         Qcow2Map? map = null;
         PackedClusters? packed = null;
+        DataClusters? clusters = null;
         VirtualDisk? parent = null;
         try
         {
             map = new Qcow2Map(file, header, table, data, context.Budget);
             packed = new PackedClusters(map, header.Compression, context);
-            parent = header.BackingFile is { } backing ? chain.OpenParent(file, Backing(header, Named(backing))) : null;
-            string format = header.Version == 2 ? "qcow2/v2" : "qcow2/v3";
+            clusters = DataClusters.Open(file, header, (data ?? file).Bytes, map, chain, context);
+            parent = header.BackingFile is { } backing ? OpenBacking(file, header, backing, chain) : null;
+            string format = (header.Version == 2 ? "qcow2/v2" : "qcow2/v3") + clusters.Variant;
             return new VirtualDisk
             {
                 Format = format,
-                Content = new MappedSource(map, [(data ?? file).Bytes, packed], parent: parent?.Content),
+                Content = new MappedSource(clusters.Map, [clusters.Source, packed], parent: parent?.Content),
                 Chain = [new ChainLink(file.Name, format), .. parent?.Chain ?? []],
-                Owned = parent is null ? [packed, map] : [packed, map, parent],
+                Owned = parent is null ? [clusters, packed, map] : [clusters, packed, map, parent],
             };
         }
         catch
         {
             parent?.Dispose();
+            clusters?.Dispose();
             packed?.Dispose();
             map?.Dispose();
             throw;
         }
     }
 
-    private static void CheckReadable(Qcow2Header header)
+    /// <summary>The backing file's disk; QEMU's driver for LUKS in a raw file is a way to read raw, not a format of its own.</summary>
+    private static VirtualDisk OpenBacking(ImageFile file, Qcow2Header header, string backing, IChainOpener chain)
     {
-        switch (header.CryptMethod)
+        VirtualDisk parent = chain.OpenParent(file, Backing(header, Named(backing)));
+        if (header.Extensions.BackingFormat != Luks)
         {
-            case 0:
-                break;
-            case CryptAes:
-                throw new DiskFormatException(Fault.Encrypted, "qcow2 header", 32, "the image is encrypted with qcow2's AES method");
-            case CryptLuks:
-                throw new DiskFormatException(Fault.Encrypted, "qcow2 header", 32, "the image is encrypted with LUKS");
-            default:
-                throw new DiskFormatException(Fault.Unsupported, "qcow2 header", 32, $"unsupported crypt_method {header.CryptMethod}");
+            return parent;
         }
 
-        if (header.BackingFile is not null && header.Extensions.BackingFormat == "luks")
+        try
         {
-            throw new DiskFormatException(Fault.Encrypted, "qcow2 header", 8, "the backing file is encrypted with LUKS");
+            return parent with { Content = chain.OpenLuks(parent.Content, null), Owned = [parent] };
+        }
+        catch
+        {
+            parent.Dispose();
+            throw;
         }
     }
 
@@ -156,7 +157,7 @@ public sealed class Qcow2Format : ISnapshotFormat
         header.Extensions.BackingFormat switch
         {
             "vpc" => "vhd",
-            "host_device" or "file" => "raw",
+            "host_device" or "file" or Luks => "raw",
             var format => format,
         });
 }

@@ -1,5 +1,4 @@
 using Vmsweep.DiskReaders.Blocks;
-using Vmsweep.DiskReaders.Blocks.Crypto;
 
 namespace Vmsweep.DiskReaders.Volumes.Luks;
 
@@ -53,18 +52,19 @@ public sealed class LuksFormat : IVolumeFormat
     }
 
     /// <summary>
-    /// The plaintext of data whose header lies elsewhere, as in qcow2: sectors are numbered from the data's first byte.
+    /// The plaintext of data that another format keeps apart from their header, as qcow2 does, or behind it, as QEMU's luks driver:
+    /// QEMU knows version 1 only. Sectors are numbered from the data's first byte.
     /// </summary>
     /// <param name="header">A LUKS1 header with its key material.</param>
-    /// <param name="payload">The data; not disposed with the answer.</param>
+    /// <param name="payload">The data; null where they lie behind the header. Not disposed with the answer.</param>
     /// <exception cref="DiskFormatException"><see cref="Fault.Encrypted"/>: no secret fits; or the header is faulty.</exception>
-    public static IBlockSource OpenPayload(IBlockSource header, IBlockSource payload, ReadContext context)
+    public static IBlockSource OpenPayload(IBlockSource header, IBlockSource? payload, ReadContext context)
     {
-        LuksHeader read = Luks1Header.Read(header, hasPayload: false);
+        LuksHeader read = Luks1Header.Read(header, hasPayload: payload is null);
         Check(read);
+        List<PlacedSegment> segments = payload is null ? Place(read, header) : [new PlacedSegment(read.Segments[0] with { Offset = 0 }, payload.Length)];
         using VolumeKeys keys = Keys(read, header, LuksLimits.Default, context, "");
-        LuksSegment segment = read.Segments[0];
-        return new SectorCipherSource(payload, LuksCipher.Make(segment.Encryption!, keys.Of(read.Digests[0]), segment.SectorBytes, 0, context.Budget), context.Budget);
+        return SegmentMap.Open(read, segments, payload ?? header, keys, context);
     }
 
     internal static bool IsFirst(ReadOnlySpan<byte> bytes, byte version) => bytes.StartsWith(FirstMagic) && bytes[6] == 0 && bytes[7] == version;
@@ -78,7 +78,7 @@ public sealed class LuksFormat : IVolumeFormat
         {
             header = ReadHeader(member, context);
             Check(header);
-            List<PlacedSegment> segments = Place(header, member);
+            List<PlacedSegment> segments = Place(header, member.Content);
             leftovers.AddRange(Outside(segments, member, place));
             using VolumeKeys keys = Keys(header, member.Content, _limits, context, member.Name);
             if (keys.OpenedBy.Count > 0)
@@ -134,10 +134,10 @@ public sealed class LuksFormat : IVolumeFormat
     }
 
     /// <summary>Holds the segments against the device.</summary>
-    private static List<PlacedSegment> Place(LuksHeader header, VolumeMember member)
+    private static List<PlacedSegment> Place(LuksHeader header, IBlockSource content)
     {
         List<PlacedSegment> placed = [];
-        long length = member.Content.Length;
+        long length = content.Length;
         foreach (LuksSegment segment in header.Segments)
         {
             if (segment.Offset == 0)

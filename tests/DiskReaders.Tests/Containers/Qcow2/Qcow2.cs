@@ -1,3 +1,4 @@
+using System.Text;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Containers;
 using Vmsweep.DiskReaders.Containers.Qcow2;
@@ -13,9 +14,9 @@ internal static class Qcow2
 {
     public static readonly IContainerFormat[] Formats = [new VmdkFormat(), new VhdxFormat(), new Qcow2Format(), new RawFormat()];
 
-    public static IReadOnlyList<CoverageGap> InFolder(string folder, string name, Action<VirtualDisk> use)
+    public static IReadOnlyList<CoverageGap> InFolder(string folder, string name, Action<VirtualDisk> use, params string[] secrets)
     {
-        var context = new ReadContext(new ScanBudget(64 << 20), new GapList());
+        var context = new ReadContext(new ScanBudget(64 << 20), new GapList()) { Secrets = new UnlockSecrets([.. secrets.Select(Encoding.UTF8.GetBytes)]) };
         using (var chain = new FolderChain(folder, Formats, context))
         {
             With(chain, name, context, use);

@@ -28,7 +28,7 @@ public sealed class Qcow2HostileTests
     [InlineData(24, 0x7FFF_FFFFu, Fault.Corrupt, "l1_size")]
     [InlineData(24, 1u, Fault.Corrupt, "l1_size")]
     [InlineData(32, 1u, Fault.Encrypted, "AES")]
-    [InlineData(32, 2u, Fault.Encrypted, "LUKS")]
+    [InlineData(32, 2u, Fault.Corrupt, "LUKS and names no header")]
     [InlineData(32, 3u, Fault.Unsupported, "crypt_method 3")]
     [InlineData(36, 0u, Fault.Corrupt, "l1_size")]
     [InlineData(36, 0x40_0001u, Fault.Limit, "l1_size")]
@@ -274,5 +274,7 @@ public sealed class Qcow2HostileTests
             Content = new MemorySource(new byte[2048]),
             Chain = [new ChainLink(reference.Display, "raw")],
         };
+
+        public IBlockSource OpenLuks(IBlockSource header, IBlockSource? payload) => throw new NotSupportedException("nothing here is encrypted");
     }
 }

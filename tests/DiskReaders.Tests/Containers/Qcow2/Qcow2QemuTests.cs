@@ -115,16 +115,6 @@ public sealed class Qcow2QemuTests
     }
 
     [Fact]
-    public void An_image_encrypted_with_legacy_AES_is_named_as_such()
-    {
-        using var scratch = new Scratch();
-        Tool.Shell("qemu-img create -q --object secret,id=s,data=abc -f qcow2 -o encrypt.format=aes,encrypt.key-secret=s d.qcow2 1M", scratch.Folder);
-        DiskFormatException fault = Assert.Throws<DiskFormatException>(() => Qcow2.InFolder(scratch.Folder, "d.qcow2", _ => { }));
-        Assert.Equal(Fault.Encrypted, fault.Fault);
-        Assert.Contains("AES", fault.Detail, StringComparison.Ordinal);
-    }
-
-    [Fact]
     public void The_active_disk_is_read_where_there_are_internal_snapshots()
     {
         using var scratch = new Scratch();

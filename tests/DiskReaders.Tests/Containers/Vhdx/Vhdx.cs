@@ -22,6 +22,8 @@ internal sealed class FakeChain(VhdxFormat format, ReadContext context, IReadOnl
 
         throw new DiskFormatException(Fault.MissingParent, "test", -1, reference.Display);
     }
+
+    public IBlockSource OpenLuks(IBlockSource header, IBlockSource? payload) => throw new NotSupportedException("a VHDX is not encrypted");
 }
 
 internal static class Vhdx

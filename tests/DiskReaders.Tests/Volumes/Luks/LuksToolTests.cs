@@ -158,7 +158,7 @@ public sealed partial class LuksToolTests
             cryptsetup luksFormat -q --type luks2 --label "the label" --uuid 11111111-2222-3333-4444-555555555555 {{Fast}} --key-file key d.img
             cryptsetup luksAddKey -q --key-file key --pbkdf argon2id --pbkdf-force-iterations 4 --pbkdf-memory 64 --pbkdf-parallel 1 d.img key2
             cryptsetup luksAddKey -q --key-file key --unbound --key-size 256 --volume-key-file raw {{Fast}} d.img key2
-            echo '{"type":"clevis","keyslots":["1"],"jwe":{"ciphertext":"x"}}' | cryptsetup token import d.img
+            echo '{"type":"clevis","keyslots":["1"],"jwe":{"ciphertext":"x"} }' | cryptsetup token import d.img
             cryptsetup token add --key-description desc --key-slot 0 d.img
             """,
             scratch.Folder);
