@@ -13,15 +13,23 @@ internal static class InfoCommand
 {
     public static Command Create()
     {
-        var target = new Argument<string>("TARGET") { Description = "A disk image, a VM's configuration file, or a folder of both." };
+        var target = new Argument<string?>("TARGET") { Description = "A disk image, a VM's configuration file, or a folder of both.", Arity = ArgumentArity.ZeroOrOne };
+        var formats = new Option<bool>("--formats") { Description = "What this program reads, recognises and refuses, instead of a target." };
         Option<string> format = CommonOptions.Format("text", "json");
         Option<FileInfo?> output = CommonOptions.Out();
-        var command = new Command("info", "Shows containers, snapshot chains, volumes and file systems.") { target, format, output };
+        var command = new Command("info", "Shows containers, snapshot chains, volumes and file systems.") { target, formats, format, output };
         Func<ParseResult, DiskOptions> options = DiskOptions.AddTo(command);
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
+            if (parsed.GetValue(formats))
+            {
+                using TextWriter table = Outputs.OpenText(parsed.GetValue(output));
+                FormatTable.Write(parsed.GetRequiredValue(format), table);
+                return ExitStatus.Clean;
+            }
+
             var run = new DiskCommand(options(parsed), cancellation);
-            List<TargetReport> targets = [.. run.Find(parsed.GetRequiredValue(target)).Select(vm => Inspect(vm, run))];
+            List<TargetReport> targets = [.. run.Find(parsed.GetValue(target) ?? throw new TargetException("name a target, or ask for --formats")).Select(vm => Inspect(vm, run))];
 
             using TextWriter writer = Outputs.OpenText(parsed.GetValue(output));
             if (parsed.GetRequiredValue(format) == "json")

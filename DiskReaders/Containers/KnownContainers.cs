@@ -37,6 +37,9 @@ public static class KnownContainers
         Signature.Of("rar", "RAR", 0, [0x52, 0x61, 0x72, 0x21, 0x1A, 0x07]),
     ];
 
+    /// <summary>Names of all that is recognised, for people.</summary>
+    public static IEnumerable<string> Titles => [.. Table.Select(s => s.Detail), "QEMU copy on write, version 1", "bzip2", "tar"];
+
     /// <summary>What a file is, when it is an image or archive that no reader here opens; null otherwise.</summary>
     public static Recognised? Recognise(IBlockSource file) =>
         Qcow(file) ?? Signature.Find(file, Table) ?? Bzip2(file) ?? Tar(file);

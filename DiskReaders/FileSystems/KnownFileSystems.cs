@@ -49,6 +49,10 @@ public static class KnownFileSystems
         Signature.Of("hfsx", "HFSX", 1024, [0x48, 0x58, 0x00, 0x05]),
     ];
 
+    /// <summary>Names of all that is recognised, for people.</summary>
+    public static IEnumerable<string> Titles =>
+        [.. Table.Concat(Hfs).Select(s => s.Detail), "ReFS", "High Sierra", "Linux swap", "UFS1", "UFS2", "GFS", "GFS2", "NILFS2", "Minix"];
+
     /// <summary>What a volume holds, when it is a file system that no reader here opens; null otherwise.</summary>
     public static Recognised? Recognise(IBlockSource volume) =>
         Signature.Find(volume, Table) ?? Refs(volume) ?? Optical(volume) ?? Swap(volume) ?? Ufs(volume)

@@ -39,6 +39,9 @@ public static class KnownVolumes
         Signature.Of("solaris-vtoc", "Solaris x86 VTOC", 512 + 12, [0xEE, 0xDE, 0x0D, 0x60]),
     ];
 
+    /// <summary>Names of all that is recognised, for people.</summary>
+    public static IEnumerable<string> Titles => [.. Table.Select(s => s.Detail), "ZFS pool member", "BSD disk label", "Apple partition map"];
+
     /// <summary>What the bytes are, when they are a volume that no reader here opens; null otherwise.</summary>
     public static Recognised? Recognise(IBlockSource volume) =>
         Signature.Find(volume, Table) ?? Lvm2(volume) ?? Md(volume) ?? Zfs(volume) ?? BsdLabel(volume) ?? AppleMap(volume);

@@ -14,6 +14,13 @@ public static class PartitionTables
     private const int SmallSector = 512;
     private const int LargeSector = 4096;
 
+    /// <summary>What is read here, for people.</summary>
+    public static IReadOnlyList<FormatSupport> Supported { get; } =
+    [
+        new("MBR", "primary, extended and logical partitions; sectors of 512 and 4096 bytes; what lies between partitions"),
+        new("GPT", "both copies, hybrid tables; sectors of 512 and 4096 bytes; what lies between partitions"),
+    ];
+
     /// <param name="disk">The disk as the guest sees it.</param>
     /// <param name="sectorBytes">Its logical sector size as far as known: 512 or 4096. The other one is tried too: raw images do not say.</param>
     /// <param name="context">Gaps and memory.</param>
