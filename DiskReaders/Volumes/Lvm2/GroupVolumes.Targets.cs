@@ -6,7 +6,7 @@ namespace Vmsweep.DiskReaders.Volumes.Lvm2;
 /// <content>Segments that are devices of their own to the kernel.</content>
 internal sealed partial class GroupVolumes
 {
-    private OpenedVolume OpenRaid(SegmentText segment, long bytes)
+    private OpenedVolume OpenRaid(LogicalText logical, SegmentText segment, long bytes)
     {
         List<(string? Metadata, string Data)> members = RaidSegments.Members(segment);
         RaidGeometry geometry = RaidSegments.Geometry(segment, bytes, members.Count);
@@ -46,10 +46,11 @@ internal sealed partial class GroupVolumes
             }
         }
 
-        return Assembled(segment, geometry, devices, suspects, distrusted, below, first, newest);
+        return Assembled(logical, segment, geometry, devices, suspects, distrusted, below, first, newest);
     }
 
     private OpenedVolume Assembled(
+        LogicalText logical,
         SegmentText segment,
         RaidGeometry geometry,
         IBlockSource?[] devices,
@@ -91,7 +92,7 @@ internal sealed partial class GroupVolumes
         if (newest is { IsInSync: false })
         {
             context.Gaps.Add(new CoverageGap(
-                Fault.Corrupt, $"{group.Name}/{segment.Section.Name}", "dm-raid superblock", 40, 0, "members are missing and what stands in for them was not fully made yet; some bytes may be wrong"));
+                Fault.Corrupt, $"{group.Name}/{logical.Name}", "dm-raid superblock", 40, 0, "members are missing and what stands in for them was not fully made yet; some bytes may be wrong"));
         }
 
         return opened with { Notes = [$"degraded: {first?.Detail ?? "a member is not fully rebuilt"}", .. opened.Notes] };
@@ -231,13 +232,14 @@ internal sealed partial class GroupVolumes
     /// <summary>Opens a volume whose bytes describe others and show in none.</summary>
     private OpenedVolume OpenPart(string name)
     {
-        bool isContent = _content.Contains(name);
-        OpenedVolume opened = Open(name);
-        if (!isContent)
+        _parts++;
+        try
         {
-            _content.Remove(name);
+            return Open(name);
         }
-
-        return opened;
+        finally
+        {
+            _parts--;
+        }
     }
 }

@@ -21,6 +21,9 @@ internal sealed partial class GroupVolumes(GroupText group, IReadOnlyDictionary<
     private readonly List<IDisposable> _owned = [];
     private int _users = 1;
 
+    /// <summary>Above zero while what is opened shows in no volume.</summary>
+    private int _parts;
+
     /// <summary>True for a volume whose bytes show in a visible one, or would if that could be read.</summary>
     public bool IsContent(string name) => _content.Contains(name);
 
@@ -46,7 +49,11 @@ internal sealed partial class GroupVolumes(GroupText group, IReadOnlyDictionary<
     /// <exception cref="DiskFormatException">Its text or what it lies on is faulty, or is missing and nothing stands in.</exception>
     public OpenedVolume Open(string name)
     {
-        _content.Add(name);
+        if (_parts == 0)
+        {
+            _content.Add(name);
+        }
+
         if (_opened.TryGetValue(name, out OpenedVolume? opened))
         {
             return opened;
@@ -153,7 +160,7 @@ internal sealed partial class GroupVolumes(GroupText group, IReadOnlyDictionary<
         "cache" => OpenCache(logical, segment, bytes),
         "writecache" => OpenWriteCache(logical, segment, bytes),
         "integrity" => OpenIntegrity(logical, segment),
-        var raid when RaidSegments.IsRaid(raid) => OpenRaid(segment, bytes),
+        var raid when RaidSegments.IsRaid(raid) => OpenRaid(logical, segment, bytes),
         var type => throw new DiskFormatException(Fault.Unsupported, ConfigText.Structure, segment.Section.Offset, $"{logical.Name}: segments of type {type} are not read"),
     };
 

@@ -81,13 +81,13 @@ internal sealed class ThinPool : IDisposable
             root = _blocks.BlockNumber(leaf.Block, leaf.ValueAt(index), "root of a device");
         }
 
-        return new MappedSource(new Map(this, root, length, origin), origin is null ? [_data] : [_data, origin]);
+        return new MappedSource(new DeviceMap(this, root, length, origin), origin is null ? [_data] : [_data, origin]);
     }
 
     public void Dispose() => _blocks.Dispose();
 
     /// <summary>A device's tree: block of the device to block of the data volume (upper 40 bits of the value) and the time it was written.</summary>
-    private sealed class Map(ThinPool pool, long root, long length, IBlockSource? origin) : IExtentMap
+    private sealed class DeviceMap(ThinPool pool, long root, long length, IBlockSource? origin) : IExtentMap
     {
         private const int TimeBits = 24;
 
