@@ -17,6 +17,11 @@ internal sealed partial class GroupVolumes
             throw new DiskFormatException(Fault.Unsupported, "dm-raid superblock", 60, "the volume is in the middle of a reshape");
         }
 
+        if (newest is null && segment.Section.Has("reshape_count"))
+        {
+            throw new DiskFormatException(Fault.Unsupported, "dm-raid superblock", 0, "the volume has room for reshapes, and no member says where its data begin");
+        }
+
         var below = new List<OpenedVolume>();
         var devices = new IBlockSource?[members.Count];
         var suspects = new IBlockSource?[members.Count];
@@ -32,7 +37,7 @@ internal sealed partial class GroupVolumes
                 }
 
                 OpenedVolume opened = Open(members[i].Data);
-                IBlockSource source = new SliceSource(opened.Source, superblocks[i]?.DataOffset ?? 0, geometry.DeviceBytes, members[i].Data);
+                IBlockSource source = new SliceSource(opened.Source, (superblocks[i] ?? newest)?.DataOffset ?? 0, geometry.DeviceBytes, members[i].Data);
                 (opened.IsSuspect && RaidSegments.IsRedundant(geometry) ? suspects : devices)[i] = source;
                 below.Add(opened);
                 if (superblocks[i] is { } superblock && superblock.RecoveryBytes < geometry.DeviceBytes)

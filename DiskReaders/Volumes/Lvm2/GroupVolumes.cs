@@ -118,7 +118,12 @@ internal sealed partial class GroupVolumes(GroupText group, IReadOnlyDictionary<
             }
 
             long start = group.Bytes(extents, logical.Name);
-            long bytes = group.Bytes(segment.ExtentCount, logical.Name);
+            long bytes = group.Bytes(RaidSegments.IsRaid(segment.Type) ? RaidSegments.ShownExtents(segment) : segment.ExtentCount, logical.Name);
+            if (logical.Segments.Count > 1 && bytes != group.Bytes(segment.ExtentCount, logical.Name))
+            {
+                throw segment.Section.Bad("reshape_count");
+            }
+
             extents += segment.ExtentCount;
             OpenedVolume? whole = OpenWhole(logical, segment, bytes);
             if (whole is not null)
