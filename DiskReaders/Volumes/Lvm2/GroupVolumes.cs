@@ -109,10 +109,15 @@ internal sealed partial class GroupVolumes(GroupText group, IReadOnlyDictionary<
         List<Piece> pieces = [];
         List<IBlockSource> sources = [];
         long extents = 0;
+        if (logical.Fault is { } fault)
+        {
+            throw fault;
+        }
+
         _ = group.Bytes(logical.ExtentCount, logical.Name);
         foreach (SegmentText segment in logical.Segments)
         {
-            if (segment.StartExtent != extents || segment.ExtentCount < 1)
+            if (segment.StartExtent != extents)
             {
                 throw new DiskFormatException(Fault.Corrupt, ConfigText.Structure, segment.Section.Offset, $"{logical.Name}: its segments leave a hole or overlap at extent {extents}");
             }

@@ -27,7 +27,7 @@ internal static class Leftovers
         foreach (LogicalText logical in text.Logicals)
         {
             bool isContent = volumes.IsContent(logical.Name);
-            foreach (SegmentText segment in logical.Segments.Where(s => s.ExtentCount > 0))
+            foreach (SegmentText segment in logical.Segments)
             {
                 foreach ((AreaText area, long extents) in Areas(segment))
                 {
