@@ -225,6 +225,13 @@ internal sealed partial class GroupVolumes
             throw new DiskFormatException(Fault.Unsupported, ConfigText.Structure, segment.Section.Offset, $"{logical.Name}: integrity with checksums among the data is not read");
         }
 
+        // In mode J writes go to a journal first. The kernel replays it when the volume is next used; what was written twice is the same.
+        if (segment.Section.OptionalText("mode") == "J")
+        {
+            context.Gaps.Add(new CoverageGap(
+                Fault.Unsupported, $"{group.Name}/{logical.Name}", "dm-integrity journal", -1, 0, "its journal is not replayed; without a clean shutdown the last seconds of writes may be missing"));
+        }
+
         OpenedVolume origin = Open(segment.Section.Text("origin"));
         return OpenedVolume.Of(origin.Source, "integrity", origin);
     }

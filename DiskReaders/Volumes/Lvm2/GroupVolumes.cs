@@ -98,7 +98,7 @@ internal sealed partial class GroupVolumes(GroupText group, IReadOnlyDictionary<
     {
         string origin = segment.Section.Text("origin");
         OpenedVolume below = Open(origin);
-        OpenedVolume store = Open(segment.Section.Text(storeKey));
+        OpenedVolume store = OpenPart(segment.Section.Text(storeKey));
         IBlockSource source = Own(SnapshotStore.Open(store.Source, below.Source, group.Bytes(segment.ExtentCount, origin), context));
         return OpenedVolume.Of(source, $"snapshot of {origin}", below, store);
     }

@@ -8,7 +8,7 @@ internal static class Leftovers
     /// <summary>Labels, metadata areas, and what lies before the first extent.</summary>
     public const string Metadata = "lvm2-metadata";
 
-    /// <summary>Volumes that only describe others, or that nothing uses.</summary>
+    /// <summary>Volumes that only describe others or keep parts of them, such as the store of a snapshot, or that nothing uses.</summary>
     public const string Internal = "lvm2-internal";
 
     public const string Free = "lvm2-free";

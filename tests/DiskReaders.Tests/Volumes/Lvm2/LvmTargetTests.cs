@@ -155,6 +155,16 @@ public sealed class LvmTargetTests
     }
 
     [Fact]
+    public void A_volume_that_is_being_moved_is_read_where_it_was()
+    {
+        string moved = Segment(1, 0, 2, "mirror", "mirror_count = 2\nextents_moved = 0\nmirrors = [\"pv0\", 5, \"pv0\", 20]") + Linear(2, 40, number: 2, start: 2);
+        byte[] disk = Disk(0, Text(Logical("a", Linear(1, 0), Linear(3, 1, "pvmove0", 2, 1)) + Hidden("pvmove0", moved)));
+        using Assembled assembled = LvmImages.Assemble(disk);
+        Assert.Equal([.. Extents(disk, 0, 1), .. Extents(disk, 6, 1), .. Extents(disk, 40, 2)], assembled["vg/a"].Content!.ReadAll());
+        Assert.Empty(assembled.Gaps);
+    }
+
+    [Fact]
     public void A_snapshot_that_was_given_up_is_a_fault_and_its_origin_is_read()
     {
         byte[] disk = [.. LvmEverything.Disk];
