@@ -9,7 +9,8 @@ namespace Vmsweep.DiskReaders.Volumes.Lvm2;
 internal sealed record PhysicalText(string Key, string Id, long StartBytes, long ExtentCount, bool IsMarkedMissing);
 
 /// <summary>A logical volume, visible or a part of another.</summary>
-internal sealed record LogicalText(string Name, bool IsVisible, IReadOnlyList<SegmentText> Segments, long ExtentCount);
+/// <param name="Fault">Why its segments cannot be told; null when they can.</param>
+internal sealed record LogicalText(string Name, bool IsVisible, IReadOnlyList<SegmentText> Segments, long ExtentCount, DiskFormatException? Fault = null);
 
 /// <summary>A segment of a logical volume.</summary>
 /// <param name="Type">The type without the compatibility flags that follow a <c>+</c>.</param>
@@ -110,23 +111,26 @@ internal sealed class GroupText
         return id.Length == 32 ? id : throw section.Bad("id");
     }
 
+    // One that is impossible does not keep the others from being read.
     private static LogicalText ReadLogical(ConfigSection logical)
     {
-        List<SegmentText> segments = [];
-        long extents = 0;
-        foreach (ConfigSection segment in logical.Sections.Where(s => s.Name.StartsWith("segment", StringComparison.Ordinal)))
+        bool isVisible = logical.ListHas("status", "VISIBLE");
+        try
         {
-            string type = segment.OptionalText("type") ?? "";
-            int flags = type.IndexOf('+', StringComparison.Ordinal);
-            var read = new SegmentText(
-                segment,
-                flags < 0 ? type : type[..flags],
-                segment.OptionalNumber("start_extent", 0, MostExtents, -1),
-                segment.OptionalNumber("extent_count", 1, MostExtents, -1));
-            segments.Add(read);
-            extents += Math.Max(0, read.ExtentCount);
-        }
+            List<SegmentText> segments = [];
+            foreach (ConfigSection segment in logical.Sections.Where(s => s.Name.StartsWith("segment", StringComparison.Ordinal)))
+            {
+                string type = segment.Text("type");
+                int flags = type.IndexOf('+', StringComparison.Ordinal);
+                segments.Add(new SegmentText(
+                    segment, flags < 0 ? type : type[..flags], segment.Number("start_extent", 0, MostExtents), segment.Number("extent_count", 1, MostExtents)));
+            }
 
-        return new LogicalText(logical.Name, logical.ListHas("status", "VISIBLE"), [.. segments.OrderBy(s => s.StartExtent)], extents);
+            return new LogicalText(logical.Name, isVisible, [.. segments.OrderBy(s => s.StartExtent)], segments.Sum(s => s.ExtentCount));
+        }
+        catch (DiskFormatException e)
+        {
+            return new LogicalText(logical.Name, isVisible, [], 0, e);
+        }
     }
 }

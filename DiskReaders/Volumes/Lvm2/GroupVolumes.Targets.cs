@@ -17,6 +17,11 @@ internal sealed partial class GroupVolumes
             throw new DiskFormatException(Fault.Unsupported, "dm-raid superblock", 60, "the volume is in the middle of a reshape");
         }
 
+        if (newest is null && segment.Section.Has("reshape_count"))
+        {
+            throw new DiskFormatException(Fault.Unsupported, "dm-raid superblock", 0, "the volume has room for reshapes, and no member says where its data begin");
+        }
+
         var below = new List<OpenedVolume>();
         var devices = new IBlockSource?[members.Count];
         var suspects = new IBlockSource?[members.Count];
@@ -32,7 +37,7 @@ internal sealed partial class GroupVolumes
                 }
 
                 OpenedVolume opened = Open(members[i].Data);
-                IBlockSource source = new SliceSource(opened.Source, superblocks[i]?.DataOffset ?? 0, geometry.DeviceBytes, members[i].Data);
+                IBlockSource source = new SliceSource(opened.Source, (superblocks[i] ?? newest)?.DataOffset ?? 0, geometry.DeviceBytes, members[i].Data);
                 (opened.IsSuspect && RaidSegments.IsRedundant(geometry) ? suspects : devices)[i] = source;
                 below.Add(opened);
                 if (superblocks[i] is { } superblock && superblock.RecoveryBytes < geometry.DeviceBytes)
@@ -218,6 +223,13 @@ internal sealed partial class GroupVolumes
         if (segment.Section.OptionalText("meta_dev") is null)
         {
             throw new DiskFormatException(Fault.Unsupported, ConfigText.Structure, segment.Section.Offset, $"{logical.Name}: integrity with checksums among the data is not read");
+        }
+
+        // In mode J writes go to a journal first. The kernel replays it when the volume is next used; what was written twice is the same.
+        if (segment.Section.OptionalText("mode") == "J")
+        {
+            context.Gaps.Add(new CoverageGap(
+                Fault.Unsupported, $"{group.Name}/{logical.Name}", "dm-integrity journal", -1, 0, "its journal is not replayed; without a clean shutdown the last seconds of writes may be missing"));
         }
 
         OpenedVolume origin = Open(segment.Section.Text("origin"));

@@ -98,7 +98,7 @@ internal sealed partial class GroupVolumes(GroupText group, IReadOnlyDictionary<
     {
         string origin = segment.Section.Text("origin");
         OpenedVolume below = Open(origin);
-        OpenedVolume store = Open(segment.Section.Text(storeKey));
+        OpenedVolume store = OpenPart(segment.Section.Text(storeKey));
         IBlockSource source = Own(SnapshotStore.Open(store.Source, below.Source, group.Bytes(segment.ExtentCount, origin), context));
         return OpenedVolume.Of(source, $"snapshot of {origin}", below, store);
     }
@@ -109,16 +109,26 @@ internal sealed partial class GroupVolumes(GroupText group, IReadOnlyDictionary<
         List<Piece> pieces = [];
         List<IBlockSource> sources = [];
         long extents = 0;
+        if (logical.Fault is { } fault)
+        {
+            throw fault;
+        }
+
         _ = group.Bytes(logical.ExtentCount, logical.Name);
         foreach (SegmentText segment in logical.Segments)
         {
-            if (segment.StartExtent != extents || segment.ExtentCount < 1)
+            if (segment.StartExtent != extents)
             {
                 throw new DiskFormatException(Fault.Corrupt, ConfigText.Structure, segment.Section.Offset, $"{logical.Name}: its segments leave a hole or overlap at extent {extents}");
             }
 
             long start = group.Bytes(extents, logical.Name);
-            long bytes = group.Bytes(segment.ExtentCount, logical.Name);
+            long bytes = group.Bytes(RaidSegments.IsRaid(segment.Type) ? RaidSegments.ShownExtents(segment) : segment.ExtentCount, logical.Name);
+            if (logical.Segments.Count > 1 && bytes != group.Bytes(segment.ExtentCount, logical.Name))
+            {
+                throw segment.Section.Bad("reshape_count");
+            }
+
             extents += segment.ExtentCount;
             OpenedVolume? whole = OpenWhole(logical, segment, bytes);
             if (whole is not null)

@@ -8,7 +8,7 @@ internal static class Leftovers
     /// <summary>Labels, metadata areas, and what lies before the first extent.</summary>
     public const string Metadata = "lvm2-metadata";
 
-    /// <summary>Volumes that only describe others, or that nothing uses.</summary>
+    /// <summary>Volumes that only describe others or keep parts of them, such as the store of a snapshot, or that nothing uses.</summary>
     public const string Internal = "lvm2-internal";
 
     public const string Free = "lvm2-free";
@@ -27,7 +27,7 @@ internal static class Leftovers
         foreach (LogicalText logical in text.Logicals)
         {
             bool isContent = volumes.IsContent(logical.Name);
-            foreach (SegmentText segment in logical.Segments.Where(s => s.ExtentCount > 0))
+            foreach (SegmentText segment in logical.Segments)
             {
                 foreach ((AreaText area, long extents) in Areas(segment))
                 {

@@ -9,6 +9,9 @@ namespace Vmsweep.DiskReaders.Volumes.Lvm2;
 /// <param name="storeOffset">Where block 0 lies in the store.</param>
 internal sealed class OverlayMap(long length, long blockBytes, BlockIndex blocks, long storeOffset) : IExtentMap
 {
+    /// <summary>Most blocks that one answer looks at, so that it stays quick over a whole volume.</summary>
+    private const int MostLooks = 4096;
+
     /// <summary>Index of the store among the sources.</summary>
     public const int Store = 0;
 
@@ -26,7 +29,7 @@ internal sealed class OverlayMap(long length, long blockBytes, BlockIndex blocks
             return new Extent(ExtentKind.Data, Math.Min(count, run), storeOffset + (stored * blockBytes) + within, Store);
         }
 
-        while (run < count && !blocks.TryFind(++block, out _))
+        for (int looks = 0; looks < MostLooks && run < count && !blocks.TryFind(++block, out _); looks++)
         {
             run = Math.Min(count, run + blockBytes);
         }

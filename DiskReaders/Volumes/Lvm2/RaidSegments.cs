@@ -51,18 +51,23 @@ internal static class RaidSegments
         return isBare ? [.. items.Select(i => ((string?)null, i.Text!))] : [.. items.Chunk(2).Select(p => (p[0].Text, p[1].Text!))];
     }
 
+    /// <summary>Extents that the segment shows: without the room that each data member keeps for reshapes, which its count includes.</summary>
+    public static long ShownExtents(SegmentText segment)
+    {
+        int disks = Members(segment).Count;
+        (RaidLevel level, _) = Types[segment.Type];
+        long each = segment.Section.OptionalNumber("reshape_count", 0, uint.MaxValue, 0);
+        long parts = level == RaidLevel.Raid10 ? disks / Copies(segment) : Parts(level, disks);
+        long shown = segment.ExtentCount - (each * parts);
+        return shown > 0 ? shown : throw segment.Section.Bad("reshape_count");
+    }
+
     /// <summary>What each member carries of a segment of so many bytes.</summary>
     public static RaidGeometry Geometry(SegmentText segment, long bytes, int disks)
     {
         (RaidLevel level, int layout) = Types[segment.Type];
-        long copies = level == RaidLevel.Raid10 ? segment.Section.OptionalNumber("data_copies", 2, byte.MaxValue, 2) : 1;
-        long parts = level switch
-        {
-            RaidLevel.Raid1 => 1,
-            RaidLevel.Raid5 => disks - 1,
-            RaidLevel.Raid6 => disks - 2,
-            _ => disks,
-        };
+        long copies = level == RaidLevel.Raid10 ? Copies(segment) : 1;
+        long parts = Parts(level, disks);
         if (parts < 1 || bytes > Lvm2Limits.MostVolumeBytes / copies || bytes * copies % parts != 0)
         {
             throw segment.Section.Bad("extent_count");
@@ -84,4 +89,15 @@ internal static class RaidSegments
 
     /// <summary>Level 0 has nothing that could stand in for a member.</summary>
     public static bool IsRedundant(RaidGeometry geometry) => geometry.Level != RaidLevel.Raid0;
+
+    private static long Copies(SegmentText segment) => segment.Section.OptionalNumber("data_copies", 2, byte.MaxValue, 2);
+
+    /// <summary>Members' worth of content in a row.</summary>
+    private static int Parts(RaidLevel level, int disks) => level switch
+    {
+        RaidLevel.Raid1 => 1,
+        RaidLevel.Raid5 => disks - 1,
+        RaidLevel.Raid6 => disks - 2,
+        _ => disks,
+    };
 }
