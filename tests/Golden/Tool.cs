@@ -9,11 +9,13 @@ public static class Tool
     private static readonly Dictionary<string, string> Packages = new(StringComparer.Ordinal)
     {
         ["7z"] = "p7zip-full",
+        ["bdemount"] = "libbde-utils",
         ["blkls"] = "sleuthkit",
         ["blkid"] = "util-linux",
         ["bwrap"] = "bubblewrap",
         ["cryptsetup"] = "cryptsetup-bin",
         ["debugfs"] = "e2fsprogs",
+        ["dislocker-file"] = "dislocker",
         ["fls"] = "sleuthkit",
         ["icat"] = "sleuthkit",
         ["mcopy"] = "mtools",

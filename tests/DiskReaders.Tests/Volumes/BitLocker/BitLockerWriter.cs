@@ -47,6 +47,12 @@ internal sealed class BitLockerWriter
     /// <summary>All by default.</summary>
     public long EncryptedBytes { get; init; } = -1;
 
+    /// <summary>What dislocker wants to know of Vista volumes: the size of the volume where the format has nothing.</summary>
+    public bool HasVistaSize { get; init; }
+
+    /// <summary>Bytes under conversion, as a conversion with a log counts them.</summary>
+    public int ConvertedBytes { get; init; }
+
     /// <summary>Ranges that an EOW volume has not encrypted yet.</summary>
     public IReadOnlyList<(int Start, int End)> EowPlain { get; init; } = [];
 
@@ -173,7 +179,7 @@ internal sealed class BitLockerWriter
         }
     }
 
-    public static byte[] Filler(int count, int seed) => SectorCipherTests.Bytes(count, seed);
+    public static byte[] Filler(int count, int seed) => PlainXts.Bytes(count, seed);
 
     private static byte[] U16(int value) => BitConverter.GetBytes((ushort)value);
 
@@ -290,7 +296,7 @@ internal sealed class BitLockerWriter
         byte[] head =
         [
             .. "-FVE-FS-"u8, .. U16(version == 1 ? size : size / 16), .. U16(version), .. U16(State), .. U16(NextState),
-            .. U64(version == 1 ? 0 : Encrypted), .. U32(0), .. U32(HeaderBytes / SectorBytes),
+            .. U64(version == 1 && !HasVistaSize ? 0 : Encrypted), .. U32(ConvertedBytes), .. U32(HeaderBytes / SectorBytes),
             .. MetadataOffsets.SelectMany(o => U64(o)), .. U64(version == 1 ? 2 : HeaderOffset),
             .. U32(metadata), .. U32(1), .. U32(48), .. U32(metadata), .. Filler(16, 800), .. U32(10), .. U16(Method), .. U16(0), .. U64(Time), .. entries,
         ];
@@ -355,7 +361,7 @@ internal sealed class BitLockerWriter
 
             if (Method >= 0x8004)
             {
-                SectorCipherTests.EncryptXts(key, at / SectorBytes, sector, stored);
+                PlainXts.Encrypt(key, at / SectorBytes, sector, stored);
                 continue;
             }
 
