@@ -31,11 +31,12 @@ Command Make(string name, string description, Func<ParseResult, ImageSet, Benchm
 bool Scan(ParseResult p, ImageSet set, BenchmarkRules rules) => ScanBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds), !p.GetValue(noMount));
 bool List(ParseResult p, ImageSet set, BenchmarkRules rules) => ListBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds));
 
-var readers = new Command("readers", "vmsweep read against qemu-img convert, for each container.") { work, rounds };
+var readers = new Command("readers", "vmsweep read against qemu-img convert, for each container; ciphers against openssl speed.") { work, rounds };
 readers.SetAction(parsed =>
 {
     Measured.Prepare();
     Programs.Build();
+    CipherBenchmark.Run(parsed.GetValue(rounds));
     return ReadBenchmark.Run(ReaderImages.Make(Path.GetFullPath(parsed.GetRequiredValue(work))), parsed.GetValue(rounds)) ? 0 : 1;
 });
 var micro = new Command("micro", "Time and memory of readers, walks and decoders, by BenchmarkDotNet.") { work };

@@ -3,6 +3,7 @@ using System.Text;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Tests.Containers;
 using Vmsweep.DiskReaders.Tests.Containers.Vhdx;
+using Vmsweep.DiskReaders.Tests.Volumes.BitLocker;
 using Vmsweep.Golden;
 
 namespace Vmsweep.Fuzz;
@@ -77,6 +78,15 @@ internal static class FuzzSeeds
         put disk-gpt fat 64; put disk-gpt ext 664
         cp fat disk-fat; cp ext disk-ext
         """);
+
+    public static IReadOnlyList<byte[]> BitLocker() =>
+    [
+        .. ((string[])["7", "vista", "togo", "eow"]).Select(form => new BitLockerWriter { Form = form, Method = form == "eow" ? 0x8005 : 0x8000, Bytes = 0xB_0000, Protectors = [BitLockerWriter.External, BitLockerWriter.Tpm] }.Make()),
+        new BitLockerWriter { Method = 0x8002, State = 5, EncryptedBytes = 0x5_8000, Bytes = 0xB_0000, Protectors = [BitLockerWriter.Clear] }.Make(),
+    ];
+
+    public static void RepairBitLocker(byte[] image) =>
+        BitLockerWriter.Repair(image, new BitLockerWriter { Form = image[1] == 0x52 ? "vista" : image[160 + 2] == 0xA8 ? "eow" : "7" });
 
     public static IReadOnlyList<byte[]> Ntfs() => Made("""
         mkdir mnt

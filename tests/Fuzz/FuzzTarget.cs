@@ -12,6 +12,9 @@ using Vmsweep.DiskReaders.Tests.Containers;
 using Vmsweep.DiskReaders.Tests.Containers.Vhdx;
 using Vmsweep.DiskReaders.Tests.FileSystems.Ext;
 using Vmsweep.DiskReaders.Tests.Volumes.Lvm2;
+using Vmsweep.DiskReaders.Tests.Volumes.BitLocker;
+using Vmsweep.DiskReaders.Volumes;
+using Vmsweep.DiskReaders.Volumes.BitLocker;
 using Vmsweep.Golden;
 using Vmsweep.Signatures.Yara;
 using Vmsweep.Signatures.Yara.Language;
@@ -42,6 +45,7 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         new("ntfs", (s, c) => ReadFileSystem(new NtfsFormat(), s, c), FuzzSeeds.Ntfs),
         new("fat", (s, c) => ReadFileSystem(new FatFormat(), s, c), FuzzSeeds.Fat),
         new("ext", (s, c) => ReadFileSystem(new ExtFormat(), s, c), FuzzSeeds.Ext, ExtRepair.Checksums),
+        new("bitlocker", ReadBitLocker, FuzzSeeds.BitLocker, FuzzSeeds.RepairBitLocker),
         new("yara", ReadRules, FuzzSeeds.Yara),
     ];
 
@@ -117,6 +121,29 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
             {
                 Walk(fileSystem);
             }
+        }
+    }
+
+    private static void ReadBitLocker(IBlockSource image, ReadContext context)
+    {
+        var format = new BitLockerFormat();
+        if (!format.Probe(image))
+        {
+            return;
+        }
+
+        context = context with { Secrets = new UnlockSecrets([BitLockerWriter.KeyFile]) };
+        using AssembledVolume volume = format.Assemble([new VolumeMember("disk", image, 512)], context).Volumes[0];
+        if (volume.Content is not { } content)
+        {
+            throw volume.Fault!;
+        }
+
+        byte[] buffer = new byte[5000];
+        for (long at = 0; at < content.Length; at += 0x9_1000)
+        {
+            content.Read(at, buffer.AsSpan(0, (int)Math.Min(buffer.Length, content.Length - at)));
+            content.Locate(at, content.Length - at);
         }
     }
 

@@ -9,12 +9,14 @@ public static class Tool
     private static readonly Dictionary<string, string> Packages = new(StringComparer.Ordinal)
     {
         ["7z"] = "p7zip-full",
+        ["bdemount"] = "libbde-utils",
         ["blkls"] = "sleuthkit",
         ["blkid"] = "util-linux",
         ["busybox"] = "busybox-static",
         ["bwrap"] = "bubblewrap",
         ["cryptsetup"] = "cryptsetup-bin",
         ["debugfs"] = "e2fsprogs",
+        ["dislocker-file"] = "dislocker",
         ["fls"] = "sleuthkit",
         ["icat"] = "sleuthkit",
         ["lvm"] = "lvm2",

@@ -47,6 +47,7 @@ internal sealed class MetadataBlock
         if (Version == 2)
         {
             EncryptedBytes = v.NonNegative64(16, "encrypted volume size");
+            ConvertedBytes = v.U32(24);
             HeaderSectors = v.U32(28);
             HeaderOffset = v.NonNegative64(56, "volume header offset");
         }
@@ -75,6 +76,9 @@ internal sealed class MetadataBlock
 
     /// <summary>While the volume is converted, only what lies before this is encrypted.</summary>
     public long EncryptedBytes { get; }
+
+    /// <summary>Of a conversion with a log: bytes behind <see cref="EncryptedBytes"/> that were being converted and may lie in the log.</summary>
+    public long ConvertedBytes { get; }
 
     /// <summary>How many sectors at the start of the volume lie elsewhere, and where.</summary>
     public long HeaderSectors { get; }

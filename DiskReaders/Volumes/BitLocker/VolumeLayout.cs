@@ -43,6 +43,11 @@ internal sealed class VolumeLayout : IDisposable
             }
         }
 
+        if (block.State == ConversionState.SwitchingWithLog && block.ConvertedBytes > 0)
+        {
+            context.Gaps.Add(new CoverageGap(Fault.Unsupported, name, "BitLocker conversion log", EncryptedBytes, block.ConvertedBytes, "a conversion was cut off here and its log is not replayed"));
+        }
+
         if (_eow is { HasPlainBlocks: true })
         {
             Notes.Add("only the blocks in use are encrypted so far");

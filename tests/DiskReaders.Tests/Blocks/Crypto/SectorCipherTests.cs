@@ -34,12 +34,12 @@ public sealed class SectorCipherTests
     [InlineData(32, 48)]
     public void Xts_in_bulk_equals_xts_block_by_block(int keyBytes, int sectorBytes)
     {
-        byte[] key = Bytes(keyBytes, 1);
-        byte[] plain = Bytes(sectorBytes * 37, 2);
+        byte[] key = PlainXts.Bytes(keyBytes, 1);
+        byte[] plain = PlainXts.Bytes(sectorBytes * 37, 2);
         byte[] data = new byte[plain.Length];
         for (int i = 0; i < 37; i++)
         {
-            EncryptXts(key, Somewhere + i, plain.AsSpan(i * sectorBytes, sectorBytes), data.AsSpan(i * sectorBytes));
+            PlainXts.Encrypt(key, Somewhere + i, plain.AsSpan(i * sectorBytes, sectorBytes), data.AsSpan(i * sectorBytes));
         }
 
         using var cipher = new AesXtsCipher(key, sectorBytes, new ScanBudget(1 << 20));
@@ -59,8 +59,8 @@ public sealed class SectorCipherTests
     {
         const int Sectors = 75;
         const long First = 0x1_0000_0007;
-        byte[] key = Bytes(keyBytes, 3);
-        byte[] plain = Bytes(sectorBytes * Sectors, 4);
+        byte[] key = PlainXts.Bytes(keyBytes, 3);
+        byte[] plain = PlainXts.Bytes(sectorBytes * Sectors, 4);
         byte[] data = new byte[plain.Length];
         using var aes = Aes.Create();
         aes.Key = key;
@@ -97,9 +97,9 @@ public sealed class SectorCipherTests
     {
         const int SectorBytes = 512;
         var budget = new ScanBudget(8 << 20);
-        byte[] stored = Bytes((SectorBytes * 301) + 100, 5);
+        byte[] stored = PlainXts.Bytes((SectorBytes * 301) + 100, 5);
         using var inner = new MemorySource(stored);
-        var source = new SectorCipherSource(inner, new AesXtsCipher(Bytes(64, 6), SectorBytes, budget), budget);
+        var source = new SectorCipherSource(inner, new AesXtsCipher(PlainXts.Bytes(64, 6), SectorBytes, budget), budget);
         Assert.Equal(SectorBytes * 301, source.Length);
         byte[] whole = new byte[source.Length];
         source.Read(0, whole);
@@ -120,7 +120,7 @@ public sealed class SectorCipherTests
     {
         var budget = new ScanBudget(1 << 20);
         using var inner = new HoleSource(1 << 20);
-        using var source = new SectorCipherSource(inner, new AesXtsCipher(Bytes(32, 7), 512, budget), budget);
+        using var source = new SectorCipherSource(inner, new AesXtsCipher(PlainXts.Bytes(32, 7), 512, budget), budget);
         Assert.Equal(0, source.HoleLength(0, source.Length));
         byte[] sector = new byte[512];
         source.Read(4096, sector);
@@ -132,56 +132,13 @@ public sealed class SectorCipherTests
     {
         var budget = new ScanBudget(1000);
         using var inner = new MemorySource(new byte[1024]);
-        using (var source = new SectorCipherSource(inner, new AesXtsCipher(Bytes(32, 8), 512, budget), budget))
+        using (var source = new SectorCipherSource(inner, new AesXtsCipher(PlainXts.Bytes(32, 8), 512, budget), budget))
         {
             Assert.Equal(Fault.Truncated, Assert.Throws<DiskFormatException>(() => source.Read(1000, new byte[100])).Fault);
             Assert.Equal(Fault.Limit, Assert.Throws<DiskFormatException>(() => source.Read(0, new byte[1024])).Fault);
         }
 
         Assert.Equal(0, budget.InUse);
-    }
-
-    internal static byte[] Bytes(int count, int seed)
-    {
-        byte[] bytes = new byte[count];
-        new Random(seed).NextBytes(bytes);
-        return bytes;
-    }
-
-    /// <summary>IEEE 1619 section 5.3.2, as it is written there.</summary>
-    internal static void EncryptXts(ReadOnlySpan<byte> key, long sector, ReadOnlySpan<byte> plain, Span<byte> cipherText)
-    {
-        using var data = Aes.Create();
-        data.Key = key[..(key.Length / 2)].ToArray();
-        using var tweakKey = Aes.Create();
-        tweakKey.Key = key[(key.Length / 2)..].ToArray();
-        byte[] tweak = new byte[16];
-        BinaryPrimitives.WriteInt64LittleEndian(tweak, sector);
-        tweak = tweakKey.EncryptEcb(tweak, PaddingMode.None);
-        byte[] block = new byte[16];
-        for (int at = 0; at < plain.Length; at += 16)
-        {
-            for (int i = 0; i < 16; i++)
-            {
-                block[i] = (byte)(plain[at + i] ^ tweak[i]);
-            }
-
-            block = data.EncryptEcb(block, PaddingMode.None);
-            for (int i = 0; i < 16; i++)
-            {
-                cipherText[at + i] = (byte)(block[i] ^ tweak[i]);
-            }
-
-            int carry = 0;
-            for (int i = 0; i < 16; i++)
-            {
-                int doubled = (tweak[i] << 1) | carry;
-                tweak[i] = (byte)doubled;
-                carry = doubled >> 8;
-            }
-
-            tweak[0] ^= (byte)(carry == 0 ? 0 : 0x87);
-        }
     }
 
     private sealed class HoleSource(long length) : IBlockSource
