@@ -16,16 +16,13 @@ public static class KnownVolumes
     /// <summary>MD_RESERVED_BYTES: where version 0.90 lies before the end.</summary>
     private const long MdReserved = 64 << 10;
 
-    // lvm2 lib/format_text/layout.h; libldm and Linux block/partitions/ldm.h; Metz "BitLocker Drive Encryption format"; LUKS1 1.2.3
-    // and LUKS2 1.0.3 on-disk format; FreeBSD sys/disklabel.h; OpenSolaris sys/vtoc.h, sys/dklabel.h; Inside Macintosh: Devices.
+    // lvm2 lib/format_text/layout.h; libldm and Linux block/partitions/ldm.h; Metz "BitLocker Drive Encryption format"; FreeBSD
+    // sys/disklabel.h; OpenSolaris sys/vtoc.h, sys/dklabel.h; Inside Macintosh: Devices.
     private static readonly Signature[] Table =
     [
         Signature.Of("bitlocker", "BitLocker of Windows Vista", 0, [0xEB, 0x52, 0x90, .. "-FVE-FS-"u8], Fault.Encrypted),
         Signature.Of("bitlocker", "BitLocker", 3, "-FVE-FS-"u8, Fault.Encrypted),
         Signature.Of("bitlocker", "BitLocker To Go", 424, [0x3B, 0xD6, 0x67, 0x49, 0x29, 0x2E, 0xD8, 0x4A, 0x83, 0x99, 0xF6, 0xA3, 0x39, 0xE3, 0xD0, 0x01], Fault.Encrypted),
-        Signature.Of("luks1", "LUKS, version 1", 0, [0x4C, 0x55, 0x4B, 0x53, 0xBA, 0xBE, 0, 1], Fault.Encrypted),
-        Signature.Of("luks2", "LUKS, version 2", 0, [0x4C, 0x55, 0x4B, 0x53, 0xBA, 0xBE, 0, 2], Fault.Encrypted),
-        Signature.Of("luks2", "LUKS, version 2, by its second header", 0x4000, [0x53, 0x4B, 0x55, 0x4C, 0xBA, 0xBE, 0, 2], Fault.Encrypted),
         Signature.Of("lvm1", "LVM1 physical volume", 0, [0x48, 0x4D, 0x01, 0x00]),
         Signature.Of("ldm", "Windows dynamic disk", 6 * 512, "PRIVHEAD"u8),
         Signature.Of("ldm", "Windows dynamic disk", -512, "PRIVHEAD"u8),
