@@ -67,6 +67,11 @@ internal sealed record KeyDerivation(string Kind, long Passes, byte[] Salt, stri
             return;
         }
 
+        if (secret.IsEmpty)
+        {
+            throw new DiskFormatException(Fault.Unsupported, "LUKS key derivation", -1, "an empty secret is not tried with Argon2");
+        }
+
         work.SpendArgon2(MemoryBytes, Passes);
         if (MemoryBytes > budget.CeilingBytes - budget.InUse - LuksLimits.MemoryHeadroomBytes)
         {

@@ -126,7 +126,7 @@ public sealed class LuksFormat : IVolumeFormat
         foreach (LuksSegment segment in header.Segments.Where(s => !s.IsPlain))
         {
             LuksDigest digest = header.DigestOf(segment) ?? throw Bad(Fault.Corrupt, $"segment {segment.Number} has no digest: its key cannot be told from a wrong one");
-            if (header.KeyBytesOf(digest) is > 0 and var keyBytes && LuksCipher.FaultOf(segment.Encryption!, keyBytes, "LUKS segment", -1) is { } unsupported)
+            if (LuksCipher.FaultOf(segment.Encryption!, header.KeyBytesOf(digest), "LUKS segment", -1) is { } unsupported)
             {
                 throw new DiskFormatException(unsupported.Fault, unsupported.Structure, -1, $"{unsupported.Detail} ({Identity(header)})");
             }

@@ -9,7 +9,7 @@ namespace Vmsweep.DiskReaders.Tests.Volumes.Luks;
 internal static class LuksVolumes
 {
     /// <summary>Costs that no sound test image has: hostile ones end soon.</summary>
-    public static readonly LuksLimits Cheap = new() { MostIterations = 20_000, MostIterationsInAll = 50_000, MostArgon2Bytes = 4 << 20, MostArgon2Work = 16 << 20, MostArgon2WorkInAll = 32 << 20 };
+    public static readonly LuksLimits Cheap = new() { MostIterations = 1000, MostIterationsInAll = 4000, MostArgon2Bytes = 256 << 10, MostArgon2Work = 1 << 20, MostArgon2WorkInAll = 2 << 20 };
 
     public static IReadOnlyList<CoverageGap> OpenFile(string path, Action<AssembledVolume> use, params string[] secrets)
     {
