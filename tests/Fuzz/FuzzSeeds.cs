@@ -3,6 +3,7 @@ using System.Text;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Tests.Containers;
 using Vmsweep.DiskReaders.Tests.Containers.Vhdx;
+using Vmsweep.DiskReaders.Tests.Volumes.Luks;
 using Vmsweep.Golden;
 
 namespace Vmsweep.Fuzz;
@@ -77,6 +78,14 @@ internal static class FuzzSeeds
         put disk-gpt fat 64; put disk-gpt ext 664
         cp fat disk-fat; cp ext disk-ext
         """);
+
+    public static IReadOnlyList<byte[]> Luks() =>
+    [
+        LuksWriter.Luks1(),
+        LuksWriter.Luks2(),
+        LuksWriter.Luks2("\"32768\"", "\"33792\""),
+        LuksWriter.Luks2("\"aes-cbc-plain64\",\"sector_size\"", "\"cipher_null-ecb\",\"sector_size\""),
+    ];
 
     public static IReadOnlyList<byte[]> Ntfs() => Made("""
         mkdir mnt

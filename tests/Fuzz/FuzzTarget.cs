@@ -11,6 +11,7 @@ using Vmsweep.DiskReaders.Inspection;
 using Vmsweep.DiskReaders.Tests.Containers;
 using Vmsweep.DiskReaders.Tests.Containers.Vhdx;
 using Vmsweep.DiskReaders.Tests.FileSystems.Ext;
+using Vmsweep.DiskReaders.Tests.Volumes.Luks;
 using Vmsweep.Golden;
 using Vmsweep.Signatures.Yara;
 using Vmsweep.Signatures.Yara.Language;
@@ -37,6 +38,7 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         new("vmdk", ReadVmdk, FuzzSeeds.Vmdk),
         new("vhdx", ReadVhdx, FuzzSeeds.Vhdx, VhdxWriter.Repair),
         new("volumes", ReadVolumes, FuzzSeeds.Volumes, FuzzSeeds.RepairGpt),
+        new("luks", LuksMutationTests.Read, FuzzSeeds.Luks, LuksWriter.Repair),
         new("ntfs", (s, c) => ReadFileSystem(new NtfsFormat(), s, c), FuzzSeeds.Ntfs),
         new("fat", (s, c) => ReadFileSystem(new FatFormat(), s, c), FuzzSeeds.Fat),
         new("ext", (s, c) => ReadFileSystem(new ExtFormat(), s, c), FuzzSeeds.Ext, ExtRepair.Checksums),

@@ -58,12 +58,15 @@ public sealed class LuksFormat : IVolumeFormat
     /// <param name="header">A LUKS1 header with its key material.</param>
     /// <param name="payload">The data; null where they lie behind the header. Not disposed with the answer.</param>
     /// <exception cref="DiskFormatException"><see cref="Fault.Encrypted"/>: no secret fits; or the header is faulty.</exception>
-    public static IBlockSource OpenPayload(IBlockSource header, IBlockSource? payload, ReadContext context)
+    public static IBlockSource OpenPayload(IBlockSource header, IBlockSource? payload, ReadContext context) =>
+        OpenPayload(header, payload, LuksLimits.Default, context);
+
+    internal static IBlockSource OpenPayload(IBlockSource header, IBlockSource? payload, LuksLimits limits, ReadContext context)
     {
         LuksHeader read = Luks1Header.Read(header, hasPayload: payload is null);
         Check(read);
         List<PlacedSegment> segments = payload is null ? Place(read, header) : [new PlacedSegment(read.Segments[0] with { Offset = 0 }, payload.Length)];
-        using VolumeKeys keys = Keys(read, header, LuksLimits.Default, context, "");
+        using VolumeKeys keys = Keys(read, header, limits, context, "");
         return SegmentMap.Open(read, segments, payload ?? header, keys, context);
     }
 

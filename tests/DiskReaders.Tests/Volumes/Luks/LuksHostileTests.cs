@@ -39,11 +39,12 @@ public sealed class LuksHostileTests
     [Fact]
     public void All_tries_together_are_bounded()
     {
-        byte[] image = LuksWriter.Luks2(Slot0, "\"hash\":\"sha256\",\"iterations\":11000000,");
         var work = new KeyWork(new LuksLimits { MostIterationsInAll = 25_000_000 });
         work.SpendIterations(11_000_000, 2);
         Assert.Equal(Fault.Limit, Assert.Throws<DiskFormatException>(() => work.SpendIterations(11_000_000, 1)).Fault);
-        Assert.NotEmpty(image);
+        work = new KeyWork(new LuksLimits { MostArgon2WorkInAll = 3L << 30 });
+        work.SpendArgon2(1L << 30, 2);
+        Assert.Equal(Fault.Limit, Assert.Throws<DiskFormatException>(() => work.SpendArgon2(1L << 30, 2)).Fault);
     }
 
     [Theory]

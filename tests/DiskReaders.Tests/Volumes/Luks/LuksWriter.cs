@@ -83,6 +83,11 @@ internal static class LuksWriter
     /// <summary>Recomputes the checksums of both headers.</summary>
     public static void Repair(byte[] image)
     {
+        if (image[7] != 2)
+        {
+            return;
+        }
+
         foreach (int at in (int[])[0, (int)Math.Min(int.MaxValue, BinaryPrimitives.ReadUInt64BigEndian(image.AsSpan(8)))])
         {
             int bytes = (int)BinaryPrimitives.ReadUInt64BigEndian(image.AsSpan(at + 8));
