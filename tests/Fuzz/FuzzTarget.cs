@@ -38,7 +38,7 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         new("vmdk", ReadVmdk, FuzzSeeds.Vmdk),
         new("vhdx", ReadVhdx, FuzzSeeds.Vhdx, VhdxWriter.Repair),
         new("volumes", ReadVolumes, FuzzSeeds.Volumes, FuzzSeeds.RepairGpt),
-        new("luks", LuksMutationTests.Read, FuzzSeeds.Luks, LuksWriter.Repair),
+        new("luks", LuksReading.Read, FuzzSeeds.Luks, LuksWriter.Repair),
         new("ntfs", (s, c) => ReadFileSystem(new NtfsFormat(), s, c), FuzzSeeds.Ntfs),
         new("fat", (s, c) => ReadFileSystem(new FatFormat(), s, c), FuzzSeeds.Fat),
         new("ext", (s, c) => ReadFileSystem(new ExtFormat(), s, c), FuzzSeeds.Ext, ExtRepair.Checksums),

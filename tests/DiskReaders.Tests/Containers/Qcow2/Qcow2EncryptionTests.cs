@@ -191,7 +191,7 @@ public sealed class Qcow2EncryptionTests
 
         public VirtualDisk OpenParent(ImageFile from, ImageReference reference) => throw Missing(reference);
 
-        public IBlockSource OpenLuks(IBlockSource header, IBlockSource? payload) => LuksFormat.OpenPayload(header, payload, LuksVolumes.Cheap, context);
+        public IBlockSource OpenLuks(IBlockSource header, IBlockSource? payload) => LuksFormat.OpenPayload(header, payload, LuksReading.Cheap, context);
 
         private static DiskFormatException Missing(ImageReference reference) => new(Fault.MissingParent, "test", -1, reference.Display);
     }

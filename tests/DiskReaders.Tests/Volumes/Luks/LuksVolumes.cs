@@ -8,9 +8,6 @@ namespace Vmsweep.DiskReaders.Tests.Volumes.Luks;
 /// <summary>Opens LUKS volumes with secrets, and sees to it that nothing rented is kept.</summary>
 internal static class LuksVolumes
 {
-    /// <summary>Costs that no sound test image has: hostile ones end soon.</summary>
-    public static readonly LuksLimits Cheap = new() { MostIterations = 1000, MostIterationsInAll = 4000, MostArgon2Bytes = 256 << 10, MostArgon2Work = 1 << 20, MostArgon2WorkInAll = 2 << 20 };
-
     public static IReadOnlyList<CoverageGap> OpenFile(string path, Action<AssembledVolume> use, params string[] secrets)
     {
         using var file = new FileSource(path);

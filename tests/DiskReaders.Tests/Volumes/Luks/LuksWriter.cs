@@ -64,7 +64,11 @@ internal static class LuksWriter
     {
         string json = Json(headerBytes);
         string edited = edit is null ? json : edit(json);
-        Assert.True(edit is null || edited != json, "nothing was edited");
+        if (edit is not null && edited == json)
+        {
+            throw new ArgumentException("nothing was edited", nameof(edit));
+        }
+
         int move = 2 * (headerBytes - HeaderBytes);
         byte[] image = new byte[DataAt + move + Plain.Length];
         Header(image, 0, "LUKS", headerBytes, edited);
