@@ -81,19 +81,6 @@ public sealed class KnownFormatTests
     }
 
     [Theory]
-    [InlineData("luks1", Fault.Encrypted, "echo secret | cryptsetup -q luksFormat --type luks1 --pbkdf-force-iterations 1000 x -")]
-    [InlineData("luks2", Fault.Encrypted, "echo secret | cryptsetup -q luksFormat --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 x -")]
-    [InlineData("luks2", Fault.Encrypted, "echo secret | cryptsetup -q luksFormat --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 x -; dd if=/dev/zero of=x bs=4k count=1 conv=notrunc")]
-    public void Volumes_are_known_by_name(string name, Fault fault, string make)
-    {
-        using var scratch = new Scratch();
-        Tool.Find("cryptsetup");
-        Tool.Shell("truncate -s 64M x; { " + make + "; } > /dev/null 2>&1", scratch.Folder);
-        using var source = new FileSource(scratch["x"]);
-        Assert.Equal((name, fault), (KnownVolumes.Recognise(source)?.Name, KnownVolumes.Recognise(source)?.Fault));
-    }
-
-    [Theory]
     [InlineData("md", (1 << 20) - 65536, "FC4E2BA900000000")]
     [InlineData("md", (1 << 20) - 65536, "A92B4EFC00000000")]
     [InlineData("lvm2", 512, "4C4142454C4F4E45000000000000000000000000000000004C564D3220303031")]

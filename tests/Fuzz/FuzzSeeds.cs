@@ -4,6 +4,7 @@ using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Tests.Containers;
 using Vmsweep.DiskReaders.Tests.Containers.Vhdx;
 using Vmsweep.DiskReaders.Tests.Volumes.BitLocker;
+using Vmsweep.DiskReaders.Tests.Volumes.Luks;
 using Vmsweep.Golden;
 
 namespace Vmsweep.Fuzz;
@@ -87,6 +88,14 @@ internal static class FuzzSeeds
 
     public static void RepairBitLocker(byte[] image) =>
         BitLockerWriter.Repair(image, new BitLockerWriter { Form = image[1] == 0x52 ? "vista" : image[160 + 2] == 0xA8 ? "eow" : "7" });
+
+    public static IReadOnlyList<byte[]> Luks() =>
+    [
+        LuksWriter.Luks1(),
+        LuksWriter.Luks2(),
+        LuksWriter.Luks2("\"32768\"", "\"33792\""),
+        LuksWriter.Luks2("\"aes-cbc-plain64\",\"sector_size\"", "\"cipher_null-ecb\",\"sector_size\""),
+    ];
 
     public static IReadOnlyList<byte[]> Ntfs() => Made("""
         mkdir mnt

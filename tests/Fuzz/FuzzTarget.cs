@@ -15,6 +15,7 @@ using Vmsweep.DiskReaders.Tests.Volumes.Lvm2;
 using Vmsweep.DiskReaders.Tests.Volumes.BitLocker;
 using Vmsweep.DiskReaders.Volumes;
 using Vmsweep.DiskReaders.Volumes.BitLocker;
+using Vmsweep.DiskReaders.Tests.Volumes.Luks;
 using Vmsweep.Golden;
 using Vmsweep.Signatures.Yara;
 using Vmsweep.Signatures.Yara.Language;
@@ -42,6 +43,7 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         new("vhdx", ReadVhdx, FuzzSeeds.Vhdx, VhdxWriter.Repair),
         new("volumes", ReadVolumes, FuzzSeeds.Volumes, FuzzSeeds.RepairGpt),
         new("lvm2", LvmEverything.Read, () => [LvmEverything.Disk], LvmEverything.Repair),
+        new("luks", LuksReading.Read, FuzzSeeds.Luks, LuksWriter.Repair),
         new("ntfs", (s, c) => ReadFileSystem(new NtfsFormat(), s, c), FuzzSeeds.Ntfs),
         new("fat", (s, c) => ReadFileSystem(new FatFormat(), s, c), FuzzSeeds.Fat),
         new("ext", (s, c) => ReadFileSystem(new ExtFormat(), s, c), FuzzSeeds.Ext, ExtRepair.Checksums),

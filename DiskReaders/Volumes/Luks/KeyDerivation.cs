@@ -67,6 +67,11 @@ internal sealed record KeyDerivation(string Kind, long Passes, byte[] Salt, stri
             return;
         }
 
+        if (secret.IsEmpty)
+        {
+            throw new DiskFormatException(Fault.Unsupported, "LUKS key derivation", -1, "an empty secret is not tried with Argon2");
+        }
+
         work.SpendArgon2(MemoryBytes, Passes);
         if (MemoryBytes > budget.CeilingBytes - budget.InUse - LuksLimits.MemoryHeadroomBytes)
         {
@@ -86,7 +91,7 @@ internal sealed record KeyDerivation(string Kind, long Passes, byte[] Salt, stri
             made.CopyTo(key);
             CryptographicOperations.ZeroMemory(made);
         }
-        catch (Exception e) when (e is OutOfMemoryException or AggregateException { InnerException: OutOfMemoryException })
+        catch (Exception e) when (e is OutOfMemoryException || (e is AggregateException many && many.Flatten().InnerExceptions.All(i => i is OutOfMemoryException)))
         {
             // One array for each lane: what cannot be had leaves nothing half done.
             throw new DiskFormatException(Fault.Limit, "memory", -1, $"Argon2 needs {MemoryKiB >> 10} MiB, which could not be had");

@@ -42,7 +42,7 @@ internal static class Luks1Header
         return new LuksHeader(1, Text(v, 168, 40), "")
         {
             Slots = slots,
-            Digests = [new LuksDigest(0, [.. slots.Select(s => s.Number)], [0], digestKdf.Checked(Name, 164), v.Field(112, 20).ToArray())],
+            Digests = [new LuksDigest(0, [.. slots.Select(s => s.Number)], [0], digestKdf.Checked(Name, 164), v.Field(112, 20).ToArray(), keyBytes)],
             Segments = [new LuksSegment(0, payload, null, encryption, 0, SectorBytes)],
             EndOfMetadata = Size,
         };

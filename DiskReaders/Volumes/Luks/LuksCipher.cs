@@ -11,6 +11,8 @@ internal static class LuksCipher
     public const int IvUnitBytes = 512;
 
     /// <summary>Why it cannot be made; null when it can.</summary>
+    /// <param name="encryption">As the header names it.</param>
+    /// <param name="keyBytes">0 when not known.</param>
     public static DiskFormatException? FaultOf(string encryption, int keyBytes, string structure, long offset)
     {
         (string cipher, string mode, string iv) = Parts(encryption);
@@ -19,7 +21,7 @@ internal static class LuksCipher
             return new DiskFormatException(Fault.Unsupported, structure, offset, $"unsupported cipher {encryption}");
         }
 
-        bool fits = mode == "xts" ? keyBytes is 32 or 64 : keyBytes is 16 or 24 or 32;
+        bool fits = keyBytes == 0 || (mode == "xts" ? keyBytes is 32 or 64 : keyBytes is 16 or 24 or 32);
         return fits ? null : new DiskFormatException(Fault.Unsupported, structure, offset, $"unsupported key of {keyBytes * 8} bits for {encryption}");
     }
 
@@ -31,7 +33,7 @@ internal static class LuksCipher
     /// <exception cref="DiskFormatException"><see cref="Fault.Unsupported"/>: the cipher, or a key of this length for it.</exception>
     public static ISectorCipher Make(string encryption, ReadOnlySpan<byte> key, int sectorBytes, long firstSector, ScanBudget budget)
     {
-        if (FaultOf(encryption, key.Length, "LUKS cipher", -1) is { } fault)
+        if (FaultOf(encryption, Math.Max(1, key.Length), "LUKS cipher", -1) is { } fault)
         {
             throw fault;
         }

@@ -58,12 +58,15 @@ public sealed class LuksFormat : IVolumeFormat
     /// <param name="header">A LUKS1 header with its key material.</param>
     /// <param name="payload">The data; null where they lie behind the header. Not disposed with the answer.</param>
     /// <exception cref="DiskFormatException"><see cref="Fault.Encrypted"/>: no secret fits; or the header is faulty.</exception>
-    public static IBlockSource OpenPayload(IBlockSource header, IBlockSource? payload, ReadContext context)
+    public static IBlockSource OpenPayload(IBlockSource header, IBlockSource? payload, ReadContext context) =>
+        OpenPayload(header, payload, LuksLimits.Default, context);
+
+    internal static IBlockSource OpenPayload(IBlockSource header, IBlockSource? payload, LuksLimits limits, ReadContext context)
     {
         LuksHeader read = Luks1Header.Read(header, hasPayload: payload is null);
         Check(read);
         List<PlacedSegment> segments = payload is null ? Place(read, header) : [new PlacedSegment(read.Segments[0] with { Offset = 0 }, payload.Length)];
-        using VolumeKeys keys = Keys(read, header, LuksLimits.Default, context, "");
+        using VolumeKeys keys = Keys(read, header, limits, context, "");
         return SegmentMap.Open(read, segments, payload ?? header, keys, context);
     }
 
@@ -126,7 +129,7 @@ public sealed class LuksFormat : IVolumeFormat
         foreach (LuksSegment segment in header.Segments.Where(s => !s.IsPlain))
         {
             LuksDigest digest = header.DigestOf(segment) ?? throw Bad(Fault.Corrupt, $"segment {segment.Number} has no digest: its key cannot be told from a wrong one");
-            if (header.KeyBytesOf(digest) is > 0 and var keyBytes && LuksCipher.FaultOf(segment.Encryption!, keyBytes, "LUKS segment", -1) is { } unsupported)
+            if (LuksCipher.FaultOf(segment.Encryption!, header.KeyBytesOf(digest), "LUKS segment", -1) is { } unsupported)
             {
                 throw new DiskFormatException(unsupported.Fault, unsupported.Structure, -1, $"{unsupported.Detail} ({Identity(header)})");
             }

@@ -32,7 +32,8 @@ internal sealed record LuksKeySlot(int Number, int Priority = 1)
 }
 
 /// <summary>By which a volume key is known to be right, and what it belongs to.</summary>
-internal sealed record LuksDigest(int Number, IReadOnlyList<int> Slots, IReadOnlyList<int> Segments, KeyDerivation Kdf, byte[] Value);
+/// <param name="KeyBytes">Of the volume key where the header itself tells it, LUKS1; 0 otherwise.</param>
+internal sealed record LuksDigest(int Number, IReadOnlyList<int> Slots, IReadOnlyList<int> Segments, KeyDerivation Kdf, byte[] Value, int KeyBytes = 0);
 
 /// <summary>A range of the volume's data.</summary>
 /// <param name="Size">Null: to the end of the device.</param>
@@ -76,8 +77,9 @@ internal sealed record LuksHeader(int Version, string Uuid, string Label)
 
     public LuksDigest? DigestOf(LuksSegment segment) => Digests.FirstOrDefault(d => d.Segments.Contains(segment.Number));
 
-    /// <summary>The key's size as its slots tell it; 0 when none does.</summary>
-    public int KeyBytesOf(LuksDigest digest) => Slots.FirstOrDefault(s => s.Fault is null && digest.Slots.Contains(s.Number))?.KeyBytes ?? 0;
+    /// <summary>The key's size as header or slots tell it; 0 when none does.</summary>
+    public int KeyBytesOf(LuksDigest digest) =>
+        digest.KeyBytes > 0 ? digest.KeyBytes : Slots.FirstOrDefault(s => s.KeyBytes > 0 && digest.Slots.Contains(s.Number))?.KeyBytes ?? 0;
 
     /// <summary>How it lies on its device, for people.</summary>
     public string Describe()

@@ -27,6 +27,7 @@ internal static class Micro
             .WithArtifactsPath(Path.Combine(work, "BenchmarkDotNet.Artifacts"));
         BenchmarkRunner.Run<ContainerBenchmarks>(config);
         BenchmarkRunner.Run<FileSystemBenchmarks>(config);
+        BenchmarkRunner.Run<EncryptionBenchmarks>(config);
     }
 
     public static ReaderImages Images => ReaderImages.Make(Environment.GetEnvironmentVariable(FolderVariable)!);

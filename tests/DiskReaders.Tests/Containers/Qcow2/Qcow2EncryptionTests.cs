@@ -1,5 +1,9 @@
+using System.Text;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Containers;
+using Vmsweep.DiskReaders.Containers.Qcow2;
+using Vmsweep.DiskReaders.Tests.Volumes.Luks;
+using Vmsweep.DiskReaders.Volumes.Luks;
 using Vmsweep.Golden;
 
 namespace Vmsweep.DiskReaders.Tests.Containers.Qcow2;
@@ -111,6 +115,85 @@ public sealed class Qcow2EncryptionTests
             Assert.Contains(named, fault.Detail, StringComparison.Ordinal);
             Assert.Contains("--key", fault.Detail, StringComparison.Ordinal);
         }
+    }
+
+    [Theory]
+    [InlineData(1UL << 40, 4096UL, Fault.Truncated)]
+    [InlineData(1UL << 15, 1UL << 40, Fault.Truncated)]
+    [InlineData(1UL << 63, 4096UL, Fault.Corrupt)]
+    [InlineData(1UL << 15, ulong.MaxValue, Fault.Corrupt)]
+    [InlineData(1UL << 15, 512UL, Fault.Truncated)]
+    [InlineData(1UL << 15, 0UL, Fault.Truncated)]
+    [InlineData(0UL, 4096UL, Fault.Corrupt)]
+    public void A_pointer_to_a_LUKS_header_that_lies_is_refused(ulong offset, ulong length, Fault fault)
+    {
+        DiskFormatException e = Assert.Throws<DiskFormatException>(() => Read(WithLuks(offset, length), new ReadContext(new ScanBudget(64 << 20), new GapList())));
+        Assert.Equal(fault, e.Fault);
+    }
+
+    [Fact]
+    public void Damaged_encrypted_images_give_data_or_a_fault()
+    {
+        byte[] luks = WithLuks();
+        byte[] aes = WithAes();
+        foreach (byte[] sound in (byte[][])[luks, aes])
+        {
+            Assert.Equal(LuksWriter.Plain[..(2 * Qcow2Writer.Cluster)], Read(sound, new ReadContext(new ScanBudget(64 << 20), new GapList()))[..(2 * Qcow2Writer.Cluster)]);
+        }
+
+        (long, long)[] tables = [(0, 140), (Qcow2Writer.L1At, 64), (Qcow2Writer.L2At, 64)];
+        Mutations.Check(luks, (b, c) => Read(b, c), [.. tables, (LuksAt, Luks1Header.Size), (LuksAt + 1024, 1024)], Mutations.PerFormat / 4);
+        Mutations.Check(aes, (b, c) => Read(b, c), tables, Mutations.PerFormat / 4);
+    }
+
+    private const int LuksAt = Qcow2Writer.DataAt + (3 * Qcow2Writer.Cluster);
+
+    /// <summary>Two encrypted clusters that lie the other way round in the file, and a third of one byte value.</summary>
+    private static byte[] Image(Qcow2Writer writer, uint method, Func<int, int, byte[]> encrypt) =>
+        Qcow2Writer.U32(writer.Data(1, encrypt(1, 0)).Data(0, encrypt(0, 1)).Data(5, encrypt(5, 2)).Build(), 32, method);
+
+    private static byte[] Cluster(int guest) =>
+        guest < 2 ? LuksWriter.Plain[(guest * Qcow2Writer.Cluster)..((guest + 1) * Qcow2Writer.Cluster)] : [.. Enumerable.Repeat((byte)7, Qcow2Writer.Cluster)];
+
+    private static byte[] WithAes()
+    {
+        byte[] key = new byte[16];
+        Encoding.ASCII.GetBytes(LuksWriter.Secret).CopyTo(key, 0);
+        return Image(new Qcow2Writer(), 1, (guest, _) => LuksWriter.Encrypt(Cluster(guest), key, guest));
+    }
+
+    private static byte[] WithLuks(ulong offset = LuksAt, ulong length = LuksWriter.Luks1DataAt)
+    {
+        byte[] pointer = new byte[16];
+        Qcow2Writer.U64(Qcow2Writer.U64(pointer, 0, offset), 8, length);
+        byte[] image = Image(
+            new Qcow2Writer().Extension(0x0537_BE77, pointer),
+            2,
+            (guest, host) => LuksWriter.Encrypt(Cluster(guest), LuksWriter.VolumeKey, (Qcow2Writer.DataAt / 512) + host));
+        return [.. image, .. LuksWriter.Luks1()[..LuksWriter.Luks1DataAt]];
+    }
+
+    private static byte[] Read(byte[] image, ReadContext context)
+    {
+        context = context with { Secrets = new UnlockSecrets(["wrong"u8.ToArray(), Encoding.ASCII.GetBytes(LuksWriter.Secret)]) };
+        var file = new ImageFile("d", 0, new MemorySource(image));
+        using VirtualDisk disk = new Qcow2Format().Open(file, new CheapLuks(context), context);
+        byte[] content = new byte[Math.Min(disk.Content.Length, 256 << 10)];
+        disk.Content.Locate(0, disk.Content.Length);
+        disk.Content.Read(0, content);
+        return content;
+    }
+
+    /// <summary>A chain of one image, which pays little for keys.</summary>
+    private sealed class CheapLuks(ReadContext context) : IChainOpener
+    {
+        public ImageFile OpenExtent(ImageFile from, ImageReference reference) => throw Missing(reference);
+
+        public VirtualDisk OpenParent(ImageFile from, ImageReference reference) => throw Missing(reference);
+
+        public IBlockSource OpenLuks(IBlockSource header, IBlockSource? payload) => LuksFormat.OpenPayload(header, payload, LuksReading.Cheap, context);
+
+        private static DiskFormatException Missing(ImageReference reference) => new(Fault.MissingParent, "test", -1, reference.Display);
     }
 
     private static void AssertEqualsExpected(Scratch scratch, string? format)

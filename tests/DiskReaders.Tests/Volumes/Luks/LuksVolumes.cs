@@ -8,9 +8,6 @@ namespace Vmsweep.DiskReaders.Tests.Volumes.Luks;
 /// <summary>Opens LUKS volumes with secrets, and sees to it that nothing rented is kept.</summary>
 internal static class LuksVolumes
 {
-    /// <summary>Costs that no sound test image has: hostile ones end soon.</summary>
-    public static readonly LuksLimits Cheap = new() { MostIterations = 20_000, MostIterationsInAll = 50_000, MostArgon2Bytes = 4 << 20, MostArgon2Work = 16 << 20, MostArgon2WorkInAll = 32 << 20 };
-
     public static IReadOnlyList<CoverageGap> OpenFile(string path, Action<AssembledVolume> use, params string[] secrets)
     {
         using var file = new FileSource(path);
