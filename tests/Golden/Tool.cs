@@ -38,6 +38,8 @@ public static class Tool
         ["setfattr"] = "attr",
         ["sfdisk"] = "fdisk",
         ["sgdisk"] = "gdisk",
+        ["vhdiinfo"] = "libvhdi-utils",
+        ["vhdimount"] = "libvhdi-utils",
         ["wimlib-imagex"] = "wimtools",
         ["yara"] = "yara",
     };
