@@ -85,7 +85,8 @@ public sealed class ChainOpener(ChainPlan plan, ReadContext context) : IChainOpe
         if (!_files.TryGetValue(id, out ImageFile? file))
         {
             PlannedFile planned = plan.Files[id];
-            file = new ImageFile(planned.Name, id, new FileSource(planned.Path, id));
+            var bytes = new FileSource(planned.Path, id);
+            file = new ImageFile(planned.Name, id, bytes) { Modified = bytes.Modified };
             _files.Add(id, file);
         }
 

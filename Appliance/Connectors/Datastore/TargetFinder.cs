@@ -12,10 +12,10 @@ namespace Vmsweep.Appliance.Connectors.Datastore;
 internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToken cancellation = default)
 {
     /// <summary>Configurations of VMs that are read. Others are told by their content.</summary>
-    private static readonly string[] ReadConfigurations = [".vmx", ".vbox"];
+    private static readonly string[] ReadConfigurations = [".vmx", ".vbox", ".vmc"];
 
     /// <summary>Configurations of VMs that are known by name but not read yet: their disks are scanned one by one.</summary>
-    private static readonly string[] UnreadConfigurations = [".vmcx", ".vmc", ".ovf"];
+    private static readonly string[] UnreadConfigurations = [".vmcx", ".ovf"];
 
     /// <summary>No virtual disk is smaller; smaller files without a disk's extension are not looked at.</summary>
     private const long SmallestUnnamedDisk = 64 << 10;
