@@ -13,7 +13,7 @@ internal sealed class Configurations(IReadOnlyList<string> bases)
     public static bool Is(string path) => Path.GetExtension(path).ToLowerInvariant() switch
     {
         ".vbox" or ".vmc" => true,
-        ".xml" => LibvirtXml.IsRoot(ConfigurationXml.RootOf(path)),
+        ".xml" => !ContainerFormats.IsDescriptorName(path) && LibvirtXml.IsRoot(ConfigurationXml.RootOf(path)),
         _ => false,
     };
 
@@ -24,7 +24,7 @@ internal sealed class Configurations(IReadOnlyList<string> bases)
     {
         ".vbox" => Vbox(target, path),
         ".vmc" => VirtualPc(target, path),
-        ".xml" => Libvirt(target, path),
+        ".xml" when !ContainerFormats.IsDescriptorName(path) => Libvirt(target, path),
         _ => null,
     };
 

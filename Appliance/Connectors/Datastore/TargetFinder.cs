@@ -242,7 +242,7 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
 
         try
         {
-            return new FileInfo(path).Length >= SmallestUnnamedDisk && LooksLikeDisk(path);
+            return ContainerFormats.IsDescriptorName(path) || (new FileInfo(path).Length >= SmallestUnnamedDisk && LooksLikeDisk(path));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -266,7 +266,8 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
             return false;
         }
 
-        bool isContainer = head.StartsWith("KDMV"u8) || head.StartsWith("vhdxfile"u8) || head.StartsWith("QFI\xFB"u8) || head.StartsWith("COWD"u8) || head.StartsWith("conectix"u8);
+        bool isContainer = head.StartsWith("KDMV"u8) || head.StartsWith("vhdxfile"u8) || head.StartsWith("QFI\xFB"u8) || head.StartsWith("COWD"u8) || head.StartsWith("conectix"u8)
+            || head.StartsWith("WithoutFreeSpace"u8) || head.StartsWith("WithouFreSpacExt"u8);
         bool hasBootSignature = file.Length % 512 == 0 && head[510] == 0x55 && head[511] == 0xAA;
         bool isExt = file.Length % 1024 == 0 && BinaryPrimitives.ReadUInt16LittleEndian(head[0x438..]) == 0xEF53;
         return isContainer || hasBootSignature || isExt;
