@@ -32,6 +32,9 @@ public sealed partial class FileSource : IBlockSource
 
     public int FileId { get; }
 
+    /// <summary>When the file was last written to.</summary>
+    public DateTimeOffset Modified => new(File.GetLastWriteTimeUtc(_handle), TimeSpan.Zero);
+
     public long Length { get; }
 
     public void Read(long offset, Span<byte> destination)

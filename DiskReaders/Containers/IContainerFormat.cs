@@ -6,7 +6,11 @@ namespace Vmsweep.DiskReaders.Containers;
 /// <param name="Name">The host's name of the file, for messages and for the report.</param>
 /// <param name="Id">Names the file towards the resolver.</param>
 /// <param name="Bytes">The file's bytes. Owned by who opened it.</param>
-public sealed record ImageFile(string Name, int Id, IBlockSource Bytes);
+public sealed record ImageFile(string Name, int Id, IBlockSource Bytes)
+{
+    /// <summary>When the file was last written to; null when that is not known.</summary>
+    public DateTimeOffset? Modified { get; init; }
+}
 
 /// <summary>Why an image names another file.</summary>
 public enum ReferenceKind

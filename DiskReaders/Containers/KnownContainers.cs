@@ -8,13 +8,11 @@ namespace Vmsweep.DiskReaders.Containers;
 /// <summary>Image and archive formats known by signature alone, so that a file of one is never taken for a raw disk.</summary>
 public static class KnownContainers
 {
-    // qemu docs/interop/qcow2.txt and qed_spec.txt, block/parallels.txt; Metz "Expert Witness Compression Format"; Proxmox
+    // qemu docs/interop/qcow2.txt and qed_spec.txt; Metz "Expert Witness Compression Format"; Proxmox
     // vma_spec.txt; RFC 1952, 8878; PKWARE APPNOTE 4.3.
     private static readonly Signature[] Table =
     [
         Signature.Of("qed", "QED", 0, "QED\0"u8),
-        Signature.Of("parallels", "Parallels expanding image", 0, "WithoutFreeSpace"u8),
-        Signature.Of("parallels", "Parallels expanding image, extended", 0, "WithouFreSpacExt"u8),
         Signature.Of("bochs", "Bochs growing image", 0, "Bochs Virtual HD Image"u8),
         Signature.Of("e01", "Expert Witness (E01)", 0, [0x45, 0x56, 0x46, 0x09, 0x0D, 0x0A, 0xFF, 0x00]),
         Signature.Of("e01", "Expert Witness 2 (Ex01)", 0, [0x45, 0x56, 0x46, 0x32, 0x0D, 0x0A, 0x81, 0x00]),

@@ -1,5 +1,6 @@
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Containers;
+using Vmsweep.DiskReaders.Containers.Parallels;
 using Vmsweep.DiskReaders.Containers.Qcow2;
 using Vmsweep.DiskReaders.Containers.Raw;
 using Vmsweep.DiskReaders.Containers.Vdi;
@@ -15,7 +16,7 @@ public static class ContainerFormats
     public static readonly RawFormat Raw = new();
 
     /// <summary>Every format with a reader. Raw is no part of it: raw is declared or the last resort, never recognised.</summary>
-    public static readonly IReadOnlyList<IContainerFormat> Readable = [new VmdkFormat(), new VhdxFormat(), new VhdFormat(), new Qcow2Format(), new VdiFormat()];
+    public static readonly IReadOnlyList<IContainerFormat> Readable = [new VmdkFormat(), new VhdxFormat(), new VhdFormat(), new Qcow2Format(), new VdiFormat(), new ParallelsFormat()];
 
     // Extensions that declare a format. Others (.img, .bin, none) leave it to the bytes.
     private static readonly Dictionary<string, string> ByExtension = new(StringComparer.OrdinalIgnoreCase)
@@ -38,7 +39,7 @@ public static class ContainerFormats
 
     /// <summary>The format that a file's name declares; null when it declares none.</summary>
     public static string? Declared(string name) =>
-        IsFlatExtentName(name) ? "raw" : ByExtension.GetValueOrDefault(Path.GetExtension(name));
+        IsFlatExtentName(name) ? "raw" : IsDescriptorName(name) ? "parallels" : ByExtension.GetValueOrDefault(Path.GetExtension(name));
 
     /// <summary>The format of an image: as declared, otherwise as its bytes say, otherwise raw.</summary>
     /// <exception cref="DiskFormatException"><see cref="Fault.Unsupported"/>: a known format without a reader.</exception>
@@ -92,6 +93,9 @@ public static class ContainerFormats
             return null;
         }
     }
+
+    /// <summary>The one file of a Parallels disk's folder that is opened for it; no extension says so.</summary>
+    public static bool IsDescriptorName(string name) => Path.GetFileName(name.AsSpan()).Equals(DiskDescriptor.FileName, StringComparison.OrdinalIgnoreCase);
 
     // "x-flat.vmdk", "x-f001.vmdk": the raw extents of a VMDK, under the extension of their descriptor.
     private static bool IsFlatExtentName(string name)

@@ -39,7 +39,6 @@ public sealed class KnownFormatTests
     [Theory]
     [InlineData("qcow", "version 1", "qemu-img create -q -f qcow x 8M")]
     [InlineData("qed", "", "qemu-img create -q -f qed x 8M")]
-    [InlineData("parallels", "", "qemu-img create -q -f parallels x 8M")]
     [InlineData("gzip", "", "head -c 999 /dev/zero | gzip > x")]
     [InlineData("xz", "", "head -c 999 /dev/zero | xz > x")]
     [InlineData("bzip2", "", "head -c 999 /dev/zero | bzip2 > x")]

@@ -50,6 +50,8 @@ public static class Tool
         ["qemu-system-x86_64"] = "qemu-system-x86",
         ["thin_check"] = "thin-provisioning-tools",
         ["thin_restore"] = "thin-provisioning-tools",
+        ["vhdiinfo"] = "libvhdi-utils",
+        ["vhdimount"] = "libvhdi-utils",
         ["wimlib-imagex"] = "wimtools",
         ["xz"] = "xz-utils",
         ["yara"] = "yara",

@@ -5,15 +5,15 @@ using Vmsweep.DiskReaders.Inspection;
 
 namespace Vmsweep.Appliance.Connectors.Datastore;
 
-/// <summary>VMs by the configurations of VirtualBox and libvirt.</summary>
+/// <summary>VMs by the configurations of VirtualBox, Virtual PC and libvirt.</summary>
 /// <param name="bases">Folders of declared bases.</param>
 internal sealed class Configurations(IReadOnlyList<string> bases)
 {
     /// <summary>True for a file that is read as such a configuration.</summary>
     public static bool Is(string path) => Path.GetExtension(path).ToLowerInvariant() switch
     {
-        ".vbox" => true,
-        ".xml" => LibvirtXml.IsRoot(ConfigurationXml.RootOf(path)),
+        ".vbox" or ".vmc" => true,
+        ".xml" => !ContainerFormats.IsDescriptorName(path) && LibvirtXml.IsRoot(ConfigurationXml.RootOf(path)),
         _ => false,
     };
 
@@ -23,7 +23,8 @@ internal sealed class Configurations(IReadOnlyList<string> bases)
     public Vm? Read(string target, string path) => Path.GetExtension(path).ToLowerInvariant() switch
     {
         ".vbox" => Vbox(target, path),
-        ".xml" => Libvirt(target, path),
+        ".vmc" => VirtualPc(target, path),
+        ".xml" when !ContainerFormats.IsDescriptorName(path) => Libvirt(target, path),
         _ => null,
     };
 
@@ -42,6 +43,31 @@ internal sealed class Configurations(IReadOnlyList<string> bases)
         {
             Snapshots = [.. vbox.Snapshots.Select(s => SnapshotFinder.Resolved(s, path, folder, bases))],
         };
+    }
+
+    /// <summary>An undo disk holds what the guest wrote since it was begun: where one is, it is the disk, over the image that it names as its parent.</summary>
+    private Vm VirtualPc(string target, string path)
+    {
+        var policy = new FolderPolicy(Path.GetDirectoryName(path)!, bases);
+        List<GapReport> gaps = [];
+        List<(ImageReference Image, string? Declared)> images = [];
+        foreach ((ImageReference? disk, ImageReference? undo) in VmcFile.Read(path).Disks)
+        {
+            ReferenceAnswer answer = undo is null ? new ReferenceAnswer(null, Fault.MissingParent) : policy.Resolve(path, undo);
+            if (answer.Path is null && answer.Fault != Fault.MissingParent)
+            {
+                gaps.Add(new CoverageGap(answer.Fault, undo!.Display, "VM configuration", -1, 0, answer.Detail + "; the disk below is read without it").ToReport());
+            }
+
+            if ((answer.Path is null ? disk : undo) is { } image)
+            {
+                images.Add((image, null));
+            }
+        }
+
+        // The state of a suspended VM lies beside its configuration.
+        string power = File.Exists(Path.ChangeExtension(path, ".vsv")) ? "suspended" : "unknown";
+        return new Vm(target, Identity(path, "", "", power, ""), Disks(path, images, gaps), gaps);
     }
 
     private Vm Libvirt(string target, string path)

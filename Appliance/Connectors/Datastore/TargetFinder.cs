@@ -12,10 +12,10 @@ namespace Vmsweep.Appliance.Connectors.Datastore;
 internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToken cancellation = default)
 {
     /// <summary>Configurations of VMs that are read. Others are told by their content.</summary>
-    private static readonly string[] ReadConfigurations = [".vmx", ".vbox"];
+    private static readonly string[] ReadConfigurations = [".vmx", ".vbox", ".vmc"];
 
     /// <summary>Configurations of VMs that are known by name but not read yet: their disks are scanned one by one.</summary>
-    private static readonly string[] UnreadConfigurations = [".vmcx", ".vmc", ".ovf"];
+    private static readonly string[] UnreadConfigurations = [".vmcx", ".ovf"];
 
     /// <summary>No virtual disk is smaller; smaller files without a disk's extension are not looked at.</summary>
     private const long SmallestUnnamedDisk = 64 << 10;
@@ -242,7 +242,7 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
 
         try
         {
-            return new FileInfo(path).Length >= SmallestUnnamedDisk && LooksLikeDisk(path);
+            return ContainerFormats.IsDescriptorName(path) || (new FileInfo(path).Length >= SmallestUnnamedDisk && LooksLikeDisk(path));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -266,7 +266,8 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
             return false;
         }
 
-        bool isContainer = head.StartsWith("KDMV"u8) || head.StartsWith("vhdxfile"u8) || head.StartsWith("QFI\xFB"u8) || head.StartsWith("COWD"u8) || head.StartsWith("conectix"u8);
+        bool isContainer = head.StartsWith("KDMV"u8) || head.StartsWith("vhdxfile"u8) || head.StartsWith("QFI\xFB"u8) || head.StartsWith("COWD"u8) || head.StartsWith("conectix"u8)
+            || head.StartsWith("WithoutFreeSpace"u8) || head.StartsWith("WithouFreSpacExt"u8);
         bool hasBootSignature = file.Length % 512 == 0 && head[510] == 0x55 && head[511] == 0xAA;
         bool isExt = file.Length % 1024 == 0 && BinaryPrimitives.ReadUInt16LittleEndian(head[0x438..]) == 0xEF53;
         return isContainer || hasBootSignature || isExt;

@@ -34,7 +34,7 @@ internal sealed class DynamicDiskHeader
         Bounds.Check(TableOffset, Blocks * sizeof(uint), file.Length, "VHD Block Allocation Table");
         if (footer.Type == VhdType.Differencing)
         {
-            Parent = new VhdParent(v, file);
+            Parent = new VhdParent(v, footer, file);
         }
     }
 

@@ -35,6 +35,12 @@ internal readonly struct VhdFooter
     public readonly long DataOffset, DiskBytes;
     public readonly Guid UniqueId;
 
+    /// <summary>Time Stamp: when the image was made, in seconds since 2000.</summary>
+    public readonly uint TimeStamp;
+
+    /// <summary>Creator Application is Xen's "tap": its children of raw images name the parent with an id of zeros.</summary>
+    public readonly bool IsByXen;
+
     private VhdFooter(BeView v)
     {
         uint type = v.U32(60);
@@ -50,6 +56,8 @@ internal readonly struct VhdFooter
 
         Type = (VhdType)type;
         UniqueId = v.Uuid(68);
+        TimeStamp = v.U32(24);
+        IsByXen = v.Field(28, 4).SequenceEqual("tap\0"u8);
         long current = v.NonNegative64(48, "Current Size");
         v.Require(current is > 0 and <= MostDiskBytes && current % SectorBytes == 0, 48, "Current Size");
         DiskBytes = GuestBytes(v, current);

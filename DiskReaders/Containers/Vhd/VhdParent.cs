@@ -5,12 +5,12 @@ namespace Vmsweep.DiskReaders.Containers.Vhd;
 
 /// <summary>
 /// The parent of a differencing VHD. Spec: "Dynamic Disk Header Format" (Parent Unique ID, Parent Unicode Name, Parent Locator
-/// Entries) and "Identification of the Parent Hard Disk Image". Parent Time Stamp is not looked at: copying a file changes it, and
-/// the unique id tells the parent.
+/// Entries) and "Identification of the Parent Hard Disk Image".
 /// </summary>
 internal sealed class VhdParent
 {
     private const int UniqueIdAt = 40;
+    private const int TimeStampAt = 56;
     private const int UnicodeNameAt = 64;
     private const int UnicodeNameBytes = 512;
     private const int LocatorsAt = 576;
@@ -28,9 +28,11 @@ internal sealed class VhdParent
     private const int AliasNameAt = 50;
     private const int MostAliasName = 63;
 
-    public VhdParent(BeView header, IBlockSource file)
+    public VhdParent(BeView header, VhdFooter footer, IBlockSource file)
     {
         UniqueId = header.Uuid(UniqueIdAt);
+        TimeStamp = header.U32(TimeStampAt);
+        IsRaw = footer.IsByXen && UniqueId == Guid.Empty;
         List<string> names = [];
         Span<byte> small = stackalloc byte[StackBytes];
         for (int i = 0; i < Locators; i++)
@@ -58,6 +60,12 @@ internal sealed class VhdParent
     }
 
     public Guid UniqueId { get; }
+
+    /// <summary>Parent Time Stamp: when the parent was last written to, in seconds since 2000; 0 when that was not noted.</summary>
+    public uint TimeStamp { get; }
+
+    /// <summary>The parent is a raw disk, as libvhd marks it.</summary>
+    public bool IsRaw { get; }
 
     /// <summary>The parent's names as found, at least one, relative ones first. Guest-controlled text.</summary>
     public IReadOnlyList<string> Names { get; }

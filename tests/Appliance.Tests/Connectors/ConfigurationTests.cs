@@ -1,6 +1,7 @@
 using System.Text;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.DiskReaders.Tests.Containers.Vdi;
+using Vmsweep.DiskReaders.Tests.Containers.Vhd;
 using Vmsweep.Golden;
 
 namespace Vmsweep.Appliance.Tests.Connectors;
@@ -138,6 +139,69 @@ public sealed class ConfigurationTests : IDisposable
     {
         File.WriteAllText(_scratch["x.xml"], text);
         Assert.Equal(fault, Assert.Single(Assert.Single(new TargetFinder([]).Find(_scratch["x.xml"])).Gaps).Fault);
+    }
+
+    [Theory]
+    [InlineData(true, false)]
+    [InlineData(false, false)]
+    [InlineData(true, true)]
+    public void A_Virtual_PC_disk_is_its_undo_disk_over_the_differencing_disk_over_the_base(bool hasUndo, bool isForbidden)
+    {
+        File.WriteAllBytes(_scratch["Windows XP Mode base.vhd"], new VhdWriter { Id = Base }.Build());
+        File.WriteAllBytes(_scratch["Windows XP Mode.vhd"], new VhdWriter { Id = Middle, ParentId = Base, ParentName = "C:\\Program Files\\Windows XP Mode\\Windows XP Mode base.vhd" }.Build());
+        File.WriteAllBytes(_scratch["data.vhd"], new VhdWriter().Build());
+        if (hasUndo)
+        {
+            File.WriteAllBytes(_scratch["VirtualPCUndo_x_0_0.vud"], new VhdWriter { ParentId = Middle, ParentName = "Windows XP Mode.vhd" }.Build());
+        }
+
+        string undo = isForbidden ? "..\\..\\etc\\shadow" : ".\\VirtualPCUndo_x_0_0.vud";
+        string Location(int id, string relative, string absolute, string undo) => $"""
+            <location id="{id}"><drive_type type="integer">{(relative.Length > 0 ? 1 : 2)}</drive_type><pathname><absolute type="string">{absolute}</absolute><relative type="string">{relative}</relative></pathname>
+            <undo_pathname><absolute type="string"/><relative type="string">{undo}</relative></undo_pathname></location>
+            """;
+        File.WriteAllText(
+            _scratch["Windows XP Mode.vmc"],
+            $"""
+            <?xml version="1.0" encoding="UTF-16"?>
+            <!-- Microsoft Virtual Machine Options and Settings -->
+            <preferences><version type="string">2.0</version><hardware><pci_bus><ide_adapter>
+            <ide_controller id="1">{Location(0, "", "", "")}</ide_controller>
+            <ide_controller id="0">{Location(1, ".\\gone.vhd", "D:\\data.vhd", "")}{Location(0, ".\\Windows XP Mode.vhd", "C:\\x\\Windows XP Mode.vhd", undo)}</ide_controller>
+            </ide_adapter></pci_bus></hardware></preferences>
+            """,
+            Encoding.Unicode);
+        Vm vm = Assert.Single(new TargetFinder([]).Find(_scratch["Windows XP Mode.vmc"]));
+        Assert.Equal("Windows XP Mode", vm.Identity.Name);
+        string[] expected = hasUndo && !isForbidden ? ["VirtualPCUndo_x_0_0.vud", "Windows XP Mode.vhd", "Windows XP Mode base.vhd"] : ["Windows XP Mode.vhd", "Windows XP Mode base.vhd"];
+        Assert.Equal([expected, ["data.vhd"]], vm.Disks.Select(d => d.Plan.Files.Select(f => Path.GetFileName(f.Path)).ToArray()));
+        Assert.Equal(isForbidden ? ["refused"] : [], vm.Gaps.Select(g => g.Fault));
+        Assert.Equal(expected.Skip(1).Reverse(), vm.Snapshots.Select(s => s.Name));
+
+        // With an undo disk that is not the VM's the folder has one orphan more.
+        Assert.Equal(isForbidden ? 2 : 1, new TargetFinder([]).Find(_scratch.Folder).Count());
+    }
+
+    [Fact]
+    public void Of_a_storage_repository_of_Xen_each_leaf_is_a_disk()
+    {
+        Guid[] ids = [.. Enumerable.Range(0, 6).Select(i => new Guid(i + 1, 2, 3, [4, 5, 6, 7, 8, 9, 10, 11]))];
+        void Write(int at, int parent, params (string, byte[])[] locators) => File.WriteAllBytes(_scratch[$"{ids[at]:D}.vhd"], new VhdWriter
+        {
+            Creator = "tap\0", Id = ids[at], ParentId = parent < 0 ? null : ids[parent], ParentName = parent < 0 ? "" : $"{ids[parent]:D}.vhd", Locators = locators,
+        }.Build());
+        byte[] Unicode(string text) => Encoding.Unicode.GetBytes(text);
+        Write(0, -1);
+        Write(1, 0, ("MacX", Encoding.UTF8.GetBytes($"file://./{ids[0]:D}.vhd")), ("W2ku", Unicode($"./{ids[0]:D}.vhd")), ("W2ru", Unicode($".\\{ids[0]:D}.vhd")));
+        Write(2, 1, ("MacX", Encoding.UTF8.GetBytes($"file:///var/run/sr-mount/0b8f/{ids[1]:D}.vhd")));
+        Write(3, 1, ("W2ku", Unicode($"/var/run/sr-mount/0b8f/{ids[1]:D}.vhd")));
+        Write(4, 0);
+        Write(5, -1);
+        List<Vm> found = [.. new TargetFinder([]).Find(_scratch.Folder)];
+        Assert.Equal([ids[2], ids[3], ids[4], ids[5]], found.Select(v => Guid.Parse(Path.GetFileNameWithoutExtension(v.Target))));
+        Assert.Equal([3, 3, 2, 1], found.Select(v => Assert.Single(v.Disks).Plan.Files.Count));
+        Assert.All(found, v => Assert.Empty(v.Gaps));
+        Assert.All(found, v => Assert.Empty(v.Disks[0].Refused));
     }
 
     private static string Vbox(string location, string snapshots, bool inHardware)

@@ -1,6 +1,7 @@
 using System.Text;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Containers;
+using Vmsweep.DiskReaders.Containers.Raw;
 using Vmsweep.Golden;
 
 namespace Vmsweep.DiskReaders.Tests.Containers.Vhd;
@@ -25,6 +26,70 @@ public sealed class VhdDifferencingTests
         Assert.Equal(Fault.MissingParent, fault.Fault);
         Assert.Contains(BaseId.ToString("D"), fault.Detail, StringComparison.Ordinal);
         Assert.Contains(other.ToString("D"), fault.Detail, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(0u, 900_000_000u, null, 0)]
+    [InlineData(900_000_000u, 0u, null, 0)]
+    [InlineData(900_000_000u, 800_000_000u, null, 0)]
+    [InlineData(900_000_000u, 900_000_001u, null, 0)]
+    [InlineData(900_000_000u, 910_000_000u, null, 1)]
+    [InlineData(1u, 800_000_000u, null, 1)]
+    [InlineData(900_000_000u, 800_000_000u, 900_000_000L, 0)]
+    [InlineData(900_000_000u, 800_000_000u, 910_000_000L, 0)]
+    [InlineData(900_000_000u, 800_000_000u, 890_000_000L, 1)]
+    [InlineData(uint.MaxValue, 800_000_000u, 890_000_000L, 1)]
+    public void A_parent_that_cannot_be_as_it_was_is_read_and_told(uint noted, uint made, long? written, int gaps)
+    {
+        byte[] parent = new VhdWriter { Id = BaseId, TimeStamp = made }.Block(0, VhdWriter.Noise(3, Block)).Build();
+        byte[] child = new VhdWriter { ParentId = BaseId, ParentName = "base.vhd", ParentTimeStamp = noted }.Build();
+        var list = new GapList();
+        var context = new ReadContext(new ScanBudget(16 << 20), list);
+        using var chain = new FolderChain(new Dictionary<string, byte[]>(), [Vhd.Format], context);
+        var dated = new Dated(chain, new ImageFile("base.vhd", 1, new MemorySource(parent)) { Modified = written is { } s ? new DateTimeOffset(2000, 1, 1, 0, 0, 0, TimeSpan.Zero).AddSeconds(s) : null }, context);
+        using (VirtualDisk disk = Vhd.Format.Open(Vhd.File(child), dated, context))
+        {
+            Assert.Equal(VhdWriter.Noise(3, Block), disk.Content.ReadAll()[..Block]);
+        }
+
+        Assert.Equal(gaps, list.Count);
+        Assert.All(list.ToList(), g => Assert.Equal(Fault.Corrupt, g.Fault));
+    }
+
+    [Fact]
+    public void A_raw_parent_of_Xen_has_no_identity_and_is_not_probed()
+    {
+        byte[] raw = new VhdWriter { Id = BaseId }.Block(0, VhdWriter.Noise(3, Block)).Build();
+        byte[] child = new VhdWriter { Creator = "tap\0", ParentId = Guid.Empty, ParentName = "base" }.Build();
+        ImageReference reference = Assert.Single(Vhd.Format.References(Vhd.File(child)));
+        Assert.Equal("raw", reference.Format);
+        var context = new ReadContext(new ScanBudget(16 << 20), new GapList());
+        using var chain = new FolderChain(new Dictionary<string, byte[]> { ["base"] = raw }, [Vhd.Format, new RawFormat()], context);
+        using VirtualDisk disk = Vhd.Format.Open(Vhd.File(child), chain, context);
+        Assert.Equal(raw, disk.Content.ReadAll()[..raw.Length]);
+
+        // Of any other writer an id of zeros is an id like any other.
+        byte[] other = new VhdWriter { ParentId = Guid.Empty, ParentName = "base" }.Build();
+        Assert.Equal(Fault.MissingParent, Vhd.Fault(("leaf.vhd", other), ("base", raw)).Fault);
+    }
+
+    [Fact]
+    public void A_chain_equals_what_libvhdi_reads()
+    {
+        // Its version of 2021 takes the rest of a bitmap's byte for set once a bit is, so that the sectors come in eights here.
+        using var scratch = new Scratch();
+        byte[] Relative(string name) => Encoding.Unicode.GetBytes(name);
+        File.WriteAllBytes(scratch["base.vhd"], new VhdWriter { Id = BaseId }.Block(0, VhdWriter.Noise(1, Block)).Block(2, VhdWriter.Noise(2, Block)).Build());
+        File.WriteAllBytes(scratch["middle.vhd"], new VhdWriter { Id = MiddleId, ParentId = BaseId, ParentName = "base.vhd", Locators = [("W2ru", Relative("base.vhd"))] }
+            .Block(0, VhdWriter.Noise(3, Block), i => i / 8 % 3 == 0).Block(3, VhdWriter.Noise(4, Block), i => i / 8 % 8 < 2).Build());
+        File.WriteAllBytes(scratch["leaf.vhd"], new VhdWriter { ParentId = MiddleId, ParentName = "middle.vhd", Locators = [("W2ru", Relative("middle.vhd"))] }
+            .Block(0, VhdWriter.Noise(5, Block), i => i / 8 % 5 == 0).Block(1, VhdWriter.Noise(6, Block), i => i >= 96).Block(2, VhdWriter.Noise(7, Block), i => i < 8).Build());
+        Assert.Contains($"Parent identifier\t: {MiddleId:D}", Tool.Run("vhdiinfo", scratch["leaf.vhd"]), StringComparison.Ordinal);
+        // The images of a chain appear base first.
+        Tool.Find("vhdimount");
+        Tool.Shell("mkdir mnt; vhdimount leaf.vhd mnt > /dev/null; trap 'umount mnt' EXIT; cat mnt/vhdi3 > expected", scratch.Folder);
+        string[] names = ["leaf.vhd", "middle.vhd", "base.vhd"];
+        Assert.Equal(File.ReadAllBytes(scratch["expected"]), Vhd.Read([.. names.Select(n => (n, File.ReadAllBytes(scratch[n])))]));
     }
 
     [Fact]
@@ -130,6 +195,13 @@ public sealed class VhdDifferencingTests
         }
 
         Assert.Equal(0, budget.InUse);
+    }
+
+    private sealed class Dated(FolderChain chain, ImageFile parent, ReadContext context) : IChainOpener
+    {
+        public ImageFile OpenExtent(ImageFile from, ImageReference reference) => chain.OpenExtent(from, reference);
+
+        public VirtualDisk OpenParent(ImageFile from, ImageReference reference) => Vhd.Format.Open(parent, chain, context);
     }
 
     internal static VhdWriter Child(Guid parent, string name) => new VhdWriter { ParentId = parent, ParentName = name }.Block(1, VhdWriter.Noise(9, Block), i => i % 7 == 0);

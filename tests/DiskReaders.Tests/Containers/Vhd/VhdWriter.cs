@@ -28,6 +28,11 @@ internal sealed class VhdWriter
 
     public Guid? ParentId { get; init; }
 
+    /// <summary>Seconds since 2000; 0: not noted.</summary>
+    public uint TimeStamp { get; init; }
+
+    public uint ParentTimeStamp { get; init; }
+
     public string ParentName { get; init; } = "";
 
     public (string Code, byte[] Data)[] Locators { get; init; } = [];
@@ -68,6 +73,7 @@ internal sealed class VhdWriter
         U32(header, 28, (uint)Blocks);
         U32(header, 32, (uint)BlockBytes);
         (ParentId ?? Guid.Empty).TryWriteBytes(header.AsSpan(40), bigEndian: true, out _);
+        U32(header, 56, ParentTimeStamp);
         Encoding.BigEndianUnicode.GetBytes(ParentName).CopyTo(header, 64);
         byte[] locators = new byte[8 * LocatorBytes];
         for (int i = 0; i < Locators.Length; i++)
@@ -141,6 +147,7 @@ internal sealed class VhdWriter
         U32(footer, 8, 2);
         U32(footer, 12, 0x0001_0000);
         U64(footer, 16, (ulong)dataOffset);
+        U32(footer, 24, TimeStamp);
         Encoding.ASCII.GetBytes(Creator).CopyTo(footer, 28);
         U64(footer, 40, (ulong)DiskBytes);
         U64(footer, 48, (ulong)DiskBytes);
