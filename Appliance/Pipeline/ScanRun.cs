@@ -70,6 +70,16 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 Add(target, gap);
             }
 
+            foreach (string name in vm.Refused)
+            {
+                Add(target, HostileImage.ForbiddenReference(vm.Identity.Id, LengthOf(vm.Identity.Id), name));
+            }
+
+            foreach (GapReport gap in ManifestCheck.Run(vm.Manifest, cancellation))
+            {
+                Add(target, gap);
+            }
+
             for (int i = 0; i < vm.Disks.Count; i++)
             {
                 ScanDisk(target, vm.Disks[i], vm.Disks.Count > 1 ? $"d{i + 1}" : "", rules);
@@ -139,7 +149,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
         foreach (string name in disk.Refused)
         {
-            Add(target, HostileImage.ForbiddenReference(disk.Path, LengthOf(disk.Path), name));
+            Add(target, HostileImage.ForbiddenReference(disk.Path, LengthOf(disk.Plan.Files[0].Path), name));
         }
 
         (ChainPlan plan, List<(string Host, string Inside)> binds) = DiskBinds.Of(disk.Plan, sandbox);
@@ -154,7 +164,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         binds.AddRange(lists);
         var job = new ScanJob(insideRules, [.. lists.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
         {
-            Limits = Limits(LengthOf(disk.Path)),
+            Limits = Limits(LengthOf(disk.Plan.Files[0].Path)),
             Plan = plan,
             Prefix = prefix,
         };

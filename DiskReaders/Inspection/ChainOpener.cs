@@ -80,7 +80,7 @@ public sealed class ChainOpener(ChainPlan plan, ReadContext context) : IChainOpe
         if (!_files.TryGetValue(id, out ImageFile? file))
         {
             PlannedFile planned = plan.Files[id];
-            file = new ImageFile(planned.Name, id, PlannedFiles.Open(planned));
+            file = new ImageFile(planned.Name, id, PlannedFiles.Open(planned, context));
             _files.Add(id, file);
         }
 

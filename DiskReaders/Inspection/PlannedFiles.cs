@@ -1,24 +1,53 @@
 using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Blocks.Gzip;
 
 namespace Vmsweep.DiskReaders.Inspection;
 
 /// <summary>Opens what a <see cref="PlannedFile"/> says: a file, a range of one, or pieces in a row.</summary>
-internal static class PlannedFiles
+public static class PlannedFiles
 {
+    private const int HeadBytes = 1 << 20;
+
     /// <exception cref="DiskFormatException">A range does not lie within its file.</exception>
     /// <exception cref="IOException">A file cannot be opened.</exception>
     /// <exception cref="UnauthorizedAccessException">A file may not be read.</exception>
-    public static IBlockSource Open(PlannedFile planned)
+    public static IBlockSource Open(PlannedFile planned, ReadContext context)
     {
-        if (planned.IsGzip)
+        IBlockSource stored = OpenStored(planned);
+        if (!planned.IsGzip)
         {
-            throw new DiskFormatException(Fault.Unsupported, "gzip", 0, "a gzip member is recognised but not read");
+            return stored;
         }
 
-        return planned is { OffsetBytes: 0, LengthBytes: < 0, More.Count: 0 }
-            ? new FileSource(planned.Path, planned.Id)
-            : Join(planned);
+        try
+        {
+            return new GzipSource(stored, planned.Id, context);
+        }
+        catch
+        {
+            stored.Dispose();
+            throw;
+        }
     }
+
+    /// <summary>As much as tells which files an image names: of a packed image its first MiB, for where the supervisor must not unpack it whole.</summary>
+    public static IBlockSource OpenHead(PlannedFile planned)
+    {
+        IBlockSource stored = OpenStored(planned);
+        if (!planned.IsGzip)
+        {
+            return stored;
+        }
+
+        using (stored)
+        {
+            return new MemorySource(GzipSource.Head(stored, HeadBytes));
+        }
+    }
+
+    /// <summary>The bytes as they are stored, still packed.</summary>
+    public static IBlockSource OpenStored(PlannedFile planned) =>
+        planned is { OffsetBytes: 0, LengthBytes: < 0, More.Count: 0 } ? new FileSource(planned.Path, planned.Id) : Join(planned);
 
     private static JoinedSource Join(PlannedFile planned)
     {

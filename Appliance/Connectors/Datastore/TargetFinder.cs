@@ -12,7 +12,7 @@ namespace Vmsweep.Appliance.Connectors.Datastore;
 internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToken cancellation = default)
 {
     /// <summary>Configurations of VMs that are known by name but not read yet: their disks are scanned one by one.</summary>
-    private static readonly string[] UnreadConfigurations = [".vmcx", ".vbox", ".vmc", ".ovf"];
+    private static readonly string[] UnreadConfigurations = [".vmcx", ".vbox", ".vmc"];
 
     /// <summary>No virtual disk is smaller; smaller files without a disk's extension are not looked at.</summary>
     private const long SmallestUnnamedDisk = 64 << 10;
@@ -22,6 +22,8 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
     {
         switch (HostFile.KindOf(target, follow: true))
         {
+            case HostFileKind.Missing when InPackage(target) is { } vm:
+                return [vm];
             case HostFileKind.Missing:
                 throw new TargetException($"{target}: not found");
             case HostFileKind.BlockDevice:
@@ -31,8 +33,50 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
             case HostFileKind.Folder:
                 return InFolder(target);
             default:
-                return [One(target, Path.GetFullPath(target))];
+                return Many(target, Path.GetFullPath(target));
         }
+    }
+
+    /// <summary>What a file is: a package of VMs, or one VM or image.</summary>
+    private List<Vm> Many(string target, string path)
+    {
+        if (!PackageFinder.IsPackage(path))
+        {
+            return [One(target, path)];
+        }
+
+        try
+        {
+            return new PackageFinder(bases, cancellation).Find(target, path);
+        }
+        catch (InvalidDataException e)
+        {
+            return [Unreadable(target, path, new CoverageGap(Fault.Corrupt, path, "VM configuration", 0, 0, e.Message))];
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return [Unreadable(target, path, new CoverageGap(Fault.Transport, path, "file", -1, 0, e.Message))];
+        }
+    }
+
+    /// <summary>One disk of a package, named as reports name it: the package's path and its own; null where there is none.</summary>
+    private Vm? InPackage(string target)
+    {
+        string path = Path.GetFullPath(target);
+        string? package = path;
+        do
+        {
+            package = Path.GetDirectoryName(package);
+        }
+        while (package is not null && HostFile.KindOf(package, follow: true) == HostFileKind.Missing);
+
+        if (package is null || HostFile.KindOf(package, follow: true) != HostFileKind.Regular || !PackageFinder.IsPackage(package))
+        {
+            return null;
+        }
+
+        Vm? vm = Many(target, package).FirstOrDefault(v => v.Disks.Any(d => d.Path == path));
+        return vm is null ? null : vm with { Disks = [.. vm.Disks.Where(d => d.Path == path)], Manifest = [] };
     }
 
     /// <summary>One of perhaps many: what fails is its own gap, and the others are still scanned.</summary>
@@ -53,7 +97,7 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
                 return new Vm(target, new VmReport(path, Path.GetFileNameWithoutExtension(path), "unknown", ""), [], [unread.ToReport()]);
             }
 
-            return new Vm(target, new VmReport(path, Path.GetFileName(path), "unknown", ""), [Disk(path, Path.GetDirectoryName(path)!)], []);
+            return new Vm(target, new VmReport(path, Path.GetFileName(path), "unknown", ""), [Disk(path, Path.GetDirectoryName(path)!)], [.. MissingPieces(path)]);
         }
         catch (InvalidDataException e)
         {
@@ -126,9 +170,16 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
             found.Add(Use(One(path, path), used));
         }
 
+        foreach (string path in files.Where(f => PackageFinder.IsPackage(f) && !used.Contains(f)))
+        {
+            used.Add(path);
+            found.AddRange(Many(path, path).Select(v => Use(v, used)));
+        }
+
         // A parent or extent that another image names is no disk of its own. Two passes: names lead both ways in the order of files.
         List<Vm> orphans = [.. files.Where(f => !used.Contains(f) && IsDisk(f)).Select(f => One(f, f))];
         HashSet<string> named = [.. orphans.SelectMany(o => o.Disks).SelectMany(d => d.Plan.Files.Skip(1)).Select(f => f.Path)];
+        named.UnionWith(orphans.SelectMany(o => o.Disks).SelectMany(d => d.Plan.Files).SelectMany(f => f.More).Select(m => m.Path));
         foreach (Vm orphan in orphans.Where(o => !named.Contains(o.Target)))
         {
             found.Add(Use(orphan, used));
@@ -148,7 +199,7 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
 
     private static Vm Use(Vm vm, HashSet<string> used)
     {
-        used.UnionWith(vm.Disks.SelectMany(d => d.Plan.Files).Select(f => f.Path));
+        used.UnionWith(vm.Disks.SelectMany(d => d.Plan.Files).SelectMany(f => (string[])[f.Path, .. f.More.Select(m => m.Path)]));
         return vm;
     }
 
@@ -206,8 +257,14 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
     private VmDisk Disk(string path, string folder)
     {
         var policy = new FolderPolicy(folder, bases);
-        ChainPlan plan = ChainPlanner.Plan(path, policy);
+        ChainPlan plan = ChainPlanner.Plan(SplitImage.Of(path, policy), policy, SplitImage.Declared(path));
         return new VmDisk(path, plan, [.. policy.Refused.Select(r => r.Name)]);
+    }
+
+    private IEnumerable<GapReport> MissingPieces(string path)
+    {
+        var policy = new FolderPolicy(Path.GetDirectoryName(path)!, bases);
+        return SplitImage.Missing(SplitImage.Of(path, policy), policy) is { } gap ? [gap.ToReport()] : [];
     }
 
     private static string PowerOf(VmxFile vmx, string path)
@@ -243,6 +300,7 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
         Path.GetExtension(path) is var extension
         && (extension.Equals(".vmx", StringComparison.OrdinalIgnoreCase)
             || ContainerFormats.DiskExtensions.Contains(extension, StringComparer.OrdinalIgnoreCase)
+            || extension.Equals(".ovf", StringComparison.OrdinalIgnoreCase)
             || UnreadConfigurations.Contains(extension, StringComparer.OrdinalIgnoreCase));
 
     private static bool LooksLikeDisk(string path)
