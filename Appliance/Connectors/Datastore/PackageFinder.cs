@@ -24,6 +24,19 @@ internal sealed class PackageFinder(IReadOnlyList<string> bases, CancellationTok
         return IsDescriptor(path) || IsArchive(extension) || ContainerFormats.Declared(path) is { } declared && ContainerFormats.IsBundle(declared);
     }
 
+    /// <summary>True for an export whose name does not tell, by its first bytes.</summary>
+    public static bool IsUnnamedBundle(string path)
+    {
+        if (ContainerFormats.Declared(path) is not null)
+        {
+            return false;
+        }
+
+        using var bytes = new FileSource(path);
+        var file = new ImageFile(path, 0, bytes);
+        return ContainerFormats.Readable.OfType<IBundleFormat>().Any(f => f.Probe(file));
+    }
+
     public static bool IsDescriptor(string path) => Path.GetExtension(path).Equals(".ovf", StringComparison.OrdinalIgnoreCase);
 
     /// <exception cref="InvalidDataException">The descriptor is none.</exception>

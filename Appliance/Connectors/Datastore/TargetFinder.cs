@@ -40,14 +40,11 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
     /// <summary>What a file is: a package of VMs, or one VM or image.</summary>
     private List<Vm> Many(string target, string path)
     {
-        if (!PackageFinder.IsPackage(path))
-        {
-            return [One(target, path)];
-        }
-
         try
         {
-            return new PackageFinder(bases, cancellation).Find(target, path);
+            return PackageFinder.IsPackage(path) || PackageFinder.IsUnnamedBundle(path)
+                ? new PackageFinder(bases, cancellation).Find(target, path)
+                : [One(target, path)];
         }
         catch (InvalidDataException e)
         {
