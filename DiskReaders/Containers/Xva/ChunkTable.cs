@@ -31,7 +31,7 @@ internal sealed class ChunkTable(ReadContext context) : IDisposable
     public long Location(int index) => BinaryPrimitives.ReadInt64LittleEndian(Entry(index)[4..]);
 
     /// <summary>The first chunk whose number is at least <paramref name="number"/>; <see cref="Count"/> when there is none.</summary>
-    public int Find(uint number)
+    public int Find(long number)
     {
         int low = 0;
         int high = Count;

@@ -26,7 +26,7 @@ internal sealed class XvaMap(ChunkTable chunks, long length, long knownBytes) : 
         count = Math.Min(count, knownBytes - offset);
         long number = offset / XvaFormat.ChunkBytes;
         long within = offset % XvaFormat.ChunkBytes;
-        int at = chunks.Find((uint)number);
+        int at = chunks.Find(number);
         if (at < chunks.Count && chunks.Number(at) == number)
         {
             return new Extent(ExtentKind.Data, Math.Min(count, XvaFormat.ChunkBytes - within), chunks.Location(at) + within);

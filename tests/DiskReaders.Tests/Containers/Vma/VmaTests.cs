@@ -58,7 +58,7 @@ public sealed class VmaTests
         { "another archive's uuid", b => b[Extent + 8] ^= 1, false },
         { "more blocks than its masks say", b => b[Extent + 7]++, true },
         { "a cluster beyond the device", b => VmaWriter.U32(b, Extent + 44, 0x7FFF_FFFF), true },
-        { "a cluster twice", b => VmaWriter.U32(b, Extent + 52, 0), true },
+        { "a cluster twice", b => VmaWriter.U32(b, Extent + 44, 0), true },
     };
 
     [Theory]
