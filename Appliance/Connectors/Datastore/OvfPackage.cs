@@ -21,6 +21,7 @@ internal sealed class OvfPackage(string name, OvfFile ovf, IReferencePolicy poli
     private readonly Dictionary<string, OvfReference> _files = FirstOf(ovf.Files, f => f.Id);
     private readonly Dictionary<string, OvfDisk> _disks = FirstOf(ovf.Disks, d => d.Id);
     private readonly HashSet<string> _used = new(StringComparer.Ordinal);
+    private readonly List<string> _forbidden = [];
 
     /// <param name="target">How the operator named it.</param>
     public List<Vm> Vms(string target)
@@ -51,6 +52,7 @@ internal sealed class OvfPackage(string name, OvfFile ovf, IReferencePolicy poli
         List<VmDisk> disks = [];
         List<GapReport> gaps = [];
         int refusedBefore = refused().Count;
+        int forbiddenBefore = _forbidden.Count;
         foreach (string resource in resources)
         {
             // 0.9 wrote ovf://disk/ID, some programs write /disk/ID.
@@ -98,7 +100,7 @@ internal sealed class OvfPackage(string name, OvfFile ovf, IReferencePolicy poli
         string id = ovf.Systems.Count > 1 ? $"{name}#{system.Id}" : name;
         return new Vm(target, new VmReport(id, system.Name.Length > 0 ? system.Name : system.Id, "off", system.GuestOs), disks, gaps)
         {
-            Refused = [.. refused().Skip(refusedBefore)],
+            Refused = [.. refused().Skip(refusedBefore).Except(disks.SelectMany(d => d.Refused)), .. _forbidden.Skip(forbiddenBefore)],
         };
     }
 
@@ -148,6 +150,13 @@ internal sealed class OvfPackage(string name, OvfFile ovf, IReferencePolicy poli
         if (HttpSchemes.Any(s => file.Href.StartsWith(s, StringComparison.OrdinalIgnoreCase)))
         {
             gaps.Add(Gap(Fault.MissingParent, "the file lies on another machine", file.Href));
+            return null;
+        }
+
+        if (file.Href.Contains("://", StringComparison.Ordinal))
+        {
+            _forbidden.Add(file.Href);
+            gaps.Add(Gap(Fault.Refused, "a URI that leads outside the package; it is not opened", file.Href));
             return null;
         }
 

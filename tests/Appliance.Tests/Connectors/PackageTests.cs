@@ -220,8 +220,8 @@ public sealed class PackageTests : IDisposable
 
     [Theory]
     [InlineData("gv-ova", "truncated")]
-    [InlineData("sc-ova", "missing-parent")]
-    public void Archives_that_others_cut_off_are_gaps(string id, string fault)
+    [InlineData("sc-ova", "corrupt")]
+    public void Faulty_archives_of_others_are_gaps(string id, string fault)
     {
         Assert.SkipUnless(CorpusImages.IsThere, "no corpus");
         string path = CorpusImages.Unpack(CorpusImages.All().Single(i => i.Id == id), _scratch.Folder);
