@@ -73,6 +73,16 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 Add(target, gap);
             }
 
+            foreach (string name in vm.Refused)
+            {
+                Add(target, HostileImage.ForbiddenReference(vm.Identity.Id, LengthOf(vm.Identity.Id), name));
+            }
+
+            foreach (GapReport gap in ManifestCheck.Run(vm.Manifest, cancellation))
+            {
+                Add(target, gap);
+            }
+
             if (vm.Disks.Count > 0)
             {
                 ScanDisks(target, vm, rules);
@@ -152,7 +162,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         {
             foreach (string name in disk.Refused)
             {
-                Add(target, HostileImage.ForbiddenReference(disk.Path, LengthOf(disk.Path), name));
+                Add(target, HostileImage.ForbiddenReference(disk.Path, LengthOf(disk.Plan.Files[0].Path), name));
             }
         }
 

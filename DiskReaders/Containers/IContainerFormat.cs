@@ -150,14 +150,20 @@ public interface ISnapshotFormat : IContainerFormat
     VirtualDisk OpenSnapshot(ImageFile file, string id, IChainOpener chain, ReadContext context);
 }
 
+/// <summary>What the head of a bundle tells, before any of its disks is opened. All of it is guest-controlled text.</summary>
+/// <param name="VmName">As the operator named it; empty where the file does not say.</param>
+/// <param name="GuestOs">In the hypervisor's own words; empty where the file does not say.</param>
+/// <param name="Disks">Names of the disks, each once, in the VM's order.</param>
+public sealed record BundleHead(string VmName, string GuestOs, IReadOnlyList<string> Disks);
+
 /// <summary>A format that keeps several disks of a VM in one file: XVA, VMA.</summary>
 public interface IBundleFormat : IContainerFormat
 {
-    /// <summary>Names of the disks in the file's own order, read from its head alone. Guest-controlled text.</summary>
+    /// <summary>Which disks the file holds, read from its head alone.</summary>
     /// <exception cref="DiskFormatException">The head is faulty.</exception>
-    IReadOnlyList<string> Disks(ImageFile file);
+    BundleHead Head(ImageFile file);
 
     /// <summary>Opens one of the disks. <see cref="IContainerFormat.Open"/> opens the only one, and refuses where there are several.</summary>
-    /// <param name="disk">One of <see cref="Disks"/>.</param>
+    /// <param name="disk">One of <see cref="BundleHead.Disks"/>.</param>
     VirtualDisk OpenDisk(ImageFile file, string disk, IChainOpener chain, ReadContext context);
 }

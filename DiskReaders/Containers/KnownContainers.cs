@@ -18,7 +18,6 @@ public static class KnownContainers
         Signature.Of("e01", "Expert Witness 2 (Ex01)", 0, [0x45, 0x56, 0x46, 0x32, 0x0D, 0x0A, 0x81, 0x00]),
         Signature.Of("e01", "Expert Witness logical evidence (L01)", 0, [0x4C, 0x56, 0x46, 0x09, 0x0D, 0x0A, 0xFF, 0x00]),
         Signature.Of("aff", "Advanced Forensic Format", 0, "AFF10\r\n\0"u8),
-        Signature.Of("vma", "Proxmox VMA backup", 0, "VMA\0"u8),
         Signature.Of("wim", "Windows imaging format", 0, "MSWIM\0\0\0"u8),
         Signature.Of("android-sparse", "Android sparse image", 0, [0x3A, 0xFF, 0x26, 0xED]),
         Signature.Of("sparseimage", "Apple sparse image", 0, "sprs"u8),
@@ -64,7 +63,7 @@ public static class KnownContainers
             : null;
     }
 
-    // POSIX ustar. An OVA begins with its .ovf (DSP0243 section 5.3), an XVA with ova.xml.
+    // POSIX ustar. An OVA begins with its .ovf (DSP0243 section 5.3). An XVA has a reader.
     private static Recognised? Tar(IBlockSource file)
     {
         Span<byte> header = stackalloc byte[262];
@@ -76,7 +75,7 @@ public static class KnownContainers
         ReadOnlySpan<byte> field = header[..100];
         int end = field.IndexOf((byte)0);
         string name = Encoding.Latin1.GetString(end < 0 ? field : field[..end]);
-        return name == "ova.xml" ? new Recognised("xva", Fault.Unsupported, "Xen virtual appliance (XVA)")
+        return name == "ova.xml" ? null
             : name.EndsWith(".ovf", StringComparison.OrdinalIgnoreCase) ? new Recognised("ova", Fault.Unsupported, "open virtual appliance (OVA)")
             : new Recognised("tar", Fault.Unsupported, "tar");
     }

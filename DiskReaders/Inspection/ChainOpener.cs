@@ -89,7 +89,7 @@ public sealed class ChainOpener(ChainPlan plan, ReadContext context, int firstFi
         if (!_files.TryGetValue(id, out ImageFile? file))
         {
             PlannedFile planned = plan.Files[id];
-            IBlockSource bytes = PlannedFiles.Open(planned, firstFileId + id);
+            IBlockSource bytes = PlannedFiles.Open(planned, firstFileId + id, context);
             file = new ImageFile(planned.Name, id, bytes) { Modified = (bytes as FileSource)?.Modified };
             _files.Add(id, file);
         }

@@ -71,7 +71,7 @@ public static class ChainPlanner
     {
         try
         {
-            using IBlockSource bytes = PlannedFiles.Open(planned, planned.Id);
+            using IBlockSource bytes = PlannedFiles.OpenHead(planned);
             var file = new ImageFile(planned.Name, planned.Id, bytes);
             return ContainerFormats.Choose(file, declared ?? ContainerFormats.Declared(planned.Name)).References(file);
         }

@@ -6,7 +6,9 @@ using Vmsweep.DiskReaders.Containers.Raw;
 using Vmsweep.DiskReaders.Containers.Vdi;
 using Vmsweep.DiskReaders.Containers.Vhd;
 using Vmsweep.DiskReaders.Containers.Vhdx;
+using Vmsweep.DiskReaders.Containers.Vma;
 using Vmsweep.DiskReaders.Containers.Vmdk;
+using Vmsweep.DiskReaders.Containers.Xva;
 
 namespace Vmsweep.DiskReaders.Inspection;
 
@@ -16,7 +18,7 @@ public static class ContainerFormats
     public static readonly RawFormat Raw = new();
 
     /// <summary>Every format with a reader. Raw is no part of it: raw is declared or the last resort, never recognised.</summary>
-    public static readonly IReadOnlyList<IContainerFormat> Readable = [new VmdkFormat(), new VhdxFormat(), new VhdFormat(), new Qcow2Format(), new VdiFormat(), new ParallelsFormat()];
+    public static readonly IReadOnlyList<IContainerFormat> Readable = [new VmdkFormat(), new VhdxFormat(), new VhdFormat(), new Qcow2Format(), new VdiFormat(), new ParallelsFormat(), new XvaFormat(), new VmaFormat()];
 
     // Extensions that declare a format. Others (.img, .bin, none) leave it to the bytes.
     private static readonly Dictionary<string, string> ByExtension = new(StringComparer.OrdinalIgnoreCase)
@@ -31,15 +33,21 @@ public static class ContainerFormats
         [".qcow2"] = "qcow2",
         [".raw"] = "raw",
         [".dd"] = "raw",
+        [".iso"] = "raw",
+        [".xva"] = "xva",
+        [".vma"] = "vma",
     };
 
     /// <summary>Extensions of files that are taken for virtual disks when a folder is searched.</summary>
     public static readonly IReadOnlyList<string> DiskExtensions =
-        [.. ByExtension.Keys, ".img", ".qcow", ".qed", ".hdd", ".hds", ".iso", ".ova", ".xva", ".vma", ".e01", ".001"];
+        [.. ByExtension.Keys, ".img", ".qcow", ".qed", ".hdd", ".hds", ".ova", ".box", ".e01", ".001", ".000"];
 
     /// <summary>The format that a file's name declares; null when it declares none.</summary>
     public static string? Declared(string name) =>
         IsFlatExtentName(name) ? "raw" : IsDescriptorName(name) ? "parallels" : ByExtension.GetValueOrDefault(Path.GetExtension(name));
+
+    /// <summary>True for a format that holds all disks of a VM.</summary>
+    public static bool IsBundle(string format) => Readable.Any(f => f.Name == format && f is IBundleFormat);
 
     /// <summary>The format of an image: as declared, otherwise as its bytes say, otherwise raw.</summary>
     /// <exception cref="DiskFormatException"><see cref="Fault.Unsupported"/>: a known format without a reader.</exception>

@@ -1,27 +1,56 @@
 using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Blocks.Gzip;
 
 namespace Vmsweep.DiskReaders.Inspection;
 
 /// <summary>Opens what a <see cref="PlannedFile"/> says: a file, a range of one, or pieces in a row.</summary>
-internal static class PlannedFiles
+public static class PlannedFiles
 {
+    private const int HeadBytes = 1 << 20;
+
     /// <param name="fileId">How <see cref="StoredExtent.File"/> names it.</param>
     /// <exception cref="DiskFormatException">A range does not lie within its file.</exception>
     /// <exception cref="IOException">A file cannot be opened.</exception>
     /// <exception cref="UnauthorizedAccessException">A file may not be read.</exception>
-    public static IBlockSource Open(PlannedFile planned, int fileId)
+    public static IBlockSource Open(PlannedFile planned, int fileId, ReadContext context)
     {
-        if (planned.IsGzip)
+        IBlockSource stored = OpenStored(planned with { Id = fileId });
+        if (!planned.IsGzip)
         {
-            throw new DiskFormatException(Fault.Unsupported, "gzip", 0, "a gzip member is recognised but not read");
+            return stored;
         }
 
-        return planned is { OffsetBytes: 0, LengthBytes: < 0, More.Count: 0 }
-            ? new FileSource(planned.Path, fileId)
-            : Join(planned, fileId);
+        try
+        {
+            return new GzipSource(stored, fileId, context);
+        }
+        catch
+        {
+            stored.Dispose();
+            throw;
+        }
     }
 
-    private static JoinedSource Join(PlannedFile planned, int fileId)
+    /// <summary>As much as tells which files an image names: of a packed image its first MiB, for where the supervisor must not unpack it whole.</summary>
+    public static IBlockSource OpenHead(PlannedFile planned)
+    {
+        IBlockSource stored = OpenStored(planned);
+        if (!planned.IsGzip)
+        {
+            return stored;
+        }
+
+        using (stored)
+        {
+            return new MemorySource(GzipSource.Head(stored, HeadBytes));
+        }
+    }
+
+    /// <summary>The bytes as they are stored, still packed.</summary>
+    public static IBlockSource OpenStored(PlannedFile planned) =>
+        planned is { OffsetBytes: 0, LengthBytes: < 0, More.Count: 0 } ? new FileSource(planned.Path, planned.Id) : Join(planned);
+
+    private static JoinedSource Join(PlannedFile planned)
     {
         List<IBlockSource> files = [];
         List<IBlockSource> parts = [];
@@ -29,13 +58,13 @@ internal static class PlannedFiles
         {
             foreach (FilePiece piece in (IEnumerable<FilePiece>)[new FilePiece(planned.Path, planned.OffsetBytes, planned.LengthBytes), .. planned.More])
             {
-                var file = new FileSource(piece.Path, fileId);
+                var file = new FileSource(piece.Path, planned.Id);
                 files.Add(file);
                 Bounds.Check(piece.OffsetBytes, 0, file.Length, "piece of a file");
                 parts.Add(new SliceSource(file, piece.OffsetBytes, piece.LengthBytes < 0 ? file.Length - piece.OffsetBytes : piece.LengthBytes, "piece of a file"));
             }
 
-            return new JoinedSource(fileId, parts, files);
+            return new JoinedSource(planned.Id, parts, files);
         }
         catch
         {

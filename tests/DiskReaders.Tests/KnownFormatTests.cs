@@ -47,7 +47,6 @@ public sealed class KnownFormatTests
     [InlineData("zip", "", "echo 1 > a; 7z a -bd -bso0 x.zip a; mv x.zip x")]
     [InlineData("tar", "", "echo 1 > a; tar cf x a")]
     [InlineData("ova", "", "echo 1 > a.OVF; tar cf x --format=ustar a.OVF")]
-    [InlineData("xva", "", "echo 1 > ova.xml; tar cf x ova.xml")]
     public void Containers_are_known_by_name(string name, string detail, string make)
     {
         using var scratch = new Scratch();

@@ -2,9 +2,12 @@ using System.Buffers.Binary;
 using System.Text;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Tests.Containers;
+using Vmsweep.DiskReaders.Tests.Containers.Ova;
 using Vmsweep.DiskReaders.Tests.Containers.Vhdx;
 using Vmsweep.DiskReaders.Tests.Volumes.BitLocker;
 using Vmsweep.DiskReaders.Tests.Volumes.Luks;
+using Vmsweep.DiskReaders.Tests.Containers.Vma;
+using Vmsweep.DiskReaders.Tests.Containers.Xva;
 using Vmsweep.Golden;
 
 namespace Vmsweep.Fuzz;
@@ -65,6 +68,35 @@ internal static class FuzzSeeds
                 .Log(255, 41, 254, [(VhdxWriter.BatAt, bat, 0), (VhdxWriter.BatAt + 4096, null, 4096)], flushed: 4 << 20, last: 6 << 20)
                 .Build()[..^(Megabyte - (64 << 10))],
         ];
+    }
+
+    public static IReadOnlyList<byte[]> Tar() => Made("""
+        long=$(printf 'long-%.0s' $(seq 1 25))/$(printf 'name-%.0s' $(seq 1 25)); mkdir -p $(dirname $long); printf abc > $long; printf d > d; ln -s d e; truncate -s 40K hole; printf x >> hole
+        for f in ustar gnu oldgnu pax v7; do tar --format=$f --ignore-failed-read -b 1 -cf disk-$f d e hole $([ $f = v7 ] || [ $f = ustar ] || echo $long); done
+        tar --format=pax -b 1 -cSf disk-sparse hole d; tar --format=gnu -b 1 -cSf disk-gnusparse hole d
+        """);
+
+    public static IReadOnlyList<byte[]> Gzip() => Made("""
+        (seq 1 3000; head -c 3000 /dev/urandom; head -c 300000 /dev/zero; seq 1 500) > raw
+        gzip -1 < raw > disk-1; gzip -9N < raw > disk-9; (gzip -c d raw 2>/dev/null || true; seq 1 9 | gzip; seq 1 9 | gzip; head -c 600 /dev/zero) > disk-members
+        python3 -c 'import sys,gzip; sys.stdout.buffer.write(gzip.compress(open("raw","rb").read()[:9000], 0))' > disk-stored
+        python3 -c 'import sys,zlib; c=zlib.compressobj(6,8,31,8,zlib.Z_FIXED); sys.stdout.buffer.write(c.compress(open("raw","rb").read())+c.flush())' > disk-fixed
+        """);
+
+    public static IReadOnlyList<byte[]> Xva() =>
+    [
+        TarWriter.Archive(
+            XvaWriter.First(XvaWriter.Descriptor("vm", ("Ref:4", 700, 0), ("Ref:5", XvaWriter.Chunk + 5000, 1))),
+            XvaWriter.ChunkOf("Ref:4", 0, new byte[700]),
+            XvaWriter.ChunkOf("Ref:5", 1, new byte[5000])),
+    ];
+
+    public static IReadOnlyList<byte[]> Vma()
+    {
+        byte[] some = new byte[VmaWriter.Cluster];
+        some[5000] = 1;
+        some[9000] = 1;
+        return [new VmaWriter().Config("qemu-server.conf", "name: a\n").Device(1, "drive-scsi0", 200_000).Device(2, "drive-scsi1", 100).Extent((1, 1, some), (2, 0, some)).Extent((1, 0, some), (1, 2, new byte[VmaWriter.Cluster])).Build()];
     }
 
     public static IReadOnlyList<byte[]> Volumes() => Made("""

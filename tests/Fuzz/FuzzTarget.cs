@@ -1,15 +1,20 @@
 using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Blocks.Gzip;
 using Vmsweep.DiskReaders.Containers;
 using Vmsweep.DiskReaders.Containers.Raw;
 using Vmsweep.DiskReaders.Containers.Vhdx;
+using Vmsweep.DiskReaders.Containers.Vma;
 using Vmsweep.DiskReaders.Containers.Vmdk;
+using Vmsweep.DiskReaders.Containers.Xva;
 using Vmsweep.DiskReaders.FileSystems;
 using Vmsweep.DiskReaders.FileSystems.Ext;
 using Vmsweep.DiskReaders.FileSystems.Fat;
 using Vmsweep.DiskReaders.FileSystems.Ntfs;
 using Vmsweep.DiskReaders.Inspection;
 using Vmsweep.DiskReaders.Tests.Containers;
+using Vmsweep.DiskReaders.Tests.Containers.Ova;
 using Vmsweep.DiskReaders.Tests.Containers.Vhdx;
+using Vmsweep.DiskReaders.Tests.Containers.Vma;
 using Vmsweep.DiskReaders.Tests.FileSystems.Ext;
 using Vmsweep.DiskReaders.Tests.Volumes.Lvm2;
 using Vmsweep.DiskReaders.Tests.Volumes.BitLocker;
@@ -48,6 +53,10 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         new("fat", (s, c) => ReadFileSystem(new FatFormat(), s, c), FuzzSeeds.Fat),
         new("ext", (s, c) => ReadFileSystem(new ExtFormat(), s, c), FuzzSeeds.Ext, ExtRepair.Checksums),
         new("bitlocker", ReadBitLocker, FuzzSeeds.BitLocker, FuzzSeeds.RepairBitLocker),
+        new("tar", ReadTar, FuzzSeeds.Tar, TarWriter.Repair),
+        new("gzip", ReadGzip, FuzzSeeds.Gzip),
+        new("xva", (s, c) => ReadBundle(new XvaFormat(), s, c), FuzzSeeds.Xva, TarWriter.Repair),
+        new("vma", (s, c) => ReadBundle(new VmaFormat(), s, c), FuzzSeeds.Vma, VmaWriter.Repair),
         new("yara", ReadRules, FuzzSeeds.Yara),
     ];
 
@@ -93,6 +102,57 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         format.Probe(file);
         format.References(file);
         using VirtualDisk disk = format.Open(file, chain, context);
+        ReadDisk(disk);
+    }
+
+    private static void ReadBundle(IBundleFormat format, IBlockSource image, ReadContext context)
+    {
+        var file = new ImageFile("bundle", 0, image);
+        format.Probe(file);
+        using var chain = new FolderChain((_, _) => null, Containers, context);
+        foreach (string name in format.Head(file).Disks)
+        {
+            try
+            {
+                using VirtualDisk disk = format.OpenDisk(file, name, chain, context);
+                ReadDisk(disk);
+            }
+            catch (DiskFormatException)
+            {
+                // The next disk may be sound.
+            }
+        }
+    }
+
+    private static void ReadTar(IBlockSource image, ReadContext context)
+    {
+        TarReader.Probe(image);
+        var reader = new TarReader(image, context.Cancellation);
+        while (reader.Next() is { } member)
+        {
+            if (member.OffsetBytes < 0 || member.StoredBytes < 0 || member.StoredBytes > member.SizeBytes || member.OffsetBytes > image.Length - member.StoredBytes)
+            {
+                throw new InvalidOperationException($"a member of {member.StoredBytes} bytes at {member.OffsetBytes}");
+            }
+        }
+    }
+
+    private static void ReadGzip(IBlockSource image, ReadContext context)
+    {
+        GzipSource.Head(image, 1 << 16);
+        byte[] packed = image.ReadAll();
+        using var source = new GzipSource(new MemorySource(packed), 0, context);
+        byte[] buffer = new byte[4096];
+        long step = Math.Max(buffer.Length, source.Length / 8);
+        for (long at = source.Length; at > 0; at -= Math.Min(at, step))
+        {
+            Span<byte> part = buffer.AsSpan(0, (int)Math.Min(buffer.Length, at));
+            source.Read(at - part.Length, part);
+        }
+    }
+
+    private static void ReadDisk(VirtualDisk disk)
+    {
         byte[] buffer = new byte[4096];
         long step = Math.Max(buffer.Length, disk.Content.Length / MostReads);
         for (long at = 0; at < disk.Content.Length; at = at > long.MaxValue - step ? long.MaxValue : at + step)

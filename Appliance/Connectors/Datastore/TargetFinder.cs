@@ -15,7 +15,7 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
     private static readonly string[] ReadConfigurations = [".vmx", ".vbox", ".vmc"];
 
     /// <summary>Configurations of VMs that are known by name but not read yet: their disks are scanned one by one.</summary>
-    private static readonly string[] UnreadConfigurations = [".vmcx", ".ovf"];
+    private static readonly string[] UnreadConfigurations = [".vmcx"];
 
     /// <summary>No virtual disk is smaller; smaller files without a disk's extension are not looked at.</summary>
     private const long SmallestUnnamedDisk = 64 << 10;
@@ -25,6 +25,8 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
     {
         switch (HostFile.KindOf(target, follow: true))
         {
+            case HostFileKind.Missing when InPackage(target) is { } vm:
+                return [vm];
             case HostFileKind.Missing:
                 throw new TargetException($"{target}: not found");
             case HostFileKind.BlockDevice:
@@ -34,8 +36,47 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
             case HostFileKind.Folder:
                 return InFolder(target);
             default:
-                return [One(target, Path.GetFullPath(target))];
+                return Many(target, Path.GetFullPath(target));
         }
+    }
+
+    /// <summary>What a file is: a package of VMs, or one VM or image.</summary>
+    private List<Vm> Many(string target, string path)
+    {
+        try
+        {
+            return PackageFinder.IsPackage(path) || PackageFinder.IsUnnamedBundle(path)
+                ? new PackageFinder(bases, cancellation).Find(target, path)
+                : [One(target, path)];
+        }
+        catch (InvalidDataException e)
+        {
+            return [Unreadable(target, path, new CoverageGap(Fault.Corrupt, path, "VM configuration", 0, 0, e.Message))];
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return [Unreadable(target, path, new CoverageGap(Fault.Transport, path, "file", -1, 0, e.Message))];
+        }
+    }
+
+    /// <summary>One disk of a package, named as reports name it: the package's path and its own; null where there is none.</summary>
+    private Vm? InPackage(string target)
+    {
+        string path = Path.GetFullPath(target);
+        string? package = path;
+        do
+        {
+            package = Path.GetDirectoryName(package);
+        }
+        while (package is not null && HostFile.KindOf(package, follow: true) == HostFileKind.Missing);
+
+        if (package is null || HostFile.KindOf(package, follow: true) != HostFileKind.Regular || !PackageFinder.IsPackage(package))
+        {
+            return null;
+        }
+
+        Vm? vm = Many(target, package).FirstOrDefault(v => v.Disks.Any(d => d.Path == path));
+        return vm is null ? null : vm with { Disks = [.. vm.Disks.Where(d => d.Path == path)], Manifest = [] };
     }
 
     /// <summary>One of perhaps many: what fails is its own gap, and the others are still scanned.</summary>
@@ -63,7 +104,7 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
                 return new Vm(target, new VmReport(path, Path.GetFileNameWithoutExtension(path), "unknown", ""), [], [unread.ToReport()]);
             }
 
-            return new Vm(target, new VmReport(path, Path.GetFileName(path), "unknown", ""), [Disk(path, FolderOf(path))], []);
+            return new Vm(target, new VmReport(path, Path.GetFileName(path), "unknown", ""), [Disk(path, FolderOf(path))], [.. MissingPieces(path)]);
         }
         catch (InvalidDataException e)
         {
@@ -143,9 +184,16 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
             found.Add(Use(One(path, path), used));
         }
 
+        foreach (string path in files.Where(f => PackageFinder.IsPackage(f) && !used.Contains(f)))
+        {
+            used.Add(path);
+            found.AddRange(Many(path, path).Select(v => Use(v, used)));
+        }
+
         // A parent or extent that another image names is no disk of its own. Two passes: names lead both ways in the order of files.
         List<Vm> orphans = [.. files.Where(f => !used.Contains(f) && IsDisk(f)).Select(f => One(f, f))];
         HashSet<string> named = [.. orphans.SelectMany(o => o.Disks).SelectMany(d => d.Plan.Files.Skip(1)).Select(f => f.Path)];
+        named.UnionWith(orphans.SelectMany(o => o.Disks).SelectMany(d => d.Plan.Files).SelectMany(f => f.More).Select(m => m.Path));
         foreach (Vm orphan in orphans.Where(o => !named.Contains(o.Target)))
         {
             found.Add(Use(orphan, used));
@@ -165,7 +213,7 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
 
     private static Vm Use(Vm vm, HashSet<string> used)
     {
-        used.UnionWith(vm.Disks.SelectMany(d => d.Plan.Files).Select(f => f.Path));
+        used.UnionWith(vm.Disks.SelectMany(d => d.Plan.Files).SelectMany(f => (string[])[f.Path, .. f.More.Select(m => m.Path)]));
         return vm;
     }
 
@@ -222,6 +270,12 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
 
     private VmDisk Disk(string path, string folder) => VmDisk.Of(path, folder, bases);
 
+    private IEnumerable<GapReport> MissingPieces(string path)
+    {
+        var policy = new FolderPolicy(Path.GetDirectoryName(path)!, bases);
+        return SplitImage.Missing(SplitImage.Of(path, policy), policy) is { } gap ? [gap.ToReport()] : [];
+    }
+
     private static string PowerOf(VmxFile vmx, string path)
     {
         if (Directory.Exists(path + ".lck") && Directory.EnumerateFileSystemEntries(path + ".lck").Any())
@@ -255,6 +309,7 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
         Path.GetExtension(path) is var extension
         && (ReadConfigurations.Contains(extension, StringComparer.OrdinalIgnoreCase)
             || ContainerFormats.DiskExtensions.Contains(extension, StringComparer.OrdinalIgnoreCase)
+            || extension.Equals(".ovf", StringComparison.OrdinalIgnoreCase)
             || UnreadConfigurations.Contains(extension, StringComparer.OrdinalIgnoreCase));
 
     private static bool LooksLikeDisk(string path)

@@ -13,6 +13,12 @@ internal sealed record Vm(string Target, VmReport Identity, IReadOnlyList<VmDisk
 
     /// <summary>The earlier state that this is; null: the present one.</summary>
     public string? Snapshot { get; init; }
+
+    /// <summary>Names in its configuration that lead where no file of this VM may lie.</summary>
+    public IReadOnlyList<string> Refused { get; init; } = [];
+
+    /// <summary>Digests that its package gives for its files; a scan verifies them.</summary>
+    public IReadOnlyList<ManifestEntry> Manifest { get; init; } = [];
 }
 
 /// <param name="Path">Host path of the disk's top image.</param>
@@ -28,7 +34,7 @@ internal sealed record VmDisk(string Path, ChainPlan Plan, IReadOnlyList<string>
     public static VmDisk Of(string path, string folder, IReadOnlyList<string> bases, string? declared = null)
     {
         var policy = new FolderPolicy(folder, bases);
-        ChainPlan plan = ChainPlanner.Plan(path, policy, declared);
+        ChainPlan plan = ChainPlanner.Plan(SplitImage.Of(path, policy), policy, declared ?? SplitImage.Declared(path));
         return new VmDisk(path, plan, [.. policy.Refused.Select(r => r.Name)]);
     }
 }

@@ -202,6 +202,8 @@ public sealed class VhdDifferencingTests
         public ImageFile OpenExtent(ImageFile from, ImageReference reference) => chain.OpenExtent(from, reference);
 
         public VirtualDisk OpenParent(ImageFile from, ImageReference reference) => Vhd.Format.Open(parent, chain, context);
+
+        public IBlockSource OpenLuks(IBlockSource header, IBlockSource? payload) => chain.OpenLuks(header, payload);
     }
 
     internal static VhdWriter Child(Guid parent, string name) => new VhdWriter { ParentId = parent, ParentName = name }.Block(1, VhdWriter.Noise(9, Block), i => i % 7 == 0);
