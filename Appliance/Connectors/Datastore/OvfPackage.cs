@@ -16,12 +16,19 @@ internal sealed class OvfPackage(string name, OvfFile ovf, IReferencePolicy poli
     // DSP0243 9.1: the chunks of a file are its name with nine digits.
     private const int MostChunks = ChainPlanner.MostFiles;
 
+    // Real packages have a few VMs with a few disks; a descriptor of 8 MiB could name 200,000.
+    private const int MostDisks = 1024;
+
     private static readonly string[] HttpSchemes = ["http://", "https://"];
 
     private readonly Dictionary<string, OvfReference> _files = FirstOf(ovf.Files, f => f.Id);
     private readonly Dictionary<string, OvfDisk> _disks = FirstOf(ovf.Disks, d => d.Id);
     private readonly HashSet<string> _used = new(StringComparer.Ordinal);
     private readonly List<string> _forbidden = [];
+
+    // A file that several disks or VMs name is read once, for the first.
+    private readonly HashSet<string> _added = new(StringComparer.Ordinal);
+    private int _looked;
 
     /// <param name="target">How the operator named it.</param>
     public List<Vm> Vms(string target)
@@ -94,6 +101,12 @@ internal sealed class OvfPackage(string name, OvfFile ovf, IReferencePolicy poli
                 continue;
             }
 
+            if (++_looked > MostDisks)
+            {
+                gaps.Add(Gap(Fault.Limit, $"the package has more than {MostDisks} disks; the rest is not looked at"));
+                break;
+            }
+
             Add(disk, file, disks, gaps);
         }
 
@@ -116,7 +129,7 @@ internal sealed class OvfPackage(string name, OvfFile ovf, IReferencePolicy poli
 
         try
         {
-            if (Find(file, gaps) is not { } planned)
+            if (Find(file, gaps) is not { } planned || !_added.Add(planned.Name))
             {
                 return;
             }

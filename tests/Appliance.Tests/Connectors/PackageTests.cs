@@ -68,6 +68,17 @@ public sealed class PackageTests : IDisposable
     }
 
     [Fact]
+    public void A_disk_that_is_named_again_and_again_is_read_once()
+    {
+        MakeDisk();
+        string[] many = [.. Enumerable.Repeat("ovf:/disk/d1", 3000)];
+        Write("x.ovf", OvfText.Of([("f1", "disk.raw", "")], [("d1", "f1")], ("one", many), ("two", many)));
+        List<Vm> vms = Find("x.ovf");
+        Assert.Single(vms.SelectMany(v => v.Disks));
+        Assert.All(vms, v => Assert.Equal("limit", Assert.Single(v.Gaps).Fault));
+    }
+
+    [Fact]
     public void A_missing_chunk_is_a_gap_and_no_short_disk()
     {
         MakeDisk();
