@@ -19,6 +19,7 @@ needs=(
     qemu-img:qemu-utils mke2fs:e2fsprogs mkfs.fat:dosfstools mcopy:mtools mkntfs:ntfs-3g fls:sleuthkit wimlib-imagex:wimtools
     sfdisk:fdisk sgdisk:gdisk setfattr:attr mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs 7z:p7zip-full
     fusermount3:fuse3 xz:xz-utils unzip:unzip openssl:openssl script:bsdutils
+    cryptsetup:cryptsetup-bin dislocker-file:dislocker bdemount:libbde-utils
 )
 missing=()
 for need in "${needs[@]}"; do

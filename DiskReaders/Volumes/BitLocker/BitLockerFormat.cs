@@ -1,7 +1,4 @@
-using System.Globalization;
-using System.Text;
 using Vmsweep.DiskReaders.Blocks;
-using Vmsweep.DiskReaders.Blocks.Crypto;
 
 namespace Vmsweep.DiskReaders.Volumes.BitLocker;
 

@@ -13,6 +13,9 @@ internal sealed class BitLockerMap : IExtentMap
     public const int Stored = 1;
     public const int VistaBootSector = 2;
 
+    /// <summary>Of a range that lies elsewhere: decrypted or as stored, whichever holds for where it lies.</summary>
+    public const int AsThere = -1;
+
     private readonly List<Special> _specials = [];
     private readonly long _encryptedBytes;
     private readonly EncryptOnWrite? _eow;
@@ -76,7 +79,9 @@ internal sealed class BitLockerMap : IExtentMap
 
             if (offset < special.End)
             {
-                return new Extent(special.Kind, Math.Min(count, special.End - offset), special.Location + (offset - special.Start), special.Source);
+                count = Math.Min(count, special.End - offset);
+                long location = special.Location + (offset - special.Start);
+                return special.Source == AsThere ? InPlace(location, count) : new Extent(special.Kind, count, location, special.Source);
             }
         }
 

@@ -64,25 +64,14 @@ internal sealed class VolumeLayout : IDisposable
         }
 
         Map = new BitLockerMap(length, EncryptedBytes, _eow);
-        if (block.Version == 1)
+        try
         {
-            Map.Put(0, VolumeHeader.Size, ExtentKind.Data, 0, BitLockerMap.VistaBootSector);
-            Map.Put(VolumeHeader.Size, (VistaPlainSectors * (long)_sectorBytes) - VolumeHeader.Size, ExtentKind.Data, VolumeHeader.Size, BitLockerMap.Stored);
+            PutAll(block, length);
         }
-        else
+        catch (DiskFormatException)
         {
-            PutHeader(block, length);
-        }
-
-        int areaBytes = block.Version == 1 ? MetadataBlock.VistaAreaBytes : MetadataBlock.AreaBytes;
-        foreach (long offset in block.Offsets.Distinct())
-        {
-            PutZeros(offset, areaBytes, "bitlocker-metadata");
-        }
-
-        foreach ((long offset, long bytes) in _eow?.Areas ?? [])
-        {
-            PutZeros(offset, bytes, "bitlocker-eow");
+            Dispose();
+            throw;
         }
 
         void Report(DiskFormatException e) => context.Gaps.Add(new CoverageGap(e, name, 0));
@@ -136,7 +125,31 @@ internal sealed class VolumeLayout : IDisposable
             : throw new DiskFormatException(Fault.Corrupt, "FVE metadata block", 16, "bad encrypted volume size");
     }
 
-    /// <summary>The first sectors lie elsewhere, encrypted as what lies around them there.</summary>
+    private void PutAll(MetadataBlock block, long length)
+    {
+        if (block.Version == 1)
+        {
+            Map.Put(0, VolumeHeader.Size, ExtentKind.Data, 0, BitLockerMap.VistaBootSector);
+            Map.Put(VolumeHeader.Size, (VistaPlainSectors * (long)_sectorBytes) - VolumeHeader.Size, ExtentKind.Data, VolumeHeader.Size, BitLockerMap.Stored);
+        }
+        else
+        {
+            PutHeader(block, length);
+        }
+
+        int areaBytes = block.Version == 1 ? MetadataBlock.VistaAreaBytes : MetadataBlock.AreaBytes;
+        foreach (long offset in block.Offsets.Distinct())
+        {
+            PutZeros(offset, areaBytes, "bitlocker-metadata");
+        }
+
+        foreach ((long offset, long bytes) in _eow?.Areas ?? [])
+        {
+            PutZeros(offset, bytes, "bitlocker-eow");
+        }
+    }
+
+    /// <summary>The first sectors lie elsewhere, encrypted when what lies around them there is: Windows moves them before it encrypts.</summary>
     private void PutHeader(MetadataBlock block, long length)
     {
         (long offset, long bytes) = block.AreaHeaderBytes > 0 ? (block.AreaHeaderOffset, block.AreaHeaderBytes) : (block.HeaderOffset, block.HeaderSectors * _sectorBytes);
@@ -145,7 +158,7 @@ internal sealed class VolumeLayout : IDisposable
             throw new DiskFormatException(Fault.Corrupt, "FVE metadata", -1, string.Create(CultureInfo.InvariantCulture, $"volume header of {bytes} bytes at {offset}"));
         }
 
-        Map.Put(0, bytes, ExtentKind.Data, offset, offset < EncryptedBytes ? BitLockerMap.Decrypted : BitLockerMap.Stored);
+        Map.Put(0, bytes, ExtentKind.Data, offset, BitLockerMap.AsThere);
         Map.Put(offset, bytes, ExtentKind.Zero);
         PlainAreas.Add((0, bytes, "bitlocker-boot"));
     }

@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Globalization;
 using System.Text;
 using Vmsweep.DiskReaders.Blocks;
@@ -124,7 +125,7 @@ internal sealed class VolumeOpener(VolumeMember member, int place, List<MemberAr
         if (header.Form == VolumeHeaderForm.Vista)
         {
             "NTFS    "u8.CopyTo(bootSector.AsSpan(3));
-            System.Buffers.Binary.BinaryPrimitives.WriteUInt64LittleEndian(bootSector.AsSpan(VistaMirrorAt), block.MftMirrorCluster);
+            BinaryPrimitives.WriteUInt64LittleEndian(bootSector.AsSpan(VistaMirrorAt), block.MftMirrorCluster);
             sources.Add(new MemorySource(bootSector));
         }
 

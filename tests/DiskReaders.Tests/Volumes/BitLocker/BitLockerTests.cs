@@ -99,7 +99,7 @@ public sealed class BitLockerTests
     [Fact]
     public void Blocks_that_are_not_encrypted_yet_are_read_as_they_are()
     {
-        var writer = new BitLockerWriter { Form = "eow", EowPlain = [(0x8000, 0x1_4000), (0xE_0000, 1 << 20)], Protectors = [BitLockerWriter.Clear] };
+        var writer = new BitLockerWriter { Form = "eow", EowPlain = [(0x8000, 0x1_4000), (0x5_0000, 0x5_2000), (0xE_0000, 1 << 20)], Protectors = [BitLockerWriter.Clear] };
         (byte[]? bytes, _, IReadOnlyList<CoverageGap> gaps) = Read(writer.Make());
         Assert.Empty(gaps);
         Assert.Equal(writer.Expected, bytes);

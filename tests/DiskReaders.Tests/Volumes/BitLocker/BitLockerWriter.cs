@@ -40,6 +40,8 @@ internal sealed class BitLockerWriter
 
     public IReadOnlyList<int> Protectors { get; init; } = [Password, Recovery, External];
 
+    public string PasswordSecret { get; init; } = PasswordText;
+
     public int State { get; init; } = 4;
 
     public int NextState { get; init; } = 4;
@@ -201,11 +203,11 @@ internal sealed class BitLockerWriter
     }
 
     /// <summary>Chapter "Keys" of the format.</summary>
-    private static byte[] Stretch(int protection, byte[] salt) => Stretched.GetOrAdd(protection + Convert.ToHexString(salt), _ =>
+    private byte[] Stretch(int protection, byte[] salt) => Stretched.GetOrAdd(protection + PasswordSecret + Convert.ToHexString(salt), _ =>
     {
         byte[] initial = protection == Recovery
             ? SHA256.HashData([.. RecoveryText.Split('-').SelectMany(g => U16(int.Parse(g, CultureInfo.InvariantCulture) / 11))])
-            : SHA256.HashData(SHA256.HashData(Encoding.Unicode.GetBytes(PasswordText)));
+            : SHA256.HashData(SHA256.HashData(Encoding.Unicode.GetBytes(PasswordSecret)));
         byte[] state = [.. new byte[32], .. initial, .. salt, .. new byte[8]];
         for (long i = 0; i < 1 << 20; i++)
         {
