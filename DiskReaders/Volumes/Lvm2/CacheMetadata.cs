@@ -47,6 +47,11 @@ internal static class CacheMetadata
         v.Require(blockBytes is > 0 and <= Lvm2Limits.MostBlockBytes, 232, "data_block_size");
         long cacheBlocks = v.U32(240);
         v.Require(cacheBlocks <= data.Length / blockBytes, 240, "cache_blocks");
+        if (cacheBlocks > Lvm2Limits.MostBlocks)
+        {
+            throw v.TooLarge(240, "cache_blocks");
+        }
+
         if ((v.U32(4) & NeedsCheck) != 0)
         {
             context.Gaps.Add(new CoverageGap(Fault.Corrupt, name, Structure, 4, 0, "the cache is marked to be checked: the kernel met an error in its metadata"));

@@ -32,4 +32,7 @@ internal static class Lvm2Limits
 
     /// <summary>Chunk of a snapshot or block of a cache: LVM2 allows 512 KiB and 1 GiB.</summary>
     public const long MostBlockBytes = 1L << 30;
+
+    /// <summary>Blocks of a cache, or chunks of a snapshot, that are looked through: 256 GiB of the smallest that LVM2 makes.</summary>
+    public const long MostBlocks = 1 << 26;
 }

@@ -62,6 +62,11 @@ internal static class SnapshotStore
         for (long at = 1; at < chunks; at += perArea + 1)
         {
             context.ThrowIfCancelled();
+            if (at > Lvm2Limits.MostBlocks)
+            {
+                throw new DiskFormatException(Fault.Limit, Structure, at, $"more than {Lvm2Limits.MostBlocks} chunks");
+            }
+
             store.Read(at * chunkBytes, area.Span);
             var v = new LeView(area.Span, "dm-snapshot exceptions", at * chunkBytes);
             for (int i = 0; i < chunkBytes; i += ExceptionBytes)

@@ -101,7 +101,7 @@ internal sealed class ThinPool : IDisposable
                 if (!pool._blocks.TryFind(root, (ulong)block, 8, out ulong next, out MetadataBlocks.Node leaf, out int index))
                 {
                     // A damaged tree may answer with a key from before.
-                    long end = next > (ulong)block && next <= (ulong)(long.MaxValue / pool.BlockBytes) ? (long)next * pool.BlockBytes : next == ulong.MaxValue ? Length : offset + 1;
+                    long end = next <= (ulong)block ? (block + 1) * pool.BlockBytes : next > (ulong)(long.MaxValue / pool.BlockBytes) ? Length : (long)next * pool.BlockBytes;
                     return Through(offset, Math.Min(count, end - offset));
                 }
 

@@ -36,6 +36,11 @@ internal static class WriteCache
         v.Require(blockBytes is >= 512 and <= 65536 && (blockBytes & (blockBytes - 1)) == 0, 8, "block_size");
         ulong count = v.U64(16);
         v.Require(count <= (ulong)cache.Length / (blockBytes + EntryBytes), 16, "n_blocks");
+        if (count > Lvm2Limits.MostBlocks)
+        {
+            throw v.TooLarge(16, "n_blocks");
+        }
+
         long store = (HeaderBytes + ((long)count * EntryBytes) + blockBytes - 1) / blockBytes * blockBytes;
         v.Require(store <= cache.Length - ((long)count * blockBytes), 16, "n_blocks");
 

@@ -165,6 +165,22 @@ public sealed class LvmTargetTests
     }
 
     [Fact]
+    public void A_cache_of_more_blocks_than_can_be_is_not_looked_through()
+    {
+        byte[] disk = Disk(0, Text(
+            Logical("a", Segment(1, 0, 2, "writecache", "writecache = \"c\"\norigin = \"o\""))
+            + Hidden("o", Linear(2, 0)) + Hidden("c", Linear(1, 8), Segment(2, 1, 1 << 28, "zero", ""))));
+        Span<byte> header = disk.AsSpan(DataAt + (8 * ExtentBytes), 64);
+        BinaryPrimitives.WriteUInt32LittleEndian(header, 0x2348_9321);
+        BinaryPrimitives.WriteInt32LittleEndian(header[4..], 1);
+        BinaryPrimitives.WriteInt64LittleEndian(header[8..], 4096);
+        BinaryPrimitives.WriteInt64LittleEndian(header[16..], 1 << 27);
+        using Assembled assembled = LvmImages.Assemble(disk);
+        Assert.Equal((Fault.Limit, "vg/a"), (Assert.Single(assembled.Gaps).Fault, assembled.Gaps[0].Path));
+        Assert.Equal(Extents(disk, 0, 2), assembled["vg/a"].Content!.ReadAll());
+    }
+
+    [Fact]
     public void A_snapshot_that_was_given_up_is_a_fault_and_its_origin_is_read()
     {
         byte[] disk = [.. LvmEverything.Disk];

@@ -43,7 +43,7 @@ chmod +x "$root/init"
 drives=()
 for disk; do drives+=(-drive "file=$disk,format=raw,if=virtio,cache=unsafe"); done
 timeout 1800 qemu-system-x86_64 -accel tcg -m 1024 -smp 1 -nodefaults -display none -no-reboot -kernel "$kernel" -initrd "$work/initrd" \
-    -append "console=ttyS0 quiet panic=-1 mitigations=off" "${drives[@]}" -serial "file:$work/console" -serial "file:$work/out"
+    -append "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check" "${drives[@]}" -serial "file:$work/console" -serial "file:$work/out"
 if ! grep -q RIG-DONE "$work/out"; then cat "$work/console" "$work/out" >&2; exit 1; fi
 if [ -n "${RIG_CONSOLE:-}" ]; then cat "$work/console" >&2; fi
 tr -d '\r' < "$work/out" | grep -v RIG-DONE
