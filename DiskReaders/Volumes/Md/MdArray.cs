@@ -86,10 +86,12 @@ internal sealed class MdArray
             int role = _newest.RoleOf(superblock);
             if (role is MdSuperblock.Spare or MdSuperblock.Journal)
             {
-                continue;
+                if (IsStale(superblock))
+                {
+                    _notes.Add($"{member.Given.Name} was removed, says the rest of the array, and is left out");
+                }
             }
-
-            if (role == MdSuperblock.Faulty)
+            else if (role == MdSuperblock.Faulty)
             {
                 _notes.Add($"{member.Given.Name} failed, says the rest of the array, and is left out");
             }
@@ -211,11 +213,14 @@ internal sealed class MdArray
         }
     }
 
+    // It takes itself for a part of the array; the rest has gone on without it.
+    private static bool IsStale(MdSuperblock superblock) => superblock.RoleOf(superblock) < MdSuperblock.Journal;
+
     private string WholeName(MdMember member, bool isOpen) =>
         !isOpen ? "md-member"
         : _newest.RoleOf(member.Superblock) switch
         {
-            MdSuperblock.Spare => "md-spare",
+            MdSuperblock.Spare when !IsStale(member.Superblock) => "md-spare",
             MdSuperblock.Journal => "md-journal",
             _ => "md-stale",
         };

@@ -8,6 +8,8 @@ namespace Vmsweep.DiskReaders.Volumes.Raid;
 /// </summary>
 internal sealed class StripeMap : IExtentMap
 {
+    private const int SectorBytes = 512;
+
     private readonly List<Zone> _zones = [];
     private readonly DistrustMap _distrust;
     private readonly long _chunk;
@@ -46,6 +48,11 @@ internal sealed class StripeMap : IExtentMap
             throw new DiskFormatException(
                 Fault.Unsupported, "RAID geometry", -1, "members of unequal size, and no layout says in which of two ways Linux striped them");
         }
+
+        // Linux counts each member's sectors with the bits of the chunk size less one cleared. Where that is no power of two, the
+        // array ends before its members do, and what lies behind belongs to no one.
+        long length = sizes.Sum(s => s & ~(_chunk - SectorBytes));
+        Length = Math.Min(Length, length);
     }
 
     public long Length { get; private set; }
