@@ -11,11 +11,6 @@ namespace Vmsweep.DiskReaders.Volumes;
 /// </summary>
 public static class KnownVolumes
 {
-    private const uint MdMagic = 0xA92B_4EFC;
-
-    /// <summary>MD_RESERVED_BYTES: where version 0.90 lies before the end.</summary>
-    private const long MdReserved = 64 << 10;
-
     // lvm2 lib/format_text/layout.h; libldm and Linux block/partitions/ldm.h; Metz "BitLocker Drive Encryption format"; LUKS1 1.2.3
     // and LUKS2 1.0.3 on-disk format; FreeBSD sys/disklabel.h; OpenSolaris sys/vtoc.h, sys/dklabel.h; Inside Macintosh: Devices.
     private static readonly Signature[] Table =
@@ -45,7 +40,7 @@ public static class KnownVolumes
 
     /// <summary>What the bytes are, when they are a volume that no reader here opens; null otherwise.</summary>
     public static Recognised? Recognise(IBlockSource volume) =>
-        Signature.Find(volume, Table) ?? Lvm2(volume) ?? Md(volume) ?? Zfs(volume) ?? BsdLabel(volume) ?? AppleMap(volume);
+        Signature.Find(volume, Table) ?? Lvm2(volume) ?? Zfs(volume) ?? BsdLabel(volume) ?? AppleMap(volume);
 
     // struct label_header in one of the first four sectors.
     private static Recognised? Lvm2(IBlockSource volume)
@@ -59,41 +54,6 @@ public static class KnownVolumes
         }
 
         return null;
-    }
-
-    // Linux include/uapi/linux/raid/md_p.h: version 0.90 in the last whole 64 KiB but one boundary, in the machine's byte order;
-    // 1.0 in the last 8 KiB, 1.1 at the start, 1.2 at 4 KiB, little-endian. What lies at the end may belong to a last partition
-    // that ends with the disk: super_offset, and the size of each member, tell.
-    private static Recognised? Md(IBlockSource volume)
-    {
-        Span<byte> block = stackalloc byte[152];
-        long sectors = volume.Length / 512;
-        foreach ((long sector, string version) in (ReadOnlySpan<(long, string)>)[(0, "1.1"), (8, "1.2"), ((sectors - 16) & ~7L, "1.0")])
-        {
-            if (sector >= 0 && volume.TryRead(sector * 512, block) && BinaryPrimitives.ReadUInt32LittleEndian(block) == MdMagic
-                && BinaryPrimitives.ReadUInt32LittleEndian(block[4..]) == 1 && BinaryPrimitives.ReadUInt64LittleEndian(block[144..]) == (ulong)sector)
-            {
-                return Member(version);
-            }
-        }
-
-        long old = (volume.Length & ~(MdReserved - 1)) - MdReserved;
-        if (old < 0 || !volume.TryRead(old, block))
-        {
-            return null;
-        }
-
-        bool isLittle = BinaryPrimitives.ReadUInt32LittleEndian(block) == MdMagic;
-        if (!isLittle && BinaryPrimitives.ReadUInt32BigEndian(block) != MdMagic)
-        {
-            return null;
-        }
-
-        // Word 8, KiB; 0 where the level has no use for it. Chunks cut off less than a MiB.
-        long size = 1024L * (isLittle ? BinaryPrimitives.ReadUInt32LittleEndian(block[32..]) : BinaryPrimitives.ReadUInt32BigEndian(block[32..]));
-        return size == 0 || Math.Abs(old - size) < 1 << 20 ? Member("0.90") : null;
-
-        static Recognised Member(string version) => new("md", Fault.Unsupported, "Linux software RAID member, metadata " + version);
     }
 
     // "ZFS On-Disk Specification" section 1.3: label 0 is 256 KiB at the start, its second half a ring of uberblocks of at least

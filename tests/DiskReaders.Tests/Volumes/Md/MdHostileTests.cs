@@ -118,6 +118,32 @@ public sealed class MdHostileTests
         Assert.True(new MdFormat().Probe(new MemorySource(disk)));
     }
 
+    [Theory]
+    [InlineData(0, 0, true)]
+    [InlineData(4096, 8, true)]
+    [InlineData((1 << 20) - 8192, 2032, true)]
+    [InlineData((1 << 20) - 8192, 2031, false)]
+    public void A_superblock_counts_where_it_says_that_it_lies(int at, long superOffset, bool isMember)
+    {
+        byte[] volume = new byte[1 << 20];
+        Convert.FromHexString("FC4E2BA901").CopyTo(volume, at);
+        BitConverter.TryWriteBytes(volume.AsSpan(at + 144), superOffset);
+        Assert.Equal(isMember, new MdFormat().Probe(new MemorySource(volume)));
+    }
+
+    [Theory]
+    [InlineData("FC4E2BA900000000", 900, true)]
+    [InlineData("FC4E2BA900000000", 100_000, false)]
+    [InlineData("A92B4EFC00000000", 0, true)]
+    [InlineData("A92B4EFC00000001", 0, false)]
+    public void The_old_superblock_counts_when_its_size_fits(string head, int kibibytes, bool isMember)
+    {
+        byte[] volume = new byte[1 << 20];
+        Convert.FromHexString(head).CopyTo(volume, volume.Length - 65536);
+        BitConverter.TryWriteBytes(volume.AsSpan(volume.Length - 65536 + 32), kibibytes);
+        Assert.Equal(isMember, new MdFormat().Probe(new MemorySource(volume)));
+    }
+
     [Fact]
     public void Mdadm_takes_the_images_of_these_tests_for_sound()
     {
