@@ -8,6 +8,8 @@ using Vmsweep.DiskReaders.Tests.Volumes.BitLocker;
 using Vmsweep.DiskReaders.Tests.Volumes.Luks;
 using Vmsweep.DiskReaders.Tests.Containers.Vma;
 using Vmsweep.DiskReaders.Tests.Containers.Xva;
+using Vmsweep.DiskReaders.Tests.Volumes.Ldm;
+using Vmsweep.DiskReaders.Tests.Volumes.Md;
 using Vmsweep.Golden;
 
 namespace Vmsweep.Fuzz;
@@ -98,6 +100,36 @@ internal static class FuzzSeeds
         some[9000] = 1;
         return [new VmaWriter().Config("qemu-server.conf", "name: a\n").Device(1, "drive-scsi0", 200_000).Device(2, "drive-scsi1", 100).Extent((1, 1, some), (2, 0, some)).Extent((1, 0, some), (1, 2, new byte[VmaWriter.Cluster])).Build()];
     }
+
+    private static readonly (int Level, int Layout)[] MdShapes = [(-1, 0), (0, 0), (1, 0), (5, 2), (6, 8), (10, 0x102)];
+
+    /// <summary>How many members an image of a volume manager has.</summary>
+    public const int Members = 3;
+
+    public static IReadOnlyList<byte[]> Md() =>
+    [
+        .. MdShapes.Select(s => Enumerable.Range(0, Members).SelectMany(i => MdImages.V1(i, Members, s.Level, s.Layout)).ToArray()),
+        [.. Enumerable.Range(0, Members).SelectMany(i => MdImages.V090(i, Members, 5))],
+    ];
+
+    public static void RepairMd(byte[] image)
+    {
+        int size = image.Length / Members;
+        for (int i = 0; i < Members; i++)
+        {
+            Span<byte> member = image.AsSpan(i * size, size);
+            if (size == MdImages.OldBytes)
+            {
+                MdImages.RepairV090(member);
+            }
+            else
+            {
+                MdImages.RepairV1(member);
+            }
+        }
+    }
+
+    public static IReadOnlyList<byte[]> Ldm() => [[.. new LdmImages().Disks.SelectMany(d => d)]];
 
     public static IReadOnlyList<byte[]> Volumes() => Made("""
         truncate -s 256K fat; mkfs.fat -F 12 -s 1 fat >/dev/null; echo hello > hello.txt; mcopy -i fat hello.txt ::

@@ -11,6 +11,9 @@ using Vmsweep.DiskReaders.FileSystems.Ext;
 using Vmsweep.DiskReaders.FileSystems.Fat;
 using Vmsweep.DiskReaders.FileSystems.Ntfs;
 using Vmsweep.DiskReaders.Inspection;
+using Vmsweep.DiskReaders.Volumes;
+using Vmsweep.DiskReaders.Volumes.Ldm;
+using Vmsweep.DiskReaders.Volumes.Md;
 using Vmsweep.DiskReaders.Tests.Containers;
 using Vmsweep.DiskReaders.Tests.Containers.Ova;
 using Vmsweep.DiskReaders.Tests.Containers.Vhdx;
@@ -18,7 +21,6 @@ using Vmsweep.DiskReaders.Tests.Containers.Vma;
 using Vmsweep.DiskReaders.Tests.FileSystems.Ext;
 using Vmsweep.DiskReaders.Tests.Volumes.Lvm2;
 using Vmsweep.DiskReaders.Tests.Volumes.BitLocker;
-using Vmsweep.DiskReaders.Volumes;
 using Vmsweep.DiskReaders.Volumes.BitLocker;
 using Vmsweep.DiskReaders.Tests.Volumes.Luks;
 using Vmsweep.Golden;
@@ -49,6 +51,8 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         new("volumes", ReadVolumes, FuzzSeeds.Volumes, FuzzSeeds.RepairGpt),
         new("lvm2", LvmEverything.Read, () => [LvmEverything.Disk], LvmEverything.Repair),
         new("luks", LuksReading.Read, FuzzSeeds.Luks, LuksWriter.Repair),
+        new("md", (s, c) => ReadMembers(new MdFormat(), s, c), FuzzSeeds.Md, FuzzSeeds.RepairMd),
+        new("ldm", (s, c) => ReadMembers(new LdmFormat(), s, c), FuzzSeeds.Ldm),
         new("ntfs", (s, c) => ReadFileSystem(new NtfsFormat(), s, c), FuzzSeeds.Ntfs),
         new("fat", (s, c) => ReadFileSystem(new FatFormat(), s, c), FuzzSeeds.Fat),
         new("ext", (s, c) => ReadFileSystem(new ExtFormat(), s, c), FuzzSeeds.Ext, ExtRepair.Checksums),
@@ -165,6 +169,43 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
             catch (DiskFormatException)
             {
                 // The next range may be sound.
+            }
+        }
+    }
+
+    /// <summary>An image is the members of a volume manager, one after another, all of one size.</summary>
+    private static void ReadMembers(IVolumeFormat format, IBlockSource image, ReadContext context)
+    {
+        long size = image.Length / FuzzSeeds.Members;
+        List<VolumeMember> members = [];
+        for (int i = 0; i < FuzzSeeds.Members; i++)
+        {
+            var source = new SliceSource(image, i * size, size);
+            if (format.Probe(source))
+            {
+                members.Add(new VolumeMember("member", source, 512));
+            }
+        }
+
+        byte[] buffer = new byte[4096];
+        foreach (AssembledVolume volume in format.Assemble(members, context).Volumes)
+        {
+            using (volume)
+            {
+                long length = volume.Content?.Length ?? 0;
+                long step = Math.Max(buffer.Length, length / MostReads);
+                for (long at = 0; at < length; at = at > long.MaxValue - step ? long.MaxValue : at + step)
+                {
+                    try
+                    {
+                        volume.Content!.Read(at, buffer.AsSpan(0, (int)Math.Min(buffer.Length, length - at)));
+                        volume.Content.Locate(at, length - at);
+                    }
+                    catch (DiskFormatException)
+                    {
+                        // The next range may be sound.
+                    }
+                }
             }
         }
     }

@@ -52,7 +52,13 @@ internal sealed class LdmDatabase
             long at = header.ConfigStart + (sector * header.SectorBytes);
             try
             {
+                // Later versions of Windows write one of each pair.
                 member.Content.Read(at, toc);
+                if (!toc.StartsWith("TOCBLOCK"u8))
+                {
+                    continue;
+                }
+
                 LdmDatabase database = new();
                 database.ReadConfig(new BeView(toc, "TOCBLOCK", at), member.Content, header, context);
                 if (fault is not null)
@@ -68,12 +74,11 @@ internal sealed class LdmDatabase
             }
         }
 
-        throw fault!;
+        throw fault ?? new DiskFormatException(Fault.Corrupt, "TOCBLOCK", header.ConfigStart, "none is to be found");
     }
 
     private void ReadConfig(BeView toc, IBlockSource disk, PrivateHeader header, ReadContext context)
     {
-        toc.Require(toc.Field(0, 8).SequenceEqual("TOCBLOCK"u8), 0, "magic");
         int bitmap = PrivateHeader.Text(toc.Field(0x24, 8)) == "config" ? 0x24 : 0x46;
         toc.Require(PrivateHeader.Text(toc.Field(bitmap, 8)) == "config", 0x24, "bitmap name");
         ulong sectors = (ulong)(header.ConfigBytes / header.SectorBytes);

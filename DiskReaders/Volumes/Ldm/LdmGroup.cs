@@ -45,6 +45,11 @@ internal sealed class LdmGroup(IReadOnlyList<LdmMember> members, ReadContext con
         _components = newest.Components.ToLookup(c => c.Volume);
         _partitions = newest.Partitions.ToLookup(p => p.Component);
         MatchDisks();
+        foreach (LdmMember member in members.Where(m => m.Database?.CommittedSequence < newest.CommittedSequence))
+        {
+            Gap(Text($"the database of {member.Given.Name} is older ({member.Database!.CommittedSequence} of {newest.CommittedSequence}): what it holds may be out of date"));
+        }
+
         if (newest.IsUpdating)
         {
             Gap("the database was left in the middle of an update; its committed part is followed");

@@ -100,12 +100,9 @@ public sealed class MdArrays : IDisposable
           mdadm --create $md --run --assume-clean --force --homehost=rig --name=$name --raid-devices=$count $o "$@" $devs > log 2>&1 || { cat log; false; }
         }
         fill() { dd if=/dev/vdc of=$md bs=64k count=$(blockdev --getsize64 $md) iflag=count_bytes conv=fsync 2>/dev/null; }
-        # done NAME
-        finish() {
-          echo array $1 $(blockdev --getsize64 $md) $(sha256sum $md | cut -c1-64)
-          mdadm --stop $md >/dev/null 2>&1
-          for l in $(losetup -a | cut -d: -f1); do losetup -d $l; done
-        }
+        show() { echo array $1 $(blockdev --getsize64 $md) $(sha256sum $md | cut -c1-64); }
+        stop() { mdadm --stop $md >/dev/null 2>&1; for l in $(losetup -a | cut -d: -f1); do losetup -d $l; done; }
+        finish() { show $1; stop; }
         make() {
           case $1 in *ppl*) offset=2048 ;; *) offset=64 ;; esac
           name=$1; loops $name "$2"; shift 2; create $name "$@"; fill; finish $name
@@ -119,7 +116,7 @@ public sealed class MdArrays : IDisposable
         again() { dd if=/dev/vdc of=$md bs=64k skip=64 count=$(blockdev --getsize64 $md) iflag=count_bytes conv=fsync 2>/dev/null; }
         loop() { i=$1; set -- $devs; shift $i; echo $1; }
         slow() { echo $1 > /proc/sys/dev/raid/speed_limit_min; echo $1 > /proc/sys/dev/raid/speed_limit_max; }
-        # bad NUMBER SECTOR COUNT: the kernel logs these, and the member loses them
+        # bad NUMBER SECTOR COUNT: the kernel logs these (and would mend them when it reads), and the member loses them
         bad() { echo "$2 $3" > /sys/block/${md#/dev/}/md/dev-$(basename $(loop $1))/bad_blocks; }
         lose() { dd if=/dev/zero of=$1 bs=512 seek=$2 count=$3 conv=notrunc 2>/dev/null; }
 
@@ -131,12 +128,12 @@ public sealed class MdArrays : IDisposable
 
         loops raid5-spare "900 900 900 900"; count=3; create raid5-spare --level=5 --chunk=16 --metadata=1.2 --spare-devices=1; fill; finish raid5-spare
 
-        loops raid5-bad "900 900 900"; create raid5-bad --level=5 --chunk=16 --metadata=1.2; fill
-        bad 1 200 24; bad 2 1000 8; dd if=/dev/vdc of=$md bs=4k count=1 conv=fsync 2>/dev/null; finish raid5-bad
+        loops raid5-bad "900 900 900"; create raid5-bad --level=5 --chunk=16 --metadata=1.2; fill; show raid5-bad
+        bad 1 200 24; bad 2 1000 8; dd if=/dev/vdc of=$md bs=4k count=1 conv=fsync 2>/dev/null; stop
         lose raid5-bad/1 200 24; lose raid5-bad/2 1000 8
 
-        loops raid1-bad "900 900"; create raid1-bad --level=1 --metadata=1.2; fill
-        bad 0 200 24; dd if=/dev/vdc of=$md bs=4k count=1 conv=fsync 2>/dev/null; finish raid1-bad
+        loops raid1-bad "900 900"; create raid1-bad --level=1 --metadata=1.2; fill; show raid1-bad
+        bad 0 200 24; dd if=/dev/vdc of=$md bs=4k count=1 conv=fsync 2>/dev/null; stop
         lose raid1-bad/0 200 24
 
         slow 100
