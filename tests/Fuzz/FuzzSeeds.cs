@@ -3,6 +3,10 @@ using System.Text;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Tests.Containers;
 using Vmsweep.DiskReaders.Tests.Containers.Ova;
+using Vmsweep.DiskReaders.Tests.Containers.Parallels;
+using Vmsweep.DiskReaders.Tests.Containers.Qcow2;
+using Vmsweep.DiskReaders.Tests.Containers.Vdi;
+using Vmsweep.DiskReaders.Tests.Containers.Vhd;
 using Vmsweep.DiskReaders.Tests.Containers.Vhdx;
 using Vmsweep.DiskReaders.Tests.Volumes.BitLocker;
 using Vmsweep.DiskReaders.Tests.Volumes.Luks;
@@ -25,6 +29,11 @@ internal static class FuzzSeeds
         ["flat"] = new byte[8192],
         ["hosted"] = VmdkImages.Hosted([Grain.Data(1)]),
         ["base.vmdk"] = VmdkImages.Text(VmdkImages.Descriptor("vmfs", "RW 16 VMFS \"flat\"", 0xBEEF)),
+        ["base.vhd"] = new VhdWriter { Id = ParentId }.Block(0, VhdWriter.Noise(1, 64 << 10)).Build(),
+        [$"{{{ParentId:D}}}.vdi"] = new VdiWriter { Id = ParentId }.Block(1, VdiWriter.Noise(1, 64 << 10)).Build(),
+        ["base.qcow2"] = new Qcow2Writer().Data(1, Qcow2Writer.Noise(1)).Build(),
+        ["a.hds"] = new ParallelsWriter().Cluster(0, ParallelsWriter.Noise(1, 4096)).Build(),
+        ["b.hds"] = new ParallelsWriter().Cluster(3, ParallelsWriter.Noise(2, 4096)).Build(),
         ["base.vhdx"] = new VhdxWriter { DataWriteGuid = ParentId }.Block(0, 6, VhdxWriter.Noise(1, VhdxWriter.Megabyte)).Build(),
     };
 
@@ -130,6 +139,47 @@ internal static class FuzzSeeds
     }
 
     public static IReadOnlyList<byte[]> Ldm() => [[.. new LdmImages().Disks.SelectMany(d => d)]];
+    public static IReadOnlyList<byte[]> Vhd() =>
+    [
+        new VhdWriter { BlockBytes = 4096, DiskBytes = 40 << 10 }.Block(1, VhdWriter.Noise(1, 4096)).Block(9, VhdWriter.Noise(2, 4096), i => i % 3 == 0).Build(),
+        new VhdWriter
+        {
+            BlockBytes = 4096, DiskBytes = 40 << 10, ParentId = ParentId, ParentName = "base.vhd", ParentTimeStamp = 1,
+            Locators = [("W2ru", Encoding.Unicode.GetBytes("base.vhd")), ("MacX", "file://./base.vhd"u8.ToArray())],
+        }.Block(2, VhdWriter.Noise(3, 4096), i => i % 2 == 0).Build(),
+        new VhdWriter { DiskBytes = 4096 }.BuildFixed(new byte[4096]),
+        .. Made("head -c 100000 /dev/urandom > raw; qemu-img convert -f raw -O vpc raw disk-vpc"),
+    ];
+
+    public static IReadOnlyList<byte[]> Vdi() =>
+    [
+        new VdiWriter { BlockBytes = 4096, DiskBytes = 40 << 10, ExtraBytes = 512 }.Block(3, VdiWriter.Noise(1, 4096)).Entry(4, VdiWriter.Zero).Block(5, VdiWriter.Noise(2, 4096)).Build(),
+        new VdiWriter { BlockBytes = 4096, DiskBytes = 40 << 10, Type = 4, Parent = ParentId, ParentModify = ParentId }.Block(0, VdiWriter.Noise(1, 4096)).Build(),
+    ];
+
+    public static IReadOnlyList<byte[]> Qcow2()
+    {
+        byte[] text = [.. Enumerable.Range(0, Qcow2Writer.Cluster).Select(i => (byte)(i / 50))];
+        return
+        [
+            new Qcow2Writer { Backing = "base.qcow2" }.Data(0, Qcow2Writer.Noise(1)).Entry(2, 1).Packed(3, text).Packed(4, Qcow2Writer.Noise(2)).Build(),
+            new Qcow2Writer { Compression = 1, Features = 8 }.Data(0, Qcow2Writer.Noise(1)).Packed(3, text).Packed(5, text).Build(),
+            .. Made("""
+                qemu-img create -q -f qcow2 -o cluster_size=512 disk-states 40k
+                for i in 1 2 3; do qemu-io -c "write -P $i 0 3k" -c "write -P $i ${i}0k 1k" disk-states > /dev/null; qemu-img snapshot -c "state $i" disk-states; done
+                qemu-img create -q -f qcow2 -o extended_l2=on,cluster_size=16k disk-extended 128k
+                qemu-io -c 'write -P 1 3k 5k' -c 'write -z 16k 1k' disk-extended > /dev/null
+                """),
+        ];
+    }
+
+    public static IReadOnlyList<byte[]> Parallels() =>
+    [
+        new ParallelsWriter().Cluster(0, ParallelsWriter.Noise(1, 4096)).Cluster(3, ParallelsWriter.Noise(2, 4096)).Build(),
+        new ParallelsWriter { Extended = false, ClusterSectors = 63, Sectors = 300, Flags = 1 }.Cluster(1, ParallelsWriter.Noise(1, 63 * 512)).Build(),
+        Encoding.UTF8.GetBytes(ParallelsWriter.Descriptor(64, [(0, 64, [(ParentId, "Compressed", "a.hds"), (ParallelsWriter.DefaultTop, "Compressed", "b.hds")])], [(ParentId, Guid.Empty), (ParallelsWriter.DefaultTop, ParentId)])),
+        Encoding.UTF8.GetBytes(ParallelsWriter.Descriptor(80, [(0, 64, [(ParentId, "Compressed", "a.hds")]), (64, 80, [(ParentId, "Plain", "flat")])], [], ParentId)),
+    ];
 
     public static IReadOnlyList<byte[]> Volumes() => Made("""
         truncate -s 256K fat; mkfs.fat -F 12 -s 1 fat >/dev/null; echo hello > hello.txt; mcopy -i fat hello.txt ::

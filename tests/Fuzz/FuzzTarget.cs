@@ -1,7 +1,11 @@
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Blocks.Gzip;
 using Vmsweep.DiskReaders.Containers;
+using Vmsweep.DiskReaders.Containers.Parallels;
+using Vmsweep.DiskReaders.Containers.Qcow2;
 using Vmsweep.DiskReaders.Containers.Raw;
+using Vmsweep.DiskReaders.Containers.Vdi;
+using Vmsweep.DiskReaders.Containers.Vhd;
 using Vmsweep.DiskReaders.Containers.Vhdx;
 using Vmsweep.DiskReaders.Containers.Vma;
 using Vmsweep.DiskReaders.Containers.Vmdk;
@@ -16,6 +20,7 @@ using Vmsweep.DiskReaders.Volumes.Ldm;
 using Vmsweep.DiskReaders.Volumes.Md;
 using Vmsweep.DiskReaders.Tests.Containers;
 using Vmsweep.DiskReaders.Tests.Containers.Ova;
+using Vmsweep.DiskReaders.Tests.Containers.Vhd;
 using Vmsweep.DiskReaders.Tests.Containers.Vhdx;
 using Vmsweep.DiskReaders.Tests.Containers.Vma;
 using Vmsweep.DiskReaders.Tests.FileSystems.Ext;
@@ -48,6 +53,10 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
     [
         new("vmdk", ReadVmdk, FuzzSeeds.Vmdk),
         new("vhdx", ReadVhdx, FuzzSeeds.Vhdx, VhdxWriter.Repair),
+        new("vhd", (s, c) => ReadImage(new VhdFormat(), "disk.vhd", s, c), FuzzSeeds.Vhd, VhdWriter.Repair),
+        new("vdi", (s, c) => ReadImage(new VdiFormat(), "disk.vdi", s, c), FuzzSeeds.Vdi),
+        new("qcow2", (s, c) => ReadImage(new Qcow2Format(), "disk.qcow2", s, c), FuzzSeeds.Qcow2),
+        new("parallels", (s, c) => ReadImage(new ParallelsFormat(), "disk.hdd", s, c), FuzzSeeds.Parallels),
         new("volumes", ReadVolumes, FuzzSeeds.Volumes, FuzzSeeds.RepairGpt),
         new("lvm2", LvmEverything.Read, () => [LvmEverything.Disk], LvmEverything.Repair),
         new("luks", LuksReading.Read, FuzzSeeds.Luks, LuksWriter.Repair),
@@ -64,7 +73,7 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         new("yara", ReadRules, FuzzSeeds.Yara),
     ];
 
-    private static readonly IContainerFormat[] Containers = [new VmdkFormat(), new VhdxFormat()];
+    private static readonly IContainerFormat[] Containers = [new VmdkFormat(), new VhdxFormat(), new VhdFormat(), new VdiFormat(), new Qcow2Format(), new ParallelsFormat()];
 
     public static FuzzTarget Of(string name) => All.Single(t => t.Name == name);
 
@@ -98,6 +107,37 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
             Containers,
             context);
         ReadContainer(new VhdxFormat(), chain, "disk.vhdx", context);
+    }
+
+    private static void ReadImage(IContainerFormat format, string name, IBlockSource image, ReadContext context)
+    {
+        using var chain = new FolderChain(
+            (asked, _) => asked == name ? image : FuzzSeeds.Companions.TryGetValue(asked, out byte[]? bytes) ? new MemorySource(bytes) : null,
+            Containers,
+            context);
+        if (format is ISnapshotFormat keeper && chain.Image(name) is var file && keeper.Probe(file))
+        {
+            ReadStates(keeper, file, chain, context);
+        }
+
+        ReadContainer(format, chain, name, context);
+    }
+
+    /// <summary>A damaged table of states leaves the disk itself readable.</summary>
+    private static void ReadStates(ISnapshotFormat format, ImageFile file, FolderChain chain, ReadContext context)
+    {
+        try
+        {
+            foreach (ImageSnapshot state in format.Snapshots(file).Take(4))
+            {
+                using VirtualDisk disk = format.OpenSnapshot(file, state.Id, chain, context);
+                disk.Content.Read(0, new byte[Math.Min(disk.Content.Length, MostContentBytes)]);
+            }
+        }
+        catch (DiskFormatException)
+        {
+            // What a reader may say of hostile bytes.
+        }
     }
 
     private static void ReadContainer(IContainerFormat format, FolderChain chain, string name, ReadContext context)

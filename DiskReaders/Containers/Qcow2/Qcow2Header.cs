@@ -178,7 +178,7 @@ internal sealed class Qcow2Header
         }
 
         v.Require(length <= Qcow2Limits.MostNameBytes, 16, "backing_file_size");
-        v.Require(at <= (ulong)ClusterBytes - length, 8, "backing_file_offset: not within the first cluster");
+        v.Require(length <= (uint)ClusterBytes && at <= (ulong)ClusterBytes - length, 8, "backing_file_offset: not within the first cluster");
         return HeaderExtensions.Text(v.Inner((int)at, (int)length, "qcow2 backing file name"));
     }
 

@@ -2,6 +2,7 @@ using System.Text;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Inspection;
+using Vmsweep.DiskReaders.Tests.Containers.Parallels;
 using Vmsweep.Golden;
 
 namespace Vmsweep.Appliance.Tests.Connectors;
@@ -144,6 +145,29 @@ public sealed class SnapshotTests : IDisposable
         using var opener = new ChainOpener(then.Plan, context);
         using var disk = opener.OpenDisk();
         Assert.Equal(Content.Sha256OfFile(_scratch["expected"]), disk.Content.Sha256());
+    }
+
+    [Fact]
+    public void The_folder_of_a_Parallels_disk_is_one_disk_with_its_states()
+    {
+        Directory.CreateDirectory(_scratch["vm/x.hdd"]);
+        Guid root = Guid.NewGuid();
+        File.WriteAllText(_scratch["vm/x.hdd/DiskDescriptor.xml"], ParallelsWriter.Descriptor(
+            64, [(0, 64, [(root, "Compressed", $"x.hdd.0.{root:B}.hds"), (ParallelsWriter.DefaultTop, "Compressed", "/Users/a/x.hdd/top.hds")])], [(root, Guid.Empty), (ParallelsWriter.DefaultTop, root)]));
+        File.WriteAllBytes(_scratch[$"vm/x.hdd/x.hdd.0.{root:B}.hds"], new ParallelsWriter().Cluster(0, ParallelsWriter.Noise(1, 4096)).Build());
+        File.WriteAllBytes(_scratch["vm/x.hdd/top.hds"], new ParallelsWriter().Build());
+        foreach (string target in (string[])["vm", "vm/x.hdd", "vm/x.hdd/DiskDescriptor.xml"])
+        {
+            Vm vm = Assert.Single(new TargetFinder([]).Find(_scratch[target]));
+            Assert.Empty(vm.Gaps);
+            Assert.Equal(3, Assert.Single(vm.Disks).Plan.Files.Count);
+            Assert.Equal(root.ToString("D"), Assert.Single(vm.Snapshots).Id);
+            var context = new ReadContext(new ScanBudget(64 << 20), new GapList());
+            using var opener = new ChainOpener(vm.Snapshots[0].Of(vm, []).Disks[0].Plan, context);
+            using var disk = opener.OpenDisk();
+            Assert.Equal(ParallelsWriter.Noise(1, 4096), disk.Content.ReadAll()[..4096]);
+            Assert.Equal(0, ((GapList)context.Gaps).Count);
+        }
     }
 
     [Fact]

@@ -19,6 +19,7 @@ public sealed class Qcow2HostileTests
     [InlineData(4, 4u, Fault.Unsupported, "version 4")]
     [InlineData(16, 1024u, Fault.Corrupt, "backing_file_size")]
     [InlineData(16, 0xFFFF_FFFFu, Fault.Corrupt, "backing_file_size")]
+    [InlineData(16, 1000u, Fault.Corrupt, "backing_file_offset")]
     [InlineData(20, 0u, Fault.Corrupt, "cluster_bits 0")]
     [InlineData(20, 8u, Fault.Corrupt, "cluster_bits 8")]
     [InlineData(20, 22u, Fault.Unsupported, "cluster_bits 22")]
