@@ -21,13 +21,15 @@ internal sealed class XfsSuperblock
     private const int MostGroupBlocksLog = 31;
     private const int MostDirBlockLog = 16;        // 64 KiB
     private const int GroupInodeBits = 32;
+    private const int BigClusterBytes = 8192;
+    private const int LeastInodeBytes = 256;
 
-    public readonly int BlockBytes, BlockShift, SectorBytes, InodeBytes, InodesPerBlockLog, GroupBlocksLog, DirBlockBytes;
-    public readonly long BlocksCount, RealtimeBlocks;
-    public readonly uint GroupBlocks, GroupCount, LogBlocks, LogUnitBytes;
+    public readonly int BlockBytes, BlockShift, SectorBytes, InodeBytes, InodesPerBlockLog, GroupBlocksLog, DirBlockBytes, InodeClusterBytes;
+    public readonly long BlocksCount;
+    public readonly uint GroupBlocks, GroupCount, LogBlocks;
     public readonly ulong LogStart, RootInode, MetadataRoot;
     public readonly int Version;
-    public readonly bool IsV5, HasFileType, HasSparseInodes, HasLogV2;
+    public readonly bool IsV5, HasFileType, HasSparseInodes;
     public readonly XfsIncompat Incompat;
     public readonly uint LogIncompat;
     public readonly Guid Uuid, MetaUuid;
@@ -68,11 +70,8 @@ internal sealed class XfsSuperblock
         int dirLog = v.U8(192);
         v.Require(dirLog + BlockShift <= MostDirBlockLog, 192, "sb_dirblklog");
         DirBlockBytes = BlockBytes << dirLog;
-        RealtimeBlocks = v.NonNegative64(16, "sb_rblocks");
         LogStart = v.U64(48);
         LogBlocks = v.U32(96);
-        LogUnitBytes = v.U32(196);
-        HasLogV2 = bits.HasFlag(XfsVersionBits.LogV2);
         RootInode = v.U64(56);
         Uuid = v.Uuid(32);
         Label = LabelOf(v.Field(108, 12));
@@ -95,6 +94,9 @@ internal sealed class XfsSuperblock
             HasFileType = bits.HasFlag(XfsVersionBits.MoreBits) && features2.HasFlag(XfsFeatures2.FileType);
         }
 
+        // Inodes are read and freed by clusters of 8 KiB, on version 5 of 32 inodes, where their alignment allows it.
+        int scaled = IsV5 ? BigClusterBytes * (InodeBytes / LeastInodeBytes) : BigClusterBytes;
+        InodeClusterBytes = Math.Max(BlockBytes, IsV5 && v.U32(180) >= scaled >> BlockShift ? scaled : BigClusterBytes);
         hidden.AddRange([v.U64(160), v.U64(168)]);
         hidden.RemoveAll(i => i is 0 or NoInode || i == RootInode);
         _internal = [.. hidden];
