@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using Vmsweep.DiskReaders.Blocks;
 
 namespace Vmsweep.DiskReaders.FileSystems.Xfs.Log;
@@ -35,7 +36,7 @@ internal readonly struct LogRecord
         Length = (int)length;
         Lsn = v.U64(16);
         TailLsn = v.U64(24);
-        Checksum = System.Buffers.Binary.BinaryPrimitives.ReadUInt32LittleEndian(v.Field(ChecksumField, 4));
+        Checksum = BinaryPrimitives.ReadUInt32LittleEndian(v.Field(ChecksumField, 4));
         Operations = v.U32(40);
         Format = v.U32(300);
         Uuid = v.Uuid(304);
@@ -51,7 +52,10 @@ internal readonly struct LogRecord
     public int Sectors => HeaderSectors + DataSectors;
 
     /// <summary>The checksum of header, further headers and data as they are stored. The header ends with its last field, or is padded to eight bytes.</summary>
-    public bool ChecksumGood(ReadOnlySpan<byte> record) => Of(record, 328) == Checksum || Of(record, 324) == Checksum;
+    public bool ChecksumGood(ReadOnlySpan<byte> record) => ChecksumOf(record) == Checksum || Of(record, 324) == Checksum;
+
+    /// <summary>The checksum that the record should have.</summary>
+    public uint ChecksumOf(ReadOnlySpan<byte> record) => Of(record, 328);
 
     private uint Of(ReadOnlySpan<byte> record, int headerBytes)
     {
