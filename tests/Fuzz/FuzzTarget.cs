@@ -7,10 +7,12 @@ using Vmsweep.DiskReaders.FileSystems;
 using Vmsweep.DiskReaders.FileSystems.Ext;
 using Vmsweep.DiskReaders.FileSystems.Fat;
 using Vmsweep.DiskReaders.FileSystems.Ntfs;
+using Vmsweep.DiskReaders.FileSystems.Xfs;
 using Vmsweep.DiskReaders.Inspection;
 using Vmsweep.DiskReaders.Tests.Containers;
 using Vmsweep.DiskReaders.Tests.Containers.Vhdx;
 using Vmsweep.DiskReaders.Tests.FileSystems.Ext;
+using Vmsweep.DiskReaders.Tests.FileSystems.Xfs;
 using Vmsweep.Golden;
 using Vmsweep.Signatures.Yara;
 using Vmsweep.Signatures.Yara.Language;
@@ -40,6 +42,7 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         new("ntfs", (s, c) => ReadFileSystem(new NtfsFormat(), s, c), FuzzSeeds.Ntfs),
         new("fat", (s, c) => ReadFileSystem(new FatFormat(), s, c), FuzzSeeds.Fat),
         new("ext", (s, c) => ReadFileSystem(new ExtFormat(), s, c), FuzzSeeds.Ext, ExtRepair.Checksums),
+        new("xfs", (s, c) => ReadFileSystem(new XfsFormat(), PackedImage.Open(s.ReadAll()), c), FuzzSeeds.Xfs, RepairXfs),
         new("yara", ReadRules, FuzzSeeds.Yara),
     ];
 
@@ -51,6 +54,12 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
     {
         using var source = new MemorySource(bytes);
         Read(source, context);
+    }
+
+    private static void RepairXfs(byte[] packed)
+    {
+        XfsRepair.Packed(packed);
+        XfsRepair.PackedLog(packed);
     }
 
     private static void ReadVmdk(IBlockSource image, ReadContext context)

@@ -58,7 +58,8 @@ internal sealed class XfsSuperblock
         v.Require(InodeBytes <= BlockBytes && SectorBytes <= BlockBytes, 104, "sb_inodesize");
         InodesPerBlockLog = BlockShift - inodeLog;
         v.Require(v.U8(123) == InodesPerBlockLog, 123, "sb_inopblog");
-        v.Require(v.U8(126) == 0, 126, "sb_inprogress: the file system was never made to the end");
+        // mkfs clears it in the first superblock alone.
+        v.Require(v.U8(126) == 0 || v.Offset != 0, 126, "sb_inprogress: the file system was never made to the end");
         BlocksCount = v.NonNegative64(8, "sb_dblocks");
         GroupBlocks = v.U32(84);
         GroupCount = v.U32(88);

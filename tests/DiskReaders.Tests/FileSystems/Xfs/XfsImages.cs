@@ -24,7 +24,7 @@ internal static class XfsImages
     public const string Mounted = """
         for i in $(seq 1 300); do dd if=/dev/urandom of=pieces bs=4096 count=1 seek=$((i*2)) conv=notrunc status=none; done
         fallocate -l 500000 unwritten; printf start | dd of=unwritten conv=notrunc status=none; printf far | dd of=unwritten bs=1 seek=300000 conv=notrunc status=none
-        fallocate -n -l 5000000 beyond; printf short > beyond; printf x >> beyond
+        printf short > beyond; fallocate -n -l 5000000 beyond; printf x >> beyond
         head -c 200000 /dev/urandom > punched; fallocate -p -o 40000 -l 60000 punched
         head -c 400000 /dev/urandom > original; cp --reflink=auto original clone; printf changed | dd of=clone bs=1 seek=100000 conv=notrunc status=none
         printf attr > attributes; setfattr -n user.large -v "$(head -c 900 /dev/zero | tr '\0' a)" attributes; setfattr -n user.small -v b link150 2>/dev/null || true
@@ -36,13 +36,19 @@ internal static class XfsImages
     /// <summary>Makes <c>image</c> and fills it through the kernel's mount.</summary>
     public static void Make(Scratch scratch, string options, string size = "96M", string more = "")
     {
-        Tool.Shell($"truncate -s {size} image; mkfs.xfs --unsupported -q -f {options} image; mkdir -p mnt; mount -o loop image mnt; trap 'umount mnt' EXIT\ncd mnt\n{Sample}\n{Mounted}\n{more}\ncd ..", scratch.Folder);
+        Tool.Shell($"truncate -s {size} image; mkfs.xfs --unsupported -q -f {options} image; mkdir -p mnt; mount -o loop image mnt; trap 'cd {scratch.Folder}; umount mnt' EXIT\ncd mnt\n{Sample}\n{Mounted}\n{more}", scratch.Folder);
     }
 
     /// <summary>Makes <c>image</c> from the folder <c>tree</c> without mounting it, as mkfs's prototype files do.</summary>
     public static void MakeFromPrototype(Scratch scratch, string options, string size = "96M")
     {
         Tool.Shell($"mkdir tree; cd tree\n{PrototypeSample}", scratch.Folder);
+        if (!options.Contains("crc=0", StringComparison.Ordinal))
+        {
+            // On version 5 this mkfs leaves out the header that a long target needs, so that no kernel reads it.
+            File.Delete(Path.Combine(scratch["tree"], "linklong"));
+        }
+
         File.WriteAllText(scratch["proto"], $"/none\n0 0\nd--755 0 0\n{Prototype(scratch["tree"])}$\n");
         Tool.Shell($"truncate -s {size} image; mkfs.xfs --unsupported -q -f {options} -p proto image", scratch.Folder);
     }

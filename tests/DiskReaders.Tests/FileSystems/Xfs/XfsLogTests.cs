@@ -52,7 +52,7 @@ public sealed class XfsLogTests
     public void A_log_that_went_round_many_times_is_replayed_as_the_kernel_does()
     {
         using var scratch = new Scratch();
-        Tool.Shell($"truncate -s 200M image; mkfs.xfs --unsupported -q -f -b size=4096 -l size=4m image; MOUNT=; ROUNDS=25; HOW=; {Load}", scratch.Folder);
+        Tool.Shell($"truncate -s 200M image; mkfs.xfs --unsupported -q -f -b size=4096 -l size=8m image; MOUNT=; ROUNDS=25; HOW=; {Load}", scratch.Folder);
         List<string> ours = XfsListing.OursWithoutGaps(scratch["image"], out FileSystemFacts facts);
         Assert.Contains(facts.Notes, n => n.StartsWith("log replayed: ", StringComparison.Ordinal));
         XfsListing.AssertEqual(XfsListing.Kernel(scratch["recovered"], "loop,nouuid"), ours);
@@ -97,8 +97,8 @@ public sealed class XfsLogTests
         using var scratch = new Scratch();
         Tool.Shell($"truncate -s 128M image; mkfs.xfs --unsupported -q -f -b size=4096 image; MOUNT=; ROUNDS=12; HOW=-f; {Load}", scratch.Folder);
         byte[] image = File.ReadAllBytes(scratch["image"]);
-        int[] records = XfsRepair.Records(image);
-        Assert.True(records.Length > 20);
+        int[] records = XfsRepair.ActiveRecords(image);
+        Assert.True(records.Length > 14, $"{records.Length} records are to be replayed");
         image[records[^12] + 700] ^= 1;
         var gaps = new GapList();
         using var source = new MemorySource(image);

@@ -18,6 +18,9 @@ public static class XfsRepair
         }
     }
 
+    /// <summary>Of the block or inode at a byte of an image.</summary>
+    public static void At(byte[] image, long offset) => Block(image.AsSpan((int)(offset / PackedImage.BlockBytes * PackedImage.BlockBytes), PackedImage.BlockBytes));
+
     /// <summary>Of every record of the log that a packed image has.</summary>
     public static void PackedLog(byte[] packed)
     {
@@ -60,6 +63,14 @@ public static class XfsRepair
 
         found.Sort();
         return [.. found.Select(f => f.At)];
+    }
+
+    /// <summary>Those that a replay begins with, to the last.</summary>
+    public static int[] ActiveRecords(byte[] image)
+    {
+        int[] all = Records(image);
+        ulong tail = BinaryPrimitives.ReadUInt64BigEndian(image.AsSpan(all[^1] + 24));
+        return [.. all.Where(at => BinaryPrimitives.ReadUInt64BigEndian(image.AsSpan(at + 16)) >= tail)];
     }
 
     private static void Block(Span<byte> block)
