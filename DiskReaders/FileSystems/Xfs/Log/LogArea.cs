@@ -38,19 +38,25 @@ internal sealed class LogArea
             return null;
         }
 
-        // The records before the head, nearest first; then forward again as far as they are whole.
+        using RentedBuffer buffer = _context.Budget.Rent(LogRecord.MostBytes + (9 * LogRecord.SectorBytes));
+
+        // The records before the head, nearest first; then forward again as far as they are whole. Unmounting waits for all before it.
         var found = new Stack<(int At, LogRecord Record)>();
         int back = 0;
         int at = head;
         while (found.Count <= MostTornRecords && back < Sectors && FindBefore(at, Math.Min(Sectors - back, 2 * WindowSectors)) is { } before)
         {
             back += Distance(before.At, at);
+            if (found.Count == 0 && before.Record.Operations == 1 && before.Record.Sectors == back && Fault(before.At, before.Record, buffer.Span) is null)
+            {
+                return (before.At, before.Record, head);
+            }
+
             found.Push(before);
             at = before.At;
         }
 
         (int At, LogRecord Record, int End)? last = null;
-        using RentedBuffer buffer = _context.Budget.Rent(LogRecord.MostBytes + (9 * LogRecord.SectorBytes));
         while (found.TryPop(out (int At, LogRecord Record) next))
         {
             int left = Distance(next.At, head) is 0 ? Sectors : Distance(next.At, head);

@@ -329,7 +329,7 @@ public sealed class XfsHostileTests(XfsHostileTests.Sample sample) : IClassFixtu
                 truncate -s 32M image; mkfs.xfs --unsupported -q -f -b size=1024 -d agcount=2 image; mkdir mnt; mount -o loop image mnt; trap 'umount mnt' EXIT
                 mkdir -p mnt/outer/inner mnt/many mnt/more; head -c 30000 /dev/urandom > mnt/large; printf x > mnt/outer/inner/x
                 for i in $(seq 1 12); do printf $i > "mnt/many/a rather long name to fill the block $i"; printf $i > "mnt/more/another rather long name to fill it $i"; done
-                cd mnt; stat -c '%i %n' *
+                ( cd mnt; stat -c '%i %n' * )
                 """, scratch.Folder);
             _numbers = listed.Split('\n', StringSplitOptions.RemoveEmptyEntries).ToDictionary(l => l.Split(' ')[1], l => ulong.Parse(l.Split(' ')[0], CultureInfo.InvariantCulture));
             _image = File.ReadAllBytes(scratch["image"]);
