@@ -326,7 +326,7 @@ public sealed class XfsHostileTests(XfsHostileTests.Sample sample) : IClassFixtu
         {
             using var scratch = new Scratch();
             string listed = Tool.Shell("""
-                truncate -s 32M image; mkfs.xfs --unsupported -q -f -b size=1024 -d agcount=2 image; mkdir mnt; mount -o loop image mnt; trap 'umount mnt' EXIT
+                truncate -s 32M image; mkfs.xfs --unsupported -q -f -b size=1024 -d agcount=2 image >/dev/null; mkdir mnt; mount -o loop image mnt; trap 'umount mnt' EXIT
                 mkdir -p mnt/outer/inner mnt/many mnt/more; head -c 30000 /dev/urandom > mnt/large; printf x > mnt/outer/inner/x
                 for i in $(seq 1 12); do printf $i > "mnt/many/a rather long name to fill the block $i"; printf $i > "mnt/more/another rather long name to fill it $i"; done
                 ( cd mnt; stat -c '%i %n' * )
