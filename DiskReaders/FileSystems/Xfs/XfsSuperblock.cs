@@ -99,6 +99,12 @@ internal sealed class XfsSuperblock
         int scaled = IsV5 ? BigClusterBytes * (InodeBytes / LeastInodeBytes) : BigClusterBytes;
         InodeClusterBytes = Math.Max(BlockBytes, IsV5 && v.U32(180) >= scaled >> BlockShift ? scaled : BigClusterBytes);
         hidden.AddRange([v.U64(160), v.U64(168)]);
+        if (v.U64(64) == NoInode && MetadataRoot == NoInode && RootInode < long.MaxValue)
+        {
+            // Copies need not know the realtime device's inodes; mkfs makes them follow the root.
+            hidden.AddRange([RootInode + 1, RootInode + 2]);
+        }
+
         hidden.RemoveAll(i => i is 0 or NoInode || i == RootInode);
         _internal = [.. hidden];
         ChecksumGood = !IsV5 || (v.Length >= SectorBytes && XfsChecksum.Good(v.Bytes[..SectorBytes], ChecksumField));
