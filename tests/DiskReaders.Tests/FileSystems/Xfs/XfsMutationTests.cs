@@ -6,6 +6,7 @@ using Vmsweep.Golden;
 namespace Vmsweep.DiskReaders.Tests.FileSystems.Xfs;
 
 /// <summary>Damaged images give data, gaps or <see cref="DiskFormatException"/>, within time and memory.</summary>
+[Trait("Category", "Slow")]
 public sealed class XfsMutationTests
 {
     // Small in bytes: each block that holds something is copied for each mutation.
