@@ -14,6 +14,7 @@ using Vmsweep.DiskReaders.Tests.Containers.Vma;
 using Vmsweep.DiskReaders.Tests.Containers.Xva;
 using Vmsweep.DiskReaders.Tests.Volumes.Ldm;
 using Vmsweep.DiskReaders.Tests.Volumes.Md;
+using Vmsweep.DiskReaders.Tests.FileSystems.Xfs;
 using Vmsweep.Golden;
 
 namespace Vmsweep.Fuzz;
@@ -251,6 +252,20 @@ internal static class FuzzSeeds
         for i in $(seq 1 8); do head -c 1500 /dev/urandom > mnt/new$i; done
         rm -r mnt/many; printf x > mnt/a/b/x; sync mnt/a/b/x; cp dirty disk-dirty
         """);
+
+    /// <summary>Packed: the smallest XFS takes 32 MiB of zeros.</summary>
+    public static IReadOnlyList<byte[]> Xfs() => [.. Made("unpacked() {\n" + XfsMutationTests.Tree + "\n}" + """
+
+        mkdir mnt; trap 'cd /; umount mnt 2>/dev/null || true' EXIT
+        for n in 4096 1024; do
+          truncate -s 32M disk-$n; mkfs.xfs --unsupported -q -f -b size=1024 -n size=$n -d agcount=2 disk-$n; mount -o loop disk-$n mnt; ( cd mnt; unpacked ); umount mnt
+        done
+        cp disk-1024 disk-dirty; mount -o loop,nouuid disk-dirty mnt
+        rm -r mnt/a mnt/pieces; printf new > mnt/new; mkdir mnt/folder; sync -f mnt; mv mnt/new mnt/folder/x; xfs_io -x -c 'shutdown -f' mnt; umount mnt
+        mkdir tree; ( cd tree; printf x > x )
+        printf '/none\n0 0\nd--755 0 0\nfile ---644 0 0 tree/x\nfolder d--755 0 0\nlink l--777 0 0 target\n$\n$\n' > proto
+        truncate -s 32M disk-4; mkfs.xfs --unsupported -q -f -m crc=0 -b size=1024 -d agcount=2 -p proto disk-4
+        """).Select(PackedImage.Pack)];
 
     public static IReadOnlyList<byte[]> Yara() =>
     [

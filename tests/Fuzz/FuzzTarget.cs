@@ -14,6 +14,7 @@ using Vmsweep.DiskReaders.FileSystems;
 using Vmsweep.DiskReaders.FileSystems.Ext;
 using Vmsweep.DiskReaders.FileSystems.Fat;
 using Vmsweep.DiskReaders.FileSystems.Ntfs;
+using Vmsweep.DiskReaders.FileSystems.Xfs;
 using Vmsweep.DiskReaders.Inspection;
 using Vmsweep.DiskReaders.Volumes;
 using Vmsweep.DiskReaders.Volumes.Ldm;
@@ -28,6 +29,7 @@ using Vmsweep.DiskReaders.Tests.Volumes.Lvm2;
 using Vmsweep.DiskReaders.Tests.Volumes.BitLocker;
 using Vmsweep.DiskReaders.Volumes.BitLocker;
 using Vmsweep.DiskReaders.Tests.Volumes.Luks;
+using Vmsweep.DiskReaders.Tests.FileSystems.Xfs;
 using Vmsweep.Golden;
 using Vmsweep.Signatures.Yara;
 using Vmsweep.Signatures.Yara.Language;
@@ -70,6 +72,7 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         new("gzip", ReadGzip, FuzzSeeds.Gzip),
         new("xva", (s, c) => ReadBundle(new XvaFormat(), s, c), FuzzSeeds.Xva, TarWriter.Repair),
         new("vma", (s, c) => ReadBundle(new VmaFormat(), s, c), FuzzSeeds.Vma, VmaWriter.Repair),
+        new("xfs", (s, c) => ReadFileSystem(new XfsFormat(), PackedImage.Open(s.ReadAll()), c), FuzzSeeds.Xfs, RepairXfs),
         new("yara", ReadRules, FuzzSeeds.Yara),
     ];
 
@@ -81,6 +84,12 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
     {
         using var source = new MemorySource(bytes);
         Read(source, context);
+    }
+
+    private static void RepairXfs(byte[] packed)
+    {
+        XfsRepair.Packed(packed);
+        XfsRepair.PackedLog(packed);
     }
 
     private static void ReadVmdk(IBlockSource image, ReadContext context)

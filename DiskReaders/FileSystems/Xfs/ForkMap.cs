@@ -62,7 +62,7 @@ internal sealed class ForkMap : IExtentMap, IDisposable
         long block = offset >> Shift;
         long within = offset & (_volume.Super.BlockBytes - 1);
         (ExtentKind kind, long blocks, long start) = _level == 0
-            ? Find(_fork, _fork.Length / BmbtRecord.Size, block, long.MaxValue >> Shift)
+            ? Find(_fork, _fork.Length / BmbtRecord.Size, block, (long.MaxValue >> Shift) + 1)
             : FindDeep(block);
         long length = Math.Min(count, (Math.Min(blocks, long.MaxValue >> Shift) << Shift) - within);
         return kind == ExtentKind.Data ? new Extent(kind, length, start + within) : new Extent(kind, length);
@@ -102,7 +102,7 @@ internal sealed class ForkMap : IExtentMap, IDisposable
     {
         _leafOffset = -1;
         _leafFirst = 0;
-        _leafEnd = long.MaxValue >> Shift;
+        _leafEnd = (long.MaxValue >> Shift) + 1;
         _leaf ??= _volume.Context.Budget.Rent(_volume.Super.BlockBytes);
         ReadOnlySpan<byte> keys = _fork.AsSpan(RootHeaderBytes);
         int records = BinaryPrimitives.ReadUInt16BigEndian(_fork.AsSpan(2));
@@ -177,7 +177,7 @@ internal sealed class ForkMap : IExtentMap, IDisposable
             return next > block ? (ExtentKind.Hole, next - block, 0) : throw Bad(block, "extents are not in order");
         }
 
-        if (index + 1 < count && next < record.End)
+        if ((index + 1 < count && next < record.End) || (index > 0 && new BmbtRecord(records[((index - 1) * BmbtRecord.Size)..]).End > record.FileBlock))
         {
             throw Bad(block, "extents overlap");
         }

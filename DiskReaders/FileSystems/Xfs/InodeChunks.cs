@@ -58,9 +58,10 @@ internal sealed class InodeChunks
     public bool IsInUse(ulong inode)
     {
         int low = 0, high = _known - 1;
-        if (_last < _known && _chunks[_last].Holds(inode))
+        int last = _last;
+        if (last < _known && _chunks[last].Holds(inode))
         {
-            low = high = _last;
+            low = high = last;
         }
 
         while (low < high)

@@ -35,7 +35,7 @@ internal sealed class InodeReader(XfsVolume volume, XfsWalk walk)
             return null;
         }
 
-        if (number == walk.RootInode || _sb.IsInternal(number) || walk.IsHidden(inode))
+        if (number == walk.RootInode || (entry == 0 && walk.IsInternal(number)) || walk.IsHidden(inode))
         {
             return null;
         }

@@ -4,7 +4,6 @@ namespace Vmsweep.DiskReaders.FileSystems.Xfs;
 [Flags]
 internal enum XfsVersionBits : ushort
 {
-    LogV2 = 0x400,
     DirV2 = 0x2000,
     MoreBits = 0x8000,
 }

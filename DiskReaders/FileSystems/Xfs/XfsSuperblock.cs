@@ -21,13 +21,15 @@ internal sealed class XfsSuperblock
     private const int MostGroupBlocksLog = 31;
     private const int MostDirBlockLog = 16;        // 64 KiB
     private const int GroupInodeBits = 32;
+    private const int BigClusterBytes = 8192;
+    private const int LeastInodeBytes = 256;
 
-    public readonly int BlockBytes, BlockShift, SectorBytes, InodeBytes, InodesPerBlockLog, GroupBlocksLog, DirBlockBytes;
-    public readonly long BlocksCount, RealtimeBlocks;
-    public readonly uint GroupBlocks, GroupCount, LogBlocks, LogUnitBytes;
+    public readonly int BlockBytes, BlockShift, SectorBytes, InodeBytes, InodesPerBlockLog, GroupBlocksLog, DirBlockBytes, InodeClusterBytes;
+    public readonly long BlocksCount;
+    public readonly uint GroupBlocks, GroupCount, LogBlocks;
     public readonly ulong LogStart, RootInode, MetadataRoot;
     public readonly int Version;
-    public readonly bool IsV5, HasFileType, HasSparseInodes, HasLogV2;
+    public readonly bool IsV5, HasFileType, HasSparseInodes;
     public readonly XfsIncompat Incompat;
     public readonly uint LogIncompat;
     public readonly Guid Uuid, MetaUuid;
@@ -56,7 +58,8 @@ internal sealed class XfsSuperblock
         v.Require(InodeBytes <= BlockBytes && SectorBytes <= BlockBytes, 104, "sb_inodesize");
         InodesPerBlockLog = BlockShift - inodeLog;
         v.Require(v.U8(123) == InodesPerBlockLog, 123, "sb_inopblog");
-        v.Require(v.U8(126) == 0, 126, "sb_inprogress: the file system was never made to the end");
+        // mkfs clears it in the first superblock alone.
+        v.Require(v.U8(126) == 0 || v.Offset != 0, 126, "sb_inprogress: the file system was never made to the end");
         BlocksCount = v.NonNegative64(8, "sb_dblocks");
         GroupBlocks = v.U32(84);
         GroupCount = v.U32(88);
@@ -68,11 +71,8 @@ internal sealed class XfsSuperblock
         int dirLog = v.U8(192);
         v.Require(dirLog + BlockShift <= MostDirBlockLog, 192, "sb_dirblklog");
         DirBlockBytes = BlockBytes << dirLog;
-        RealtimeBlocks = v.NonNegative64(16, "sb_rblocks");
         LogStart = v.U64(48);
         LogBlocks = v.U32(96);
-        LogUnitBytes = v.U32(196);
-        HasLogV2 = bits.HasFlag(XfsVersionBits.LogV2);
         RootInode = v.U64(56);
         Uuid = v.Uuid(32);
         Label = LabelOf(v.Field(108, 12));
@@ -95,7 +95,16 @@ internal sealed class XfsSuperblock
             HasFileType = bits.HasFlag(XfsVersionBits.MoreBits) && features2.HasFlag(XfsFeatures2.FileType);
         }
 
+        // Inodes are read and freed by clusters of 8 KiB, on version 5 of 32 inodes, where their alignment allows it.
+        int scaled = IsV5 ? BigClusterBytes * (InodeBytes / LeastInodeBytes) : BigClusterBytes;
+        InodeClusterBytes = Math.Max(BlockBytes, IsV5 && v.U32(180) >= scaled >> BlockShift ? scaled : BigClusterBytes);
         hidden.AddRange([v.U64(160), v.U64(168)]);
+        if (v.U64(64) == NoInode && MetadataRoot == NoInode && RootInode < long.MaxValue)
+        {
+            // Copies need not know the realtime device's inodes; mkfs makes them follow the root.
+            hidden.AddRange([RootInode + 1, RootInode + 2]);
+        }
+
         hidden.RemoveAll(i => i is 0 or NoInode || i == RootInode);
         _internal = [.. hidden];
         ChecksumGood = !IsV5 || (v.Length >= SectorBytes && XfsChecksum.Good(v.Bytes[..SectorBytes], ChecksumField));

@@ -24,6 +24,7 @@ internal sealed class XfsWalk : IDisposable
     private readonly long _mostSteps;
     private long _steps;
     private long _bytes;
+    private readonly bool _isRootGuessed;
     private bool _full;
 
     public XfsWalk(XfsVolume volume)
@@ -34,7 +35,8 @@ internal sealed class XfsWalk : IDisposable
         _blockBytes = _sb.DirBlockBytes;
         _mostSteps = _context.Budget.CeilingBytes / BytesPerRun;
         // Only some copies of the superblock know the root; mkfs makes it the first inode there is.
-        RootInode = volume.InodeOffset(_sb.RootInode) >= 0 || volume.Chunks.All.Count == 0 ? _sb.RootInode : volume.Chunks.All[0].First;
+        _isRootGuessed = volume.InodeOffset(_sb.RootInode) < 0 && volume.Chunks.All.Count > 0;
+        RootInode = _isRootGuessed ? volume.Chunks.All[0].First : _sb.RootInode;
         Names = new NameTable(_context.Budget);
         Folders = new FolderTree(_context, RootInode);
     }
@@ -50,6 +52,11 @@ internal sealed class XfsWalk : IDisposable
 
     public void Collect()
     {
+        if (!_volume.Chunks.IsInUse(RootInode))
+        {
+            _ = _volume.Chunks.Guess(RootInode);
+        }
+
         for (int from = 0; from < _volume.Chunks.All.Count && !_full;)
         {
             int end = _volume.Chunks.All.Count;
@@ -76,6 +83,9 @@ internal sealed class XfsWalk : IDisposable
 
     public bool ChecksumGood(XfsInode inode, long offset) =>
         !_sb.IsV5 || _volume.IsPatched(offset, inode.Bytes.Length) || XfsChecksum.Good(inode.Bytes, XfsInode.ChecksumField);
+
+    /// <summary>True for the realtime device's own inodes and those of quotas, which have no names. A superblock without a root does not know them: mkfs makes them follow the root.</summary>
+    public bool IsInternal(ulong inode) => _sb.IsInternal(inode) || (_isRootGuessed && inode > RootInode && inode - RootInode <= 2);
 
     /// <summary>True for what lies in the metadata directory tree.</summary>
     public bool IsHidden(XfsInode inode) => _sb.MetadataRoot != XfsSuperblock.NoInode && inode.IsMetadata;
