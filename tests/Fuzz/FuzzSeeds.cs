@@ -3,6 +3,7 @@ using System.Text;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Tests.Containers;
 using Vmsweep.DiskReaders.Tests.Containers.Vhdx;
+using Vmsweep.DiskReaders.Tests.FileSystems.Btrfs;
 using Vmsweep.Golden;
 
 namespace Vmsweep.Fuzz;
@@ -118,6 +119,19 @@ internal static class FuzzSeeds
         for i in $(seq 1 8); do head -c 1500 /dev/urandom > mnt/new$i; done
         rm -r mnt/many; printf x > mnt/a/b/x; sync mnt/a/b/x; cp dirty disk-dirty
         """);
+
+    public static IReadOnlyList<byte[]> Btrfs()
+    {
+        List<byte[]> seeds = [];
+        foreach (string options in (string[])["compress-force=zlib", "compress-force=lzo", "compress-force=zstd,commit=300"])
+        {
+            using var scratch = new Scratch();
+            string image = BtrfsImages.Make(scratch, 1, "-n 4096 -M -m single -d single", BtrfsMutationTests.Small + "\nsync; echo new > new; python3 -c 'import os; os.fsync(os.open(\"new\", os.O_RDONLY))'; cp --sparse=always ../dev0 ../copy", options, "16M")[0];
+            seeds.Add(BtrfsImages.Pack(options.Contains("zstd", StringComparison.Ordinal) ? scratch["copy"] : image));
+        }
+
+        return seeds;
+    }
 
     public static IReadOnlyList<byte[]> Yara() =>
     [

@@ -4,12 +4,14 @@ using Vmsweep.DiskReaders.Containers.Raw;
 using Vmsweep.DiskReaders.Containers.Vhdx;
 using Vmsweep.DiskReaders.Containers.Vmdk;
 using Vmsweep.DiskReaders.FileSystems;
+using Vmsweep.DiskReaders.FileSystems.Btrfs;
 using Vmsweep.DiskReaders.FileSystems.Ext;
 using Vmsweep.DiskReaders.FileSystems.Fat;
 using Vmsweep.DiskReaders.FileSystems.Ntfs;
 using Vmsweep.DiskReaders.Inspection;
 using Vmsweep.DiskReaders.Tests.Containers;
 using Vmsweep.DiskReaders.Tests.Containers.Vhdx;
+using Vmsweep.DiskReaders.Tests.FileSystems.Btrfs;
 using Vmsweep.DiskReaders.Tests.FileSystems.Ext;
 using Vmsweep.Golden;
 using Vmsweep.Signatures.Yara;
@@ -39,6 +41,7 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         new("volumes", ReadVolumes, FuzzSeeds.Volumes, FuzzSeeds.RepairGpt),
         new("ntfs", (s, c) => ReadFileSystem(new NtfsFormat(), s, c), FuzzSeeds.Ntfs),
         new("fat", (s, c) => ReadFileSystem(new FatFormat(), s, c), FuzzSeeds.Fat),
+        new("btrfs", ReadBtrfs, FuzzSeeds.Btrfs, BtrfsImages.Repair),
         new("ext", (s, c) => ReadFileSystem(new ExtFormat(), s, c), FuzzSeeds.Ext, ExtRepair.Checksums),
         new("yara", ReadRules, FuzzSeeds.Yara),
     ];
@@ -123,6 +126,13 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         format.Probe(image);
         using IFileSystem fileSystem = format.Open(image, context);
         Walk(fileSystem);
+    }
+
+    /// <summary>The seeds hold only the blocks that are stored: no Btrfs is smaller than 16 MiB.</summary>
+    private static void ReadBtrfs(IBlockSource image, ReadContext context)
+    {
+        using var packed = new PackedImage(image.ReadAll());
+        ReadFileSystem(new BtrfsFormat(), packed, context);
     }
 
     private static void Walk(IFileSystem fileSystem)

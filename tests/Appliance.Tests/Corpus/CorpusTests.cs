@@ -12,7 +12,7 @@ public sealed class CorpusTests
     /// <summary>Images that hold nothing but what is read: no gap may excuse a missing file.</summary>
     private static readonly string[] ReadInFull =
     [
-        "sweep-ext4_", "sweep-ntfs3_", "sweep-vfat_", "sweep-msdos_", "du-ext4", "dv-ext2vmdk", "dv-imagevmdk", "ms-ntfs-", "vr-monolithicSparse", "cf-testfs1", "js-tiny",
+        "sweep-ext4_", "sweep-btrfs_", "du-btrfs", "sweep-ntfs3_", "sweep-vfat_", "sweep-msdos_", "du-ext4", "dv-ext2vmdk", "dv-imagevmdk", "ms-ntfs-", "vr-monolithicSparse", "cf-testfs1", "js-tiny",
         "dv-ext2qcow2", "dv-imageqcow2", "dv-ext2vhd", "dv-image.vhd", "dv-image-differential.vhd",
     ];
 
@@ -25,7 +25,7 @@ public sealed class CorpusTests
         ["dv-image-differential.vhd"] = "VHD ",
     };
 
-    private static readonly string[] ReadFileSystems = ["ntfs", "ext2", "ext3", "ext4", "fat12", "fat16", "fat32"];
+    private static readonly string[] ReadFileSystems = ["ntfs", "btrfs", "ext2", "ext3", "ext4", "fat12", "fat16", "fat32"];
 
     public static TheoryData<string> Ids() => CorpusImages.IsThere ? [.. CorpusImages.All().Select(i => i.Id)] : ["(no corpus)"];
 

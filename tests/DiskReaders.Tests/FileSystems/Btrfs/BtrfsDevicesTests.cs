@@ -43,7 +43,7 @@ public sealed class BtrfsDevicesTests : IDisposable
         if (redundancy > 0)
         {
             // All but the superblock of as many devices as may fail.
-            foreach (string image in images[^redundancy..])
+            foreach (string image in images[..redundancy])
             {
                 Tool.Run("cp", "--sparse=always", image, image + ".good");
                 Tool.Shell($"dd if=/dev/urandom of={image} bs=1M seek=1 count=20 conv=notrunc status=none; dd if=/dev/urandom of={image} bs=1M seek=22 count=42 conv=notrunc status=none; dd if=/dev/urandom of={image} bs=1M seek=65 count=200 conv=notrunc status=none");
@@ -53,13 +53,13 @@ public sealed class BtrfsDevicesTests : IDisposable
             Assert.Contains(facts.Notes, n => n.Contains("read from another", StringComparison.Ordinal));
 
             var gaps = new GapList();
-            ExtListing.AssertEqual(whole, BtrfsListing.Ours([.. images[..^redundancy]], gaps, out _));
+            ExtListing.AssertEqual(whole, BtrfsListing.Ours(images[redundancy..], gaps, out _));
             Assert.Equal(redundancy, gaps.Count);
             Assert.All(gaps.ToList(), g => Assert.Equal(("device", Fault.MissingParent), (g.Structure, g.Fault)));
 
             gaps = new GapList();
-            string[] other = [.. images[..^redundancy], .. images[^redundancy..].Select(i => i + ".good")];
-            ExtListing.AssertEqual(whole, BtrfsListing.Ours([.. other[redundancy..]], gaps, out _));
+            string[] other = [.. images[..redundancy].Select(i => i + ".good").Concat(images[redundancy..]).Take(devices - redundancy)];
+            ExtListing.AssertEqual(whole, BtrfsListing.Ours(other, gaps, out _));
             Assert.Equal(redundancy, gaps.Count);
         }
     }
@@ -117,6 +117,6 @@ public sealed class BtrfsDevicesTests : IDisposable
             """, _scratch.Folder);
         List<string> ours = BtrfsListing.OursWithoutGaps([_scratch["sprout"], seed[0]], out _);
         Assert.Contains(ours, l => l.EndsWith(" new", StringComparison.Ordinal));
-        Assert.Contains(ours, l => l.EndsWith(" large", StringComparison.Ordinal) && l.StartsWith("F 3000000 ", StringComparison.Ordinal) && l.Length > 80);
+        Assert.Contains(ours, l => l.EndsWith(" large", StringComparison.Ordinal) && l.StartsWith("F 3000000 ", StringComparison.Ordinal) && l.Length >= 80);
     }
 }

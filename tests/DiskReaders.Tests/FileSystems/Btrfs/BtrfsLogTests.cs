@@ -15,7 +15,7 @@ public sealed class BtrfsLogTests : IDisposable
     [InlineData("echo new > new; sync -f new 2>/dev/null; echo newer > a/newer; fsync a/newer")]
     [InlineData("head -c 700000 /dev/urandom > big; fsync big; dd if=/dev/urandom of=large bs=5000 seek=7 count=30 conv=notrunc,fsync status=none")]
     [InlineData("printf more >> inline; fsync inline; truncate -s 50 text; fsync text; truncate -s 900000 sparse; fsync sparse")]
-    [InlineData("mv tiny tiny2; fsync tiny2; mv inline a/b/moved; fsync a/b/moved")]
+    [InlineData("mv text text9; fsync text9; mv inline a/b/moved; fsync a/b/moved; echo z > z; fsync z")]
     [InlineData("rm text; fsync .; rm -r many; fsync .; mkdir c; echo c > c/c; fsync c/c")]
     [InlineData("ln text text2; fsync text; rm text; ln large a/large; fsync large; fsync a")]
     [InlineData("mv text old; echo other > text; fsync text; fsync old")]
