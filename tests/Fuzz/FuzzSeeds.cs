@@ -126,7 +126,7 @@ internal static class FuzzSeeds
         foreach (string options in (string[])["compress-force=zlib", "compress-force=lzo", "compress-force=zstd,commit=300"])
         {
             using var scratch = new Scratch();
-            string image = BtrfsImages.Make(scratch, 1, "-n 4096 -M -m single -d single", BtrfsMutationTests.Small + "\nsync; echo new > new; python3 -c 'import os; os.fsync(os.open(\"new\", os.O_RDONLY))'; cp --sparse=always ../dev0 ../copy", options, "16M")[0];
+            string image = BtrfsImages.Make(scratch, 1, "-n 4096 -M -m single -d single", BtrfsImages.Small + "\nsync; echo new > new; python3 -c 'import os; os.fsync(os.open(\"new\", os.O_RDONLY))'; cp --sparse=always ../dev0 ../copy", options, "16M")[0];
             seeds.Add(BtrfsImages.Pack(options.Contains("zstd", StringComparison.Ordinal) ? scratch["copy"] : image));
         }
 

@@ -343,7 +343,7 @@ public sealed class BtrfsHostileTests : IClassFixture<BtrfsHostileTests.Sound>
         public Sound()
         {
             using var scratch = new Scratch();
-            Packed = BtrfsImages.Pack(BtrfsImages.Make(scratch, 1, "-n 4096 -M -m single -d single", BtrfsMutationTests.Small, "compress-force=zlib", "16M")[0]);
+            Packed = BtrfsImages.Pack(BtrfsImages.Make(scratch, 1, "-n 4096 -M -m single -d single", BtrfsImages.Small, "compress-force=zlib", "16M")[0]);
         }
 
         public byte[] Packed { get; }

@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using Vmsweep.DiskReaders.Blocks;
-using Vmsweep.DiskReaders.FileSystems.Btrfs;
 using Vmsweep.Golden;
 
 namespace Vmsweep.DiskReaders.Tests.FileSystems.Btrfs;
@@ -22,9 +21,15 @@ internal static class BtrfsImages
         truncate -s 100001 packed2; seq 1 50000 >> packed2; truncate -s 200000 packed2
         """;
 
+    /// <summary>Few files of many kinds.</summary>
+    public const string Small = """
+        mkdir -p a/b many; head -c 20000 /dev/urandom > large; printf tiny > tiny; seq 1 300 > inline; seq 1 9000 > text; ln tiny a/hard; ln -s target link
+        truncate -s 9000000 sparse; printf mid | dd of=sparse bs=1 seek=5000000 conv=notrunc status=none; fallocate -l 30000 prealloc
+        for i in $(seq 1 40); do echo "$i $i" > "many/a name of some length $i"; done; btrfs -q subvolume create sub; seq 1 500 > sub/file; btrfs -q subvolume snapshot sub snap
+        """;
+
     /// <summary>Makes a file system on one or several files, mounts it and runs a script in it.</summary>
-    /// <param name="before">Runs in the scratch folder while mounted, after the script; <c>$mnt</c> is the mount.</param>
-    public static string[] Make(Scratch scratch, int devices, string mkfs, string script, string options = "", string size = "200M", string before = "")
+    public static string[] Make(Scratch scratch, int devices, string mkfs, string script, string options = "", string size = "200M")
     {
         string[] images = [.. Enumerable.Range(0, devices).Select(i => scratch[$"dev{i}"])];
         Tool.Shell($$"""
@@ -39,7 +44,6 @@ internal static class BtrfsImages
             mount -t btrfs -o noatime{{(options.Length > 0 ? "," + options : "")}}$more ${loops[0]} $mnt
             ( cd $mnt; {{script}}
             )
-            {{before}}
             """, scratch.Folder);
         return images;
     }
@@ -120,10 +124,6 @@ internal static class BtrfsImages
 
         return regions;
     }
-
-    /// <summary>The superblocks and where they lie, of one whole image in memory.</summary>
-    public static void RepairSuper(byte[] image, int at = 65536) =>
-        BinaryPrimitives.WriteUInt32LittleEndian(image.AsSpan(at), Crc32C.Compute(image.AsSpan(at + 32, BtrfsSuperblock.Size - 32)));
 }
 
 /// <summary>A packed image as a source.</summary>

@@ -8,13 +8,6 @@ namespace Vmsweep.DiskReaders.Tests.FileSystems.Btrfs;
 /// <summary>Thousands of damaged images.</summary>
 public sealed class BtrfsMutationTests : IDisposable
 {
-    /// <summary>Few files of many kinds.</summary>
-    public const string Small = """
-        mkdir -p a/b many; head -c 20000 /dev/urandom > large; printf tiny > tiny; seq 1 300 > inline; seq 1 9000 > text; ln tiny a/hard; ln -s target link
-        truncate -s 9000000 sparse; printf mid | dd of=sparse bs=1 seek=5000000 conv=notrunc status=none; fallocate -l 30000 prealloc
-        for i in $(seq 1 40); do echo "$i $i" > "many/a name of some length $i"; done; btrfs -q subvolume create sub; seq 1 500 > sub/file; btrfs -q subvolume snapshot sub snap
-        """;
-
     private readonly Scratch _scratch = new();
 
     public void Dispose() => _scratch.Dispose();
@@ -25,7 +18,7 @@ public sealed class BtrfsMutationTests : IDisposable
     [InlineData("compress-force=lzo,commit=300", "sync; echo logged > logged; head -c 9000 /dev/urandom >> large; mv tiny moved; python3 -c 'import os; [os.fsync(os.open(n, os.O_RDONLY)) for n in (\"logged\", \"large\", \"moved\", \".\")]'; cp --sparse=always ../dev0 ../copy", 2)]
     public void Damaged_images_give_data_or_a_format_fault(string options, string after, int seed)
     {
-        string[] images = BtrfsImages.Make(_scratch, 1, "-n 4096 -M -m single -d single", Small + "\n" + after, options, "16M");
+        string[] images = BtrfsImages.Make(_scratch, 1, "-n 4096 -M -m single -d single", BtrfsImages.Small + "\n" + after, options, "16M");
         byte[] packed = BtrfsImages.Pack(after.Length > 0 ? _scratch["copy"] : images[0]);
         Mutations.Check(packed, Read, BtrfsImages.Metadata(packed), Mutations.PerFormat / 2, seed, BtrfsImages.Repair);
     }
