@@ -159,7 +159,16 @@ public sealed class BtrfsHostileTests : IClassFixture<BtrfsHostileTests.Sound>
         // The only reference of a/b, whose key's offset names its folder, now names b itself; /a says it lies in b.
         ulong b = InodeOf("a/b");
         int key = KeyAt(image, NameRef, b);
-        Write(image, key + 9, 8, b);
+        byte[] was = image.AsSpan(key, BtrfsKey.Size).ToArray();
+        foreach ((int at, _) in Nodes(image).Where(n => n.Owner == 5))
+        {
+            // Where it begins a leaf, its parent has the key too.
+            for (int found; (found = image.AsSpan(at, PackedImage.BlockBytes).IndexOf(was)) >= 0;)
+            {
+                Write(image, at + found + 9, 8, b);
+            }
+        }
+
         BtrfsImages.Repair(image);
         List<GuestFile> files = Files(image, out IReadOnlyList<CoverageGap> gaps);
         Assert.Contains(files, f => Name(f).StartsWith("$OrphanFiles/#", StringComparison.Ordinal));
