@@ -30,7 +30,7 @@ public sealed class BtrfsLogTests : IDisposable
         string[] image = BtrfsImages.Make(_scratch, 1, "", $$"""
             {{BtrfsImages.Mixture}}
             fsync() { python3 -c 'import os,sys; f=os.open(sys.argv[1], os.O_RDONLY); os.fsync(f)' "$1"; }
-            sync; {{change}}
+            sync; {{change}}; echo last > last; fsync last
             cp --sparse=always ../dev0 ../copy
             """, "commit=300");
         Assert.Single(image);
