@@ -16,8 +16,6 @@ internal sealed class VolumeDiscovery(ReadContext context) : IDisposable
     /// <summary>Assemblies above each other: encryption over a group over an array over partitions is four.</summary>
     private const int MostDepth = 16;
 
-    private static readonly string[] LdmPartitionTypes = ["5808C8AA-7E8F-42E0-85D2-E1E90434CFB3", "AF9B60A0-1431-4F62-BC68-3311714A69AD"];
-
     private readonly Dictionary<IVolumeFormat, List<VolumeNode>> _members = [];
     private readonly List<AssembledVolume> _assembled = [];
     private int _nodes;
@@ -75,18 +73,11 @@ internal sealed class VolumeDiscovery(ReadContext context) : IDisposable
         {
             if (VolumeFormats.Of(content) is { } format)
             {
-                if (format.Name == "ldm" && node.MayBeDivided)
-                {
-                    TakeMemberOutOfTable(node, format);
-                }
-                else
-                {
-                    Wait(format, node);
-                }
+                Wait(format, node);
             }
             else if (node.MayBeDivided && !FileSystemFormats.SaysItself(content))
             {
-                Divide(node, PartitionTables.Read(content, node.SectorBytes, context with { Gaps = new PlacedGaps(context.Gaps, node.Name) }), _ => true);
+                Divide(node, PartitionTables.Read(content, node.SectorBytes, context with { Gaps = new PlacedGaps(context.Gaps, node.Name) }));
             }
         }
         catch (DiskFormatException e)
@@ -110,7 +101,7 @@ internal sealed class VolumeDiscovery(ReadContext context) : IDisposable
         node.Children = [];
     }
 
-    private void Divide(VolumeNode node, DiskLayout layout, Func<Partition, bool> isWanted)
+    private void Divide(VolumeNode node, DiskLayout layout)
     {
         if (layout.Scheme == "none")
         {
@@ -124,7 +115,7 @@ internal sealed class VolumeDiscovery(ReadContext context) : IDisposable
             node.AddArea(area.Name, area.OffsetBytes, area.SizeBytes);
         }
 
-        foreach (Partition partition in layout.Partitions.Where(isWanted))
+        foreach (Partition partition in layout.Partitions)
         {
             var child = new VolumeNode
             {
@@ -140,20 +131,6 @@ internal sealed class VolumeDiscovery(ReadContext context) : IDisposable
             {
                 Classify(child);
             }
-        }
-    }
-
-    /// <summary>
-    /// A dynamic disk describes its volumes for the whole disk. With a GPT there are partitions beside its own, such as the one that the
-    /// firmware starts from; those stay what they are.
-    /// </summary>
-    private void TakeMemberOutOfTable(VolumeNode node, IVolumeFormat format)
-    {
-        Wait(format, node);
-        DiskLayout layout = PartitionTables.Read(node.Content!, node.SectorBytes, context with { Gaps = new GapList(0) });
-        if (layout.Scheme == "gpt")
-        {
-            Divide(node, layout with { Areas = [] }, p => !LdmPartitionTypes.Any(t => p.TypeName.StartsWith(t, StringComparison.OrdinalIgnoreCase)));
         }
     }
 

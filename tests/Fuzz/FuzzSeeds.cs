@@ -15,6 +15,7 @@ using Vmsweep.DiskReaders.Tests.Containers.Xva;
 using Vmsweep.DiskReaders.Tests.Volumes.Ldm;
 using Vmsweep.DiskReaders.Tests.Volumes.Md;
 using Vmsweep.DiskReaders.Tests.FileSystems.Xfs;
+using Vmsweep.DiskReaders.Tests.FileSystems.Btrfs;
 using Vmsweep.Golden;
 
 namespace Vmsweep.Fuzz;
@@ -254,7 +255,7 @@ internal static class FuzzSeeds
         """);
 
     /// <summary>Packed: the smallest XFS takes 32 MiB of zeros.</summary>
-    public static IReadOnlyList<byte[]> Xfs() => [.. Made("unpacked() {\n" + XfsMutationTests.Tree + "\n}" + """
+    public static IReadOnlyList<byte[]> Xfs() => [.. Made("unpacked() {\n" + XfsImages.SmallTree + "\n}" + """
 
         mkdir mnt; trap 'cd /; umount mnt 2>/dev/null || true' EXIT
         for n in 4096 1024; do
@@ -265,7 +266,19 @@ internal static class FuzzSeeds
         mkdir tree; ( cd tree; printf x > x )
         printf '/none\n0 0\nd--755 0 0\nfile ---644 0 0 tree/x\nfolder d--755 0 0\nlink l--777 0 0 target\n$\n$\n' > proto
         truncate -s 32M disk-4; mkfs.xfs --unsupported -q -f -m crc=0 -b size=1024 -d agcount=2 -p proto disk-4
-        """).Select(PackedImage.Pack)];
+        """).Select(PackedXfs.Pack)];
+    public static IReadOnlyList<byte[]> Btrfs()
+    {
+        List<byte[]> seeds = [];
+        foreach (string options in (string[])["compress-force=zlib", "compress-force=lzo", "compress-force=zstd,commit=300"])
+        {
+            using var scratch = new Scratch();
+            string image = BtrfsImages.Make(scratch, 1, "-n 4096 -M -m single -d single", BtrfsImages.Small + "\nsync; echo new > new; python3 -c 'import os; os.fsync(os.open(\"new\", os.O_RDONLY))'; cp --sparse=always ../dev0 ../copy", options, "16M")[0];
+            seeds.Add(BtrfsImages.Pack(options.Contains("zstd", StringComparison.Ordinal) ? scratch["copy"] : image));
+        }
+
+        return seeds;
+    }
 
     public static IReadOnlyList<byte[]> Yara() =>
     [

@@ -11,6 +11,7 @@ using Vmsweep.DiskReaders.Containers.Vma;
 using Vmsweep.DiskReaders.Containers.Vmdk;
 using Vmsweep.DiskReaders.Containers.Xva;
 using Vmsweep.DiskReaders.FileSystems;
+using Vmsweep.DiskReaders.FileSystems.Btrfs;
 using Vmsweep.DiskReaders.FileSystems.Ext;
 using Vmsweep.DiskReaders.FileSystems.Fat;
 using Vmsweep.DiskReaders.FileSystems.Ntfs;
@@ -24,6 +25,7 @@ using Vmsweep.DiskReaders.Tests.Containers.Ova;
 using Vmsweep.DiskReaders.Tests.Containers.Vhd;
 using Vmsweep.DiskReaders.Tests.Containers.Vhdx;
 using Vmsweep.DiskReaders.Tests.Containers.Vma;
+using Vmsweep.DiskReaders.Tests.FileSystems.Btrfs;
 using Vmsweep.DiskReaders.Tests.FileSystems.Ext;
 using Vmsweep.DiskReaders.Tests.Volumes.Lvm2;
 using Vmsweep.DiskReaders.Tests.Volumes.BitLocker;
@@ -66,13 +68,14 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         new("ldm", (s, c) => ReadMembers(new LdmFormat(), s, c), FuzzSeeds.Ldm),
         new("ntfs", (s, c) => ReadFileSystem(new NtfsFormat(), s, c), FuzzSeeds.Ntfs),
         new("fat", (s, c) => ReadFileSystem(new FatFormat(), s, c), FuzzSeeds.Fat),
+        new("btrfs", ReadBtrfs, FuzzSeeds.Btrfs, BtrfsImages.Repair),
         new("ext", (s, c) => ReadFileSystem(new ExtFormat(), s, c), FuzzSeeds.Ext, ExtRepair.Checksums),
         new("bitlocker", ReadBitLocker, FuzzSeeds.BitLocker, FuzzSeeds.RepairBitLocker),
         new("tar", ReadTar, FuzzSeeds.Tar, TarWriter.Repair),
         new("gzip", ReadGzip, FuzzSeeds.Gzip),
         new("xva", (s, c) => ReadBundle(new XvaFormat(), s, c), FuzzSeeds.Xva, TarWriter.Repair),
         new("vma", (s, c) => ReadBundle(new VmaFormat(), s, c), FuzzSeeds.Vma, VmaWriter.Repair),
-        new("xfs", (s, c) => ReadFileSystem(new XfsFormat(), PackedImage.Open(s.ReadAll()), c), FuzzSeeds.Xfs, RepairXfs),
+        new("xfs", (s, c) => ReadFileSystem(new XfsFormat(), PackedXfs.Open(s.ReadAll()), c), FuzzSeeds.Xfs, RepairXfs),
         new("yara", ReadRules, FuzzSeeds.Yara),
     ];
 
@@ -304,6 +307,13 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         format.Probe(image);
         using IFileSystem fileSystem = format.Open(image, context);
         Walk(fileSystem);
+    }
+
+    /// <summary>The seeds hold only the blocks that are stored: no Btrfs is smaller than 16 MiB.</summary>
+    private static void ReadBtrfs(IBlockSource image, ReadContext context)
+    {
+        using var packed = new PackedImage(image.ReadAll());
+        ReadFileSystem(new BtrfsFormat(), packed, context);
     }
 
     private static void Walk(IFileSystem fileSystem)

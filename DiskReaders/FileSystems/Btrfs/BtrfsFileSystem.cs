@@ -48,7 +48,7 @@ internal sealed class BtrfsFileSystem : IFileSystem
                 notes.Add(string.Create(CultureInfo.InvariantCulture, $"{mended} nodes and sectors were bad in one copy and read from another"));
             }
 
-            return new FileSystemFacts("btrfs", super.Label, super.FsidText, super.SectorBytes, super.Device.TotalBytes, notes);
+            return new FileSystemFacts("btrfs", super.Label, super.FsidText, super.SectorBytes, _volume.FirstVolumeBytes, notes);
         }
     }
 

@@ -61,6 +61,8 @@ internal sealed class BtrfsVolume : IDisposable
 
     public Unpackers Unpackers { get; } = new();
 
+    public long FirstVolumeBytes => _devices.FirstVolumeBytes;
+
     public int DeviceCount => _devices.All.Count;
 
     public int FoundDevices => _devices.All.Count - _devices.Missing.Count();

@@ -31,9 +31,9 @@ internal sealed class FileMap : IExtentMap, IDisposable
         {
             FileExtent[]? whole = file.Extents ?? file.Subvolume!.Changes?.ExtentsOf(file.Id);
             _window = whole is null ? Load(0) : new Window(0, long.MaxValue, whole);
-            if (_window.Extents is [{ Kind: FileExtentKind.Inline } inline, ..])
+            if (_inline is null && _window.Extents is [{ Kind: FileExtentKind.Inline } inline, ..])
             {
-                _inline = LoadInline(inline);
+                _inline = Unpack(inline, file.Subvolume!.Changes!.InlineOf(file.Id), (long)file.Id);
             }
         }
         catch
@@ -134,6 +134,12 @@ internal sealed class FileMap : IExtentMap, IDisposable
                 RequireAfter(extents, extent);
                 start = extents.Count == 0 ? Math.Min(start, extent.FileOffset) : start;
                 extents.Add(extent);
+                if (extent.Kind == FileExtentKind.Inline)
+                {
+                    // Inline data lies in the item itself.
+                    _inline ??= Unpack(extent, leaf.Data(index), (long)leaf.Logical + leaf.DataAt(index));
+                }
+
                 if (extents.Count >= MostInWindow)
                 {
                     return new Window(start, extent.End, [.. extents]);
@@ -154,25 +160,6 @@ internal sealed class FileMap : IExtentMap, IDisposable
         {
             throw new DiskFormatException(Fault.Corrupt, Structure, -1, $"extents overlap at {extent.FileOffset}");
         }
-    }
-
-    // Inline data lies in the item itself.
-    private RentedBuffer LoadInline(FileExtent extent)
-    {
-        if (_file.Subvolume!.Changes?.InlineOf(_file.Id) is { } logged)
-        {
-            return Unpack(extent, logged, (long)_file.Id);
-        }
-
-        using TreeCursor cursor = OpenTree();
-        var key = new BtrfsKey(_file.Id, ItemType.ExtentData, 0);
-        if (!cursor.Seek(key, out int index) || index < 0 || cursor.Leaf.Key(index) != key)
-        {
-            throw new DiskFormatException(Fault.Corrupt, Structure, -1, "the inline extent is gone");
-        }
-
-        Node leaf = cursor.Leaf;
-        return Unpack(extent, leaf.Data(index), (long)leaf.Logical + leaf.DataAt(index));
     }
 
     private RentedBuffer Unpack(FileExtent extent, ReadOnlySpan<byte> item, long location)

@@ -136,21 +136,13 @@ internal static class Lzo
 
     private static void Repeat(Span<byte> to, int at, int distance, int length)
     {
-        if (distance >= length)
+        // What is repeated grows with each copy.
+        int from = at - distance;
+        for (int done = 0; done < length;)
         {
-            to.Slice(at - distance, length).CopyTo(to[at..]);
-            return;
-        }
-
-        if (distance == 1)
-        {
-            to.Slice(at, length).Fill(to[at - 1]);
-            return;
-        }
-
-        for (int i = 0; i < length; i++)
-        {
-            to[at + i] = to[at + i - distance];
+            int count = Math.Min(length - done, distance + done);
+            to.Slice(from, count).CopyTo(to[(at + done)..]);
+            done += count;
         }
     }
 }

@@ -18,6 +18,9 @@ internal sealed class DeviceSet
 
     public IReadOnlyList<Device> All => _devices;
 
+    /// <summary>What the file system covers of the volume that was given first; 0 when that is not known.</summary>
+    public long FirstVolumeBytes { get; private init; }
+
     /// <summary>What a stripe's device counts.</summary>
     public IReadOnlyList<IBlockSource> Sources => _sources;
 
@@ -49,7 +52,7 @@ internal sealed class DeviceSet
 
         // The file system is that of the first volume: a seed that is given too has an older one of its own.
         BtrfsSuperblock super = found.Where(f => f.Super.Fsid.AsSpan().SequenceEqual(found[0].Super.Fsid)).MaxBy(f => f.Super.Generation).Super;
-        var set = new DeviceSet(super);
+        var set = new DeviceSet(super) { FirstVolumeBytes = found[0].Volume == volumes[0] ? found[0].Super.Device.TotalBytes : 0 };
         foreach ((IBlockSource volume, BtrfsSuperblock own) in found.OrderByDescending(f => f.Super.Generation))
         {
             if (set._devices.Find(d => d.Id == own.Device.Id && d.Uuid.AsSpan().SequenceEqual(own.Device.Uuid)) is not null)

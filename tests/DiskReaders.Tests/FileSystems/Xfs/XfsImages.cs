@@ -5,6 +5,14 @@ namespace Vmsweep.DiskReaders.Tests.FileSystems.Xfs;
 /// <summary>Images that mkfs.xfs and the kernel make. <c>--unsupported</c> lets mkfs make small ones.</summary>
 internal static class XfsImages
 {
+    /// <summary>A little of everything, for images that are damaged thousands of times.</summary>
+    public const string SmallTree = """
+        mkdir -p a/b many; printf tiny > tiny; head -c 3000 /dev/urandom > large; ln tiny a/hard; ln -s short link; ln -s "$(printf 'y%.0s' $(seq 1 900))" long; mkfifo fifo
+        for i in $(seq 1 90); do : > "many/a name of some length $i"; done
+        for i in $(seq 1 60); do printf $i | dd of=pieces bs=1024 count=1 seek=$((i*2)) conv=notrunc status=none; done
+        truncate -s 9000000 sparse; printf mid | dd of=sparse bs=1 seek=3000000 conv=notrunc status=none
+        """;
+
     /// <summary>Regular, sparse, empty, nested, linked, odd names: what every layout is tried with. Run in the folder to be filled.</summary>
     public const string Sample = """
         mkdir -p a/b/c empty many

@@ -10,18 +10,11 @@ namespace Vmsweep.DiskReaders.Tests.FileSystems.Xfs;
 public sealed class XfsMutationTests
 {
     // Small in bytes: each block that holds something is copied for each mutation.
-    internal const string Tree = """
-        mkdir -p a/b many; printf tiny > tiny; head -c 3000 /dev/urandom > large; ln tiny a/hard; ln -s short link; ln -s "$(printf 'y%.0s' $(seq 1 900))" long; mkfifo fifo
-        for i in $(seq 1 90); do : > "many/a name of some length $i"; done
-        for i in $(seq 1 60); do printf $i | dd of=pieces bs=1024 count=1 seek=$((i*2)) conv=notrunc status=none; done
-        truncate -s 9000000 sparse; printf mid | dd of=sparse bs=1 seek=3000000 conv=notrunc status=none
-        """;
-
     [Fact]
     public void Version_5()
     {
         using var scratch = new Scratch();
-        Tool.Shell($"truncate -s 32M image; mkfs.xfs --unsupported -q -f -b size=1024 -d agcount=2 image; mkdir mnt; mount -o loop image mnt; trap 'umount mnt' EXIT; cd mnt\n{Tree}\ncd ..", scratch.Folder);
+        Tool.Shell($"truncate -s 32M image; mkfs.xfs --unsupported -q -f -b size=1024 -d agcount=2 image; mkdir mnt; mount -o loop image mnt; trap 'umount mnt' EXIT; cd mnt\n{XfsImages.SmallTree}\ncd ..", scratch.Folder);
         Check(scratch["image"], Mutations.PerFormat / 2);
     }
 
@@ -29,11 +22,11 @@ public sealed class XfsMutationTests
     public void Version_5_with_a_dirty_log()
     {
         using var scratch = new Scratch();
-        Tool.Shell($"truncate -s 32M image; mkfs.xfs --unsupported -q -f -b size=1024 -d agcount=2 image; mkdir mnt; mount -o loop image mnt; trap 'umount mnt 2>/dev/null || true' EXIT; cd mnt\n{Tree}\ncd ..; sync -f mnt; rm -r mnt/a mnt/pieces; printf new > mnt/new; xfs_io -x -c 'shutdown -f' mnt; umount mnt", scratch.Folder);
+        Tool.Shell($"truncate -s 32M image; mkfs.xfs --unsupported -q -f -b size=1024 -d agcount=2 image; mkdir mnt; mount -o loop image mnt; trap 'umount mnt 2>/dev/null || true' EXIT; cd mnt\n{XfsImages.SmallTree}\ncd ..; sync -f mnt; rm -r mnt/a mnt/pieces; printf new > mnt/new; xfs_io -x -c 'shutdown -f' mnt; umount mnt", scratch.Folder);
         byte[] image = File.ReadAllBytes(scratch["image"]);
-        byte[] packed = PackedImage.Pack(image);
+        byte[] packed = PackedXfs.Pack(image);
         var context = new ReadContext(new ScanBudget(64 << 20), new GapList());
-        using (IFileSystem system = new XfsFormat().Open(PackedImage.Open(packed), context))
+        using (IFileSystem system = new XfsFormat().Open(PackedXfs.Open(packed), context))
         {
             Assert.Contains(system.Facts.Notes, n => n.StartsWith("log replayed", StringComparison.Ordinal));
         }
@@ -43,7 +36,7 @@ public sealed class XfsMutationTests
         {
             for (int at = 0; at < 16 << 10; at += 512)
             {
-                long place = PackedImage.PlaceOf(packed, record + at);
+                long place = PackedXfs.PlaceOf(packed, record + at);
                 if (place >= 0)
                 {
                     regions.Add((place, 512));
@@ -51,7 +44,7 @@ public sealed class XfsMutationTests
             }
         }
 
-        Mutations.Check(packed, (bytes, c) => ReadAll(PackedImage.Open(bytes), c), regions, Mutations.PerFormat / 4, repair: LogRepair);
+        Mutations.Check(packed, (bytes, c) => ReadAll(PackedXfs.Open(bytes), c), regions, Mutations.PerFormat / 4, repair: LogRepair);
     }
 
     [Fact]
@@ -104,16 +97,16 @@ public sealed class XfsMutationTests
     private static void Check(string path, int count)
     {
         byte[] image = File.ReadAllBytes(path);
-        byte[] packed = PackedImage.Pack(image);
+        byte[] packed = PackedXfs.Pack(image);
         List<(long, long)> regions = [];
-        int blocks = PackedImage.CountOf(packed);
+        int blocks = PackedXfs.CountOf(packed);
         for (int i = 0; i < blocks; i++)
         {
-            long place = PackedImage.HeaderBytes(blocks) + ((long)i * PackedImage.BlockBytes);
-            ReadOnlySpan<byte> block = packed.AsSpan((int)place, PackedImage.BlockBytes);
+            long place = PackedXfs.HeaderBytes(blocks) + ((long)i * PackedXfs.BlockBytes);
+            ReadOnlySpan<byte> block = packed.AsSpan((int)place, PackedXfs.BlockBytes);
             if (block.StartsWith("XFSB"u8))
             {
-                regions.AddRange([(place, 304), (place, 304), (place + (place == PackedImage.HeaderBytes(blocks) ? 0 : 512), 344)]);
+                regions.AddRange([(place, 304), (place, 304), (place + (place == PackedXfs.HeaderBytes(blocks) ? 0 : 512), 344)]);
             }
             else if (block.StartsWith("XAGI"u8) || block.StartsWith("IAB"u8) || block.StartsWith("BMA"u8) || block.StartsWith("XD"u8) || block.StartsWith("XSLM"u8))
             {
@@ -125,8 +118,8 @@ public sealed class XfsMutationTests
             }
         }
 
-        Assert.NotEmpty(ReadAll(PackedImage.Open(packed), new ReadContext(new ScanBudget(64 << 20), new GapList())));
-        Mutations.Check(packed, (bytes, context) => ReadAll(PackedImage.Open(bytes), context), regions, count, repair: XfsRepair.Packed);
+        Assert.NotEmpty(ReadAll(PackedXfs.Open(packed), new ReadContext(new ScanBudget(64 << 20), new GapList())));
+        Mutations.Check(packed, (bytes, context) => ReadAll(PackedXfs.Open(bytes), context), regions, count, repair: XfsRepair.Packed);
     }
 
     private static void LogRepair(byte[] packed) => XfsRepair.PackedLog(packed);

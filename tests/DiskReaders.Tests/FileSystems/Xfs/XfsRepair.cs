@@ -11,31 +11,31 @@ public static class XfsRepair
     /// <summary>Of every block that a packed image has, by the magic number it begins with.</summary>
     public static void Packed(byte[] packed)
     {
-        int count = PackedImage.CountOf(packed);
+        int count = PackedXfs.CountOf(packed);
         for (int i = 0; i < count; i++)
         {
-            Block(packed.AsSpan(PackedImage.HeaderBytes(count) + (i * PackedImage.BlockBytes), PackedImage.BlockBytes));
+            Block(packed.AsSpan(PackedXfs.HeaderBytes(count) + (i * PackedXfs.BlockBytes), PackedXfs.BlockBytes));
         }
     }
 
     /// <summary>Of the block or inode at a byte of an image.</summary>
-    public static void At(byte[] image, long offset) => Block(image.AsSpan((int)(offset / PackedImage.BlockBytes * PackedImage.BlockBytes), PackedImage.BlockBytes));
+    public static void At(byte[] image, long offset) => Block(image.AsSpan((int)(offset / PackedXfs.BlockBytes * PackedXfs.BlockBytes), PackedXfs.BlockBytes));
 
     /// <summary>Of every record of the log that a packed image has.</summary>
     public static void PackedLog(byte[] packed)
     {
         byte[] record = new byte[LogRecord.MostBytes + (9 * LogRecord.SectorBytes)];
-        int count = PackedImage.CountOf(packed);
-        using IBlockSource image = PackedImage.Open(packed);
-        for (int place = PackedImage.HeaderBytes(count); place + LogRecord.SectorBytes <= packed.Length; place += LogRecord.SectorBytes)
+        int count = PackedXfs.CountOf(packed);
+        using IBlockSource image = PackedXfs.Open(packed);
+        for (int place = PackedXfs.HeaderBytes(count); place + LogRecord.SectorBytes <= packed.Length; place += LogRecord.SectorBytes)
         {
             if (BinaryPrimitives.ReadUInt32BigEndian(packed.AsSpan(place)) != LogRecord.Magic)
             {
                 continue;
             }
 
-            int index = (place - PackedImage.HeaderBytes(count)) / PackedImage.BlockBytes;
-            long offset = (PackedImage.BlockAt(packed, index) * PackedImage.BlockBytes) + ((place - PackedImage.HeaderBytes(count)) % PackedImage.BlockBytes);
+            int index = (place - PackedXfs.HeaderBytes(count)) / PackedXfs.BlockBytes;
+            long offset = (PackedXfs.BlockAt(packed, index) * PackedXfs.BlockBytes) + ((place - PackedXfs.HeaderBytes(count)) % PackedXfs.BlockBytes);
             try
             {
                 var header = new LogRecord(new BeView(packed.AsSpan(place, LogRecord.SectorBytes), "xlog_rec_header", 0));

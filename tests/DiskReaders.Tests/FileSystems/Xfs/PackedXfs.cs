@@ -7,7 +7,7 @@ namespace Vmsweep.DiskReaders.Tests.FileSystems.Xfs;
 /// The smallest XFS takes 32 MiB, nearly all of them zeros. Packed, an image is a count, the numbers of its blocks that hold something, its
 /// length, and those blocks, so that thousands of damaged copies are cheap.
 /// </summary>
-public static class PackedImage
+public static class PackedXfs
 {
     public const int BlockBytes = 1024;
     private const int MostLength = 1 << 28;
