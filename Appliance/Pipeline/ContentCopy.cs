@@ -14,7 +14,7 @@ internal static class ContentCopy
 
     private static readonly TimeSpan Heartbeat = TimeSpan.FromSeconds(10);
 
-    /// <exception cref="JobFailedException">Nobody takes the content any more.</exception>
+    /// <exception cref="JobFailedException">The content cannot be written.</exception>
     public static void Run(VmJob job, IBlockSource source, long offset, long length, EventWriter writer, ReadContext context)
     {
         var progress = new ProgressReporter(writer);
@@ -30,7 +30,22 @@ internal static class ContentCopy
             null,
             Heartbeat,
             Heartbeat);
-        var output = new GuardedOutput(direct ?? (IContentOutput)new FrameOutput(writer));
+        try
+        {
+            Run(source, offset, length, direct ?? (IContentOutput)new FrameOutput(writer), progress, context);
+        }
+        catch (OutputException e) when (!e.IsReaderGone)
+        {
+            throw new JobFailedException(e.Message);
+        }
+        catch (OutputException)
+        {
+            // Whoever read it, such as head, has enough.
+        }
+    }
+
+    private static void Run(IBlockSource source, long offset, long length, IContentOutput output, ProgressReporter progress, ReadContext context)
+    {
         using RentedBuffer buffer = context.Budget.Rent((int)Math.Min(StepBytes, Math.Max(1, length)));
         for (long end = offset + length; offset < end;)
         {
@@ -51,45 +66,5 @@ internal static class ContentCopy
         }
 
         output.Finish();
-    }
-
-    /// <summary>Tells a reader's <see cref="IOException"/> from that of whoever takes the content.</summary>
-    private sealed class GuardedOutput(IContentOutput inner) : IContentOutput
-    {
-        public void Write(ReadOnlySpan<byte> bytes)
-        {
-            try
-            {
-                inner.Write(bytes);
-            }
-            catch (IOException e)
-            {
-                throw new JobFailedException(e.Message);
-            }
-        }
-
-        public void WriteZeros(long count)
-        {
-            try
-            {
-                inner.WriteZeros(count);
-            }
-            catch (IOException e)
-            {
-                throw new JobFailedException(e.Message);
-            }
-        }
-
-        public void Finish()
-        {
-            try
-            {
-                inner.Finish();
-            }
-            catch (IOException e)
-            {
-                throw new JobFailedException(e.Message);
-            }
-        }
     }
 }

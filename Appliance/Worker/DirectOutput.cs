@@ -6,11 +6,11 @@ namespace Vmsweep.Appliance.Worker;
 /// <summary>Where content that a user asked for goes, in order.</summary>
 internal interface IContentOutput
 {
-    /// <exception cref="IOException">Nobody takes it any more.</exception>
+    /// <exception cref="OutputException">It cannot be written.</exception>
     void Write(ReadOnlySpan<byte> bytes);
 
     /// <summary>Zeros that are stored nowhere.</summary>
-    /// <exception cref="IOException">Nobody takes it any more.</exception>
+    /// <exception cref="OutputException">It cannot be written.</exception>
     void WriteZeros(long count);
 
     /// <summary>Everything was written.</summary>
@@ -113,8 +113,7 @@ internal sealed partial class DirectOutput : IContentOutput
         }
     }
 
-    private static long Check(nint answer) =>
-        answer >= 0 ? answer : throw new IOException("standard output: " + new Win32Exception(Marshal.GetLastPInvokeError()).Message);
+    private static long Check(nint answer) => answer >= 0 ? answer : throw new OutputException(Marshal.GetLastPInvokeError());
 
     [LibraryImport("libc", EntryPoint = "write", SetLastError = true)]
     private static partial nint WriteTo(int file, ReadOnlySpan<byte> bytes, nuint count);
@@ -127,6 +126,15 @@ internal sealed partial class DirectOutput : IContentOutput
 
     [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
     private static partial int FileControl(int file, int command, int argument);
+}
+
+/// <summary>Content cannot be written where the user wants it.</summary>
+internal sealed class OutputException(int error) : Exception("standard output: " + new Win32Exception(error).Message)
+{
+    private const int BrokenPipe = 32;
+
+    /// <summary>Nobody reads it any more.</summary>
+    public bool IsReaderGone => error == BrokenPipe;
 }
 
 internal static class Zeros

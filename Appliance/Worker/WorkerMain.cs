@@ -72,7 +72,7 @@ internal static class WorkerMain
     {
         var context = new ReadContext(new ScanBudget(job.Limits.HeapBytes), writer) { Secrets = new UnlockSecrets(job.Secrets) };
         using var opened = new OpenedDisks();
-        string image = job.Disks[0].Files[0].Name;
+        string image = job.Disks.Count > 0 ? job.Disks[0].Files[0].Name : "";
         try
         {
             for (int i = 0; i < job.Disks.Count; i++)

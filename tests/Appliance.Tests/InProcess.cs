@@ -31,7 +31,12 @@ internal static class InProcess
 
     public static VmDisk Disk(string path) => new TargetFinder([]).Find(path).Single().Disks.Single();
 
-    public static List<WorkerEvent> List(string path) => Run(new ListJob("", true, true, true, 1, 64 << 20) { Limits = Limits, Disks = Plans(path) });
+    /// <summary>All files with their hashes, and all gaps, those of the target itself first.</summary>
+    public static List<WorkerEvent> List(string path)
+    {
+        Vm vm = new TargetFinder([]).Find(path).Single();
+        return [.. vm.Gaps.Select(g => new GapEvent(g)), .. Run(new ListJob("", true, true, true, 1, 64 << 20) { Limits = Limits, Disks = [.. vm.Disks.Select(d => d.Plan)] })];
+    }
 
     /// <summary>The disks of the one VM or image of a target, as a job has them.</summary>
     public static IReadOnlyList<ChainPlan> Plans(string path) => [.. new TargetFinder([]).Find(path).Single().Disks.Select(d => d.Plan)];

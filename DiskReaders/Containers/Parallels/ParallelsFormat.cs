@@ -15,6 +15,11 @@ public sealed class ParallelsFormat : ISnapshotFormat
 
     public string Name => "parallels";
 
+    public FormatSupport Support { get; } = new(
+        "Parallels HDD",
+        "expanding and plain images, DiskDescriptor.xml with its tree of states and split storages",
+        "encrypted disks");
+
     public bool Probe(ImageFile file) => ParallelsHeader.IsThere(file.Bytes) || IsDescriptor(file);
 
     public IReadOnlyList<ImageReference> References(ImageFile file) => ParallelsHeader.IsThere(file.Bytes)

@@ -16,6 +16,11 @@ public sealed class VmaFormat : IBundleFormat
 
     public string Name => "vma";
 
+    public FormatSupport Support { get; } = new(
+        "Proxmox VMA",
+        "every disk of a backup, read where it lies, header and extent checksums",
+        "packed backups");
+
     public bool Probe(ImageFile file) => file.Bytes.HasAt(0, "VMA\0"u8);
 
     public IReadOnlyList<ImageReference> References(ImageFile file) => [];

@@ -20,6 +20,11 @@ public sealed class XvaFormat : IBundleFormat
 
     public string Name => "xva";
 
+    public FormatSupport Support { get; } = new(
+        "Xen XVA",
+        "every disk of an export, read where it lies; left-out chunks are zeros",
+        "packed exports, missing chunks; chunk digests are not verified");
+
     public bool Probe(ImageFile file)
     {
         Span<byte> name = stackalloc byte[DescriptorName.Length + 1];

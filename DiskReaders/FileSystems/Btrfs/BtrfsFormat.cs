@@ -7,6 +7,11 @@ public sealed class BtrfsFormat : IFileSystemFormat
 {
     public string Name => "btrfs";
 
+    public FormatSupport Support { get; } = new(
+        "Btrfs",
+        "one and several devices in all profiles, zlib, LZO, zstd, subvolumes and snapshots as folders, checksums verified with other copies tried, log tree replayed",
+        "missing devices beyond redundancy, RAID stripe tree, extent tree v2");
+
     public bool Probe(IBlockSource volume)
     {
         ArgumentNullException.ThrowIfNull(volume);

@@ -8,6 +8,11 @@ public sealed class XfsFormat : IFileSystemFormat
 {
     public string Name => "xfs";
 
+    public FormatSupport Support { get; } = new(
+        "XFS",
+        "versions 4 and 5, all folder and fork forms, reflink, bigtime, large extent counts; log replayed in memory",
+        "realtime files, an external log, unfinished intents");
+
     public bool Probe(IBlockSource volume)
     {
         ArgumentNullException.ThrowIfNull(volume);

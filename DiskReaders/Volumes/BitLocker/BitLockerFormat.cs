@@ -10,6 +10,11 @@ public sealed class BitLockerFormat : IVolumeFormat
 {
     public string Name => "bitlocker";
 
+    public FormatSupport Support { get; } = new(
+        "BitLocker",
+        "Vista to Windows 11 and To Go; XTS-AES, AES-CBC with and without diffuser, used-space-only; unlocked by password, recovery key, startup key, clear key or master:HEX",
+        "locked volumes, with their protectors; TPM and smart cards; conversion logs");
+
     public bool Probe(IBlockSource content) => VolumeHeader.Probe(content);
 
     public VolumeAssembly Assemble(IReadOnlyList<VolumeMember> members, ReadContext context)

@@ -10,6 +10,11 @@ public sealed class LdmFormat : IVolumeFormat
 {
     public string Name => "ldm";
 
+    public FormatSupport Support { get; } = new(
+        "Windows dynamic disks (LDM)",
+        "simple, spanned, striped, mirrored and RAID-5 volumes over several disks, on MBR and GPT; degraded ones",
+        "volumes whose disks are missing");
+
     public bool Probe(IBlockSource content) => PrivateHeader.IsOn(content);
 
     public VolumeAssembly Assemble(IReadOnlyList<VolumeMember> members, ReadContext context)

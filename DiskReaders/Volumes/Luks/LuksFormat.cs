@@ -20,6 +20,11 @@ public sealed class LuksFormat : IVolumeFormat
 
     public string Name => "luks";
 
+    public FormatSupport Support { get; } = new(
+        "LUKS1, LUKS2",
+        "AES in XTS, CBC and ECB, PBKDF2, Argon2i and Argon2id, sectors of 512 to 4096 bytes; unlocked by passphrase, key file or master:HEX",
+        "locked volumes, with their key slots; other ciphers, integrity, reencryption, absurd costs");
+
     private static ReadOnlySpan<byte> FirstMagic => [0x4C, 0x55, 0x4B, 0x53, 0xBA, 0xBE];
 
     private static ReadOnlySpan<byte> SecondMagic => [0x53, 0x4B, 0x55, 0x4C, 0xBA, 0xBE];

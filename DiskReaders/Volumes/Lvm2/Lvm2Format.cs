@@ -14,6 +14,11 @@ public sealed class Lvm2Format : IVolumeFormat
 
     public string Name => "lvm2";
 
+    public FormatSupport Support { get; } = new(
+        "LVM2",
+        "linear, striped, mirror, every RAID type, thin pools with snapshots, snapshots, cache and writecache, over several disks",
+        "VDO, reshapes in progress, volumes whose disks are missing");
+
     public bool Probe(IBlockSource content) => PhysicalVolume.Probe(content);
 
     public VolumeAssembly Assemble(IReadOnlyList<VolumeMember> members, ReadContext context)

@@ -10,6 +10,11 @@ public sealed class MdFormat : IVolumeFormat
 {
     public string Name => "md";
 
+    public FormatSupport Support { get; } = new(
+        "Linux MD",
+        "linear, RAID 0, 1, 4, 5, 6, 10 in all layouts; metadata 0.90 to 1.2; degraded arrays from parity and mirrors",
+        "arrays being reshaped, write journals, stale members");
+
     public bool Probe(IBlockSource content) => MdPlaces.IsMember(content);
 
     public VolumeAssembly Assemble(IReadOnlyList<VolumeMember> members, ReadContext context)

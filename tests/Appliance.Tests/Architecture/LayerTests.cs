@@ -34,6 +34,9 @@ public sealed class LayerTests
             string root = "Vmsweep.DiskReaders." + layer + ".";
             string[] formats = [.. DiskReaders.DefinedTypes.Select(t => t.Namespace ?? "").Where(n => n.StartsWith(root, StringComparison.Ordinal)).Select(n => n[root.Length..].Split('.')[0]).Distinct()];
             Assert.NotEmpty(formats);
+
+            // What several formats lie on is no format: one engine reads the RAID levels of all volume managers.
+            formats = [.. formats.Where(f => f != "Raid")];
             foreach (string format in formats)
             {
                 NetArchTest.Rules.TestResult result = Types.InAssembly(DiskReaders)

@@ -44,7 +44,7 @@ public sealed class VolumeTests : IDisposable
     {
         string raw = TestDisks.Raw(_scratch, new Dictionary<string, string> { ["a.txt"] = "abc" });
         File.WriteAllText(_scratch["password"], "correct horse");
-        Tool.Shell($"qemu-img convert --object secret,id=k,file=password -O luks -o key-secret=k,iter-time=10 {Path.GetFileName(raw)} locked.raw", _scratch.Folder);
+        Tool.Shell($"qemu-img convert --object secret,id=k,file=password -O luks -o key-secret=k {Path.GetFileName(raw)} locked.raw", _scratch.Folder);
         (int status, _, string error) = Launcher.Run("ls", _scratch["locked.raw"], "-R");
         Assert.Equal(3, status);
         Assert.Contains("encrypted: v1: LUKS", error, StringComparison.Ordinal);
@@ -65,6 +65,7 @@ public sealed class VolumeTests : IDisposable
         string disk = TestDisks.Convert(_scratch, first, "disk.qcow2", "qcow2");
         Tool.Shell("qemu-img snapshot -c before disk.qcow2", _scratch.Folder);
         string then = Launcher.Run("ls", disk, "-R", "--files", "--format", "tsv").Output;
+        File.Delete(first);
         string second = TestDisks.Raw(_scratch, new Dictionary<string, string> { ["b.txt"] = "abcd" });
         Tool.Shell($"qemu-io -f qcow2 -c 'write -s {second} 0 {new FileInfo(second).Length}' disk.qcow2 >/dev/null", _scratch.Folder);
 
