@@ -51,6 +51,7 @@ internal sealed class VolumeLayout : IDisposable
         if (_eow is { HasPlainBlocks: true })
         {
             Notes.Add("only the blocks in use are encrypted so far");
+            context.Gaps.Add(new CoverageGap(Fault.Unsupported, name, "BitLocker relocation log", -1, 0, "blocks are still being encrypted, and the log of those under way is not replayed: they may be read as they were before or as noise"));
         }
 
         if (block.Description.Length > 0)
