@@ -1,4 +1,5 @@
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Inspection;
@@ -54,7 +55,7 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
         }
 
         (List<ChainPlan> plans, List<(string Host, string Inside)> binds) = DiskBinds.Of(vm.Disks, _sandbox);
-        var start = new JobStart(DiskLimits.ForReading, plans, options.Secrets);
+        var start = new JobStart(DiskLimits.ForReading with { HeapBytes = DiskLimits.ForReading.HeapBytes + DiskLimits.ForKeys(options.Secrets) }, plans, options.Secrets);
         WorkerOutcome outcome = new WorkerProcess(_sandbox.WorkerStart, Silence) { MostEventBytes = MostListingBytes }.Run(job(start), binds, message =>
         {
             if (message is GapEvent gap)

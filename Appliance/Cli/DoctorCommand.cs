@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
+using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Worker;
 
 namespace Vmsweep.Appliance.Cli;

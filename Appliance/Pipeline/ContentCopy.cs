@@ -15,9 +15,8 @@ internal static class ContentCopy
     private static readonly TimeSpan Heartbeat = TimeSpan.FromSeconds(10);
 
     /// <exception cref="JobFailedException">The content cannot be written.</exception>
-    public static void Run(VmJob job, IBlockSource source, long offset, long length, EventWriter writer, ReadContext context)
+    public static void Run(VmJob job, IBlockSource source, long offset, long length, EventWriter writer, ProgressReporter progress, ReadContext context)
     {
-        var progress = new ProgressReporter(writer);
         DirectOutput? direct = job.OwnsOutput ? new DirectOutput() : null;
         using var alive = new Timer(
             _ =>

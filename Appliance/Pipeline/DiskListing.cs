@@ -12,7 +12,7 @@ internal static class DiskListing
 {
     private const int EntriesInMessage = 500;
 
-    public static void Run(ListJob job, InspectedVm vm, ReadContext context, EventWriter writer)
+    public static void Run(ListJob job, InspectedVm vm, ReadContext context, EventWriter writer, ProgressReporter progress)
     {
         List<Entry> entries = [];
         IEnumerable<InspectedVolume> volumes = vm.Volumes;
@@ -23,7 +23,6 @@ internal static class DiskListing
             volumes = [one];
         }
 
-        var progress = new ProgressReporter(writer);
         bool found = below.Length == 0;
         foreach (InspectedVolume volume in volumes)
         {

@@ -7,9 +7,8 @@ namespace Vmsweep.Appliance.Pipeline;
 /// <summary>Matches everything on a VM's disks.</summary>
 internal static class DiskScan
 {
-    public static void Run(ScanJob job, InspectedVm vm, ReadContext context, EventWriter writer)
+    public static void Run(ScanJob job, InspectedVm vm, ReadContext context, EventWriter writer, ProgressReporter progress)
     {
-        var progress = new ProgressReporter(writer);
         DiskContents contents = DiskContents.Collect(vm, context, progress.Step);
         using Engines engines = Engines.Load(job);
         try

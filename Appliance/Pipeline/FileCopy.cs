@@ -8,7 +8,7 @@ namespace Vmsweep.Appliance.Pipeline;
 /// <summary>One guest file's content.</summary>
 internal static class FileCopy
 {
-    public static void Run(CatJob job, InspectedVm vm, EventWriter writer, ReadContext context)
+    public static void Run(CatJob job, InspectedVm vm, EventWriter writer, ProgressReporter progress, ReadContext context)
     {
         (InspectedVolume volume, byte[] path) = VolumePath.Find(vm, job.Path);
         if (path.Length == 0)
@@ -39,7 +39,7 @@ internal static class FileCopy
             }
 
             using IBlockSource content = volume.FileSystem.OpenContent(file);
-            ContentCopy.Run(job, content, 0, content.Length, writer, context);
+            ContentCopy.Run(job, content, 0, content.Length, writer, progress, context);
             return;
         }
 

@@ -6,7 +6,7 @@ namespace Vmsweep.Appliance.Pipeline;
 /// <summary>A disk's raw content.</summary>
 internal static class RawRead
 {
-    public static void Run(ReadJob job, IBlockSource disk, EventWriter writer, ReadContext context)
+    public static void Run(ReadJob job, IBlockSource disk, EventWriter writer, ProgressReporter progress, ReadContext context)
     {
         if (job.Offset < 0 || job.Offset > disk.Length)
         {
@@ -19,6 +19,6 @@ internal static class RawRead
             throw new JobFailedException($"the disk has {left} bytes from offset {job.Offset}, not {job.Length}");
         }
 
-        ContentCopy.Run(job, disk, job.Offset, job.Length < 0 ? left : job.Length, writer, context);
+        ContentCopy.Run(job, disk, job.Offset, job.Length < 0 ? left : job.Length, writer, progress, context);
     }
 }

@@ -292,5 +292,5 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     private static long LengthOf(string path) => new FileInfo(path) is { Exists: true } file ? file.Length : 0;
 
     /// <summary>An hour, and a second for each MiB of image: some fifty times what a slow scan takes.</summary>
-    private WorkerLimits Limits(long imageBytes) => new(WorkerHeapBytes + settings.MemoryBytes, 3600 + (imageBytes >> 20));
+    private WorkerLimits Limits(long imageBytes) => new(WorkerHeapBytes + settings.MemoryBytes + DiskLimits.ForKeys(settings.Secrets), 3600 + (imageBytes >> 20));
 }

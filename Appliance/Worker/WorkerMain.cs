@@ -70,7 +70,8 @@ internal static class WorkerMain
 
     internal static void RunOnVm(VmJob job, EventWriter writer)
     {
-        var context = new ReadContext(new ScanBudget(job.Limits.HeapBytes), writer) { Secrets = new UnlockSecrets(job.Secrets) };
+        var progress = new ProgressReporter(writer);
+        var context = new ReadContext(new ScanBudget(job.Limits.HeapBytes), writer) { Secrets = new UnlockSecrets(job.Secrets), OnStep = progress.Step };
         using var opened = new OpenedDisks();
         string image = job.Disks.Count > 0 ? job.Disks[0].Files[0].Name : "";
         try
@@ -87,7 +88,7 @@ internal static class WorkerMain
 
             if (job is ReadJob read)
             {
-                RawRead.Run(read, opened.Disks[0].Disk.Content, writer, context);
+                RawRead.Run(read, opened.Disks[0].Disk.Content, writer, progress, context);
                 return;
             }
 
@@ -96,13 +97,13 @@ internal static class WorkerMain
             switch (job)
             {
                 case ScanJob scan:
-                    DiskScan.Run(scan, vm, context, writer);
+                    DiskScan.Run(scan, vm, context, writer, progress);
                     break;
                 case ListJob list:
-                    DiskListing.Run(list, vm, context, writer);
+                    DiskListing.Run(list, vm, context, writer, progress);
                     break;
                 case CatJob cat:
-                    FileCopy.Run(cat, vm, writer, context);
+                    FileCopy.Run(cat, vm, writer, progress, context);
                     break;
             }
         }
