@@ -87,6 +87,8 @@ public sealed class HostileImageTests
     [InlineData("qcow2")]
     [InlineData("vdi")]
     [InlineData("vhd")]
+    [InlineData("parallels")]
+    [InlineData("vma")]
     [InlineData("luks")]
     public void Another_formats_header_in_a_declared_raw_disk_is_a_finding_and_the_disk_is_read_raw(string inside)
     {
@@ -101,6 +103,8 @@ public sealed class HostileImageTests
             "qcow2" => [.. "QFI\xFB"u8[..3], 0xFB, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 11, 0, 0, 0, 16, 0, 0, 0, 0, 0, 1, 0, 0],
             "vdi" => [.. "<<< Oracle VM VirtualBox Disk Image >>>\n"u8, .. new byte[24], 0x7F, 0x10, 0xDA, 0xBE, 1, 0, 1, 0],
             "vhd" => "conectix"u8.ToArray(),
+            "parallels" => [.. "WithouFreSpacExt"u8, 2, 0, 0, 0, 16, 0, 0, 0, 1, 0, 0, 0, 0, 8, 0, 0, 1, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0],
+            "vma" => [.. "VMA\0"u8, 0, 0, 0, 1, .. new byte[16]],
             _ => [.. "LUKS\xBA\xBE"u8[..4], 0xBA, 0xBE, 0, 2],
         };
         head.CopyTo(image, 0);
