@@ -15,11 +15,15 @@ internal sealed class ExtWalk : IDisposable
     private const int BytesPerRun = 64;
     private const int MostDelayed = 10_000;
 
+    /// <summary>EXT4_ROOT_INO.</summary>
+    private const uint RootInode = 2;
+
     private readonly ExtVolume _volume;
     private readonly ExtSuperblock _sb;
     private readonly ReadContext _context;
     private readonly uint[] _scanned;
     private readonly uint[] _wanted;
+    private readonly List<(uint Seed, bool Encrypted)> _folderFacts = [];   // by folder number
     private readonly List<Run> _runs = [];
     private readonly List<(int Folder, CoverageGap Gap)> _delayed = [];
     private readonly long _mostSteps;
@@ -38,7 +42,7 @@ internal sealed class ExtWalk : IDisposable
         _wanted = [.. volume.Groups.All.Select(g => g.UsedInodes)];
         _mostSteps = _context.Budget.CeilingBytes / BytesPerRun;
         Names = new NameTable(_context.Budget);
-        Folders = new FolderTree(_context);
+        Folders = new FolderTree(_context, RootInode);
     }
 
     private readonly record struct Run(long Block, int Count, int Folder);
@@ -46,6 +50,9 @@ internal sealed class ExtWalk : IDisposable
     public NameTable Names { get; }
 
     public FolderTree Folders { get; }
+
+    /// <summary>True when the names in a folder are encrypted.</summary>
+    public bool IsEncrypted(int folder) => _folderFacts[folder].Encrypted;
 
     /// <summary>How many inodes of a group, by its index, may be in use.</summary>
     public uint EndOf(int groupIndex) => _scanned[groupIndex];
@@ -99,7 +106,7 @@ internal sealed class ExtWalk : IDisposable
 
     private void AddFolder(ExtInode inode, uint number, long offset)
     {
-        if (number < _sb.FirstIno && number != FolderTree.RootInode)
+        if (number < _sb.FirstIno && number != RootInode)
         {
             return;
         }
@@ -108,7 +115,8 @@ internal sealed class ExtWalk : IDisposable
         uint seed = inode.NodeSeed(_sb.ChecksumSeed, number);
         try
         {
-            folder = Folders.Add(number, seed, inode.Flags.HasFlag(ExtInodeFlags.Encrypted));
+            folder = Folders.Add(number);
+            _folderFacts.Add((seed, inode.Flags.HasFlag(ExtInodeFlags.Encrypted)));
         }
         catch (DiskFormatException e)
         {
@@ -293,7 +301,7 @@ internal sealed class ExtWalk : IDisposable
 
     private void ReadBlock(LeView block, int folder)
     {
-        if (_sb.HasMetadataChecksum && DirectoryBlock.HasBadChecksum(block.Bytes, Folders.SeedOf(folder)))
+        if (_sb.HasMetadataChecksum && DirectoryBlock.HasBadChecksum(block.Bytes, _folderFacts[folder].Seed))
         {
             Delay(folder, new CoverageGap(Fault.Corrupt, "", "ext4_dir_entry_tail", block.Offset, 0, "bad checksum of a folder's block"));
         }
@@ -335,7 +343,7 @@ internal sealed class ExtWalk : IDisposable
     // A name that fast commits took away; one that they set stays what the folder says it is.
     private bool IsUnlinked(int folder, uint inode, ReadOnlySpan<byte> name)
     {
-        (uint, string) key = (Folders.InodeOf(folder), Encoding.Latin1.GetString(name));
+        (uint, string) key = ((uint)Folders.InodeOf(folder), Encoding.Latin1.GetString(name));
         if (!_volume.Changes!.Names.TryGetValue(key, out FastCommits.NameEdit? edit))
         {
             return false;

@@ -290,7 +290,7 @@ internal sealed class InodeReader(ExtVolume volume, ExtWalk walk)
     private GuestLink Link(uint folder, ReadOnlySpan<byte> name, uint number)
     {
         var link = new GuestLink(walk.Folders.PlaceOf((int)folder), FolderTree.Clean(name));
-        if (link.Name.Length != name.Length && !walk.Folders.IsEncrypted((int)folder))
+        if (link.Name.Length != name.Length && !walk.IsEncrypted((int)folder))
         {
             volume.Context.Gaps.Add(new CoverageGap(Fault.Corrupt, PathOf(link), "ext4_dir_entry", -1, 0, $"the name of inode {number} holds a separator or ends early"));
         }

@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using Vmsweep.DiskReaders.Blocks;
 
-namespace Vmsweep.DiskReaders.FileSystems.Xfs;
+namespace Vmsweep.DiskReaders.FileSystems;
 
 /// <summary>
 /// All names of a file system, found by inode: each entry is the next name of the same inode, the folder that holds it, and its bytes. Some

@@ -2,7 +2,7 @@ using System.Globalization;
 using System.Text;
 using Vmsweep.DiskReaders.Blocks;
 
-namespace Vmsweep.DiskReaders.FileSystems.Xfs;
+namespace Vmsweep.DiskReaders.FileSystems;
 
 /// <summary>
 /// The folders by number and by inode, and their paths once all names are known. A folder that no name leads to, or whose names lead in a
