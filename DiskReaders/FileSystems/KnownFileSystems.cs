@@ -11,7 +11,6 @@ public static class KnownFileSystems
     // System Reference", ECMA-119, ECMA-167, illumos sys/fs/ufs_fs.h, OS/2 "HPFS", Haiku bfs.h.
     private static readonly Signature[] Table =
     [
-        Signature.Of("exfat", "exFAT", 3, "EXFAT   "u8),
         Signature.Of("bcachefs", "bcachefs", 4096 + 24, [0xC6, 0x85, 0x73, 0xF6, 0x66, 0xCE, 0x90, 0xA9, 0xD9, 0x6A, 0x60, 0xCF, 0x80, 0x3D, 0xF7, 0xEF]),
         Signature.Of("squashfs", "SquashFS", 0, "hsqs"u8),
         Signature.Of("squashfs", "SquashFS, big-endian", 0, "sqsh"u8),
