@@ -11,6 +11,11 @@ internal readonly struct UdfFileEntry
     public const int TypeDirectory = 4, TypeBlockDevice = 6, TypeCharacterDevice = 7, TypeFifo = 9, TypeSocket = 10, TypeLink = 12, TypeStreamDirectory = 13, TypeMetadata = 250, TypeMetadataMirror = 251;
 
     private const int StrategyDirect = 4;
+    private const int StrategyChained = 4096;
+
+    /// <summary>As many as Linux follows (UDF_MAX_ICB_NESTING).</summary>
+    private const int MostNewer = 1024;
+
     private const int MostExtents = 1 << 20;
     private const int LongestExtent = 0x3FFF_FFFF;
 
@@ -34,15 +39,8 @@ internal readonly struct UdfFileEntry
     /// <param name="bytes">Takes the block; kept by the caller as long as extents are read.</param>
     public UdfFileEntry(UdfVolume volume, uint block, int partition, Span<byte> bytes)
     {
-        _offset = volume.ReadBlock(block, partition, bytes);
-        _partition = partition;
+        (_offset, _partition, int tag) = ReadLast(volume, block, partition, bytes);
         var v = new LeView(bytes[..volume.BlockBytes], Structure, _offset);
-        int tag = UdfTag.Identify(v, block);
-        v.Require(tag is UdfTag.FileEntry or UdfTag.ExtendedFileEntry, 0, "descriptor tag: its identifier, checksum, CRC or location");
-        if (v.U16(20) != StrategyDirect)
-        {
-            throw v.Unsupported(20, $"strategy type {v.U16(20)}");
-        }
 
         FileType = v.U8(27);
         _descriptorKind = v.U16(34) & 7;
@@ -123,6 +121,46 @@ internal readonly struct UdfFileEntry
         }
 
         return [.. extents];
+    }
+
+    // Strategy 4096 (UDF 2.60, 6.6.3), for media written once: behind the entry lies an Indirect Entry that leads to a newer one.
+    private static (long Offset, int Partition, int Tag) ReadLast(UdfVolume volume, uint block, int partition, Span<byte> bytes)
+    {
+        bytes = bytes[..volume.BlockBytes];
+        using RentedBuffer buffer = volume.Context.Budget.Rent(volume.BlockBytes);
+        for (int i = 0; ; i++)
+        {
+            long offset = volume.ReadBlock(block, partition, bytes);
+            var v = new LeView(bytes, Structure, offset);
+            int tag = UdfTag.Identify(v, block);
+            v.Require(tag is UdfTag.FileEntry or UdfTag.ExtendedFileEntry, 0, "descriptor tag: its identifier, checksum, CRC or location");
+            int strategy = v.U16(20);
+            if (strategy == StrategyDirect)
+            {
+                return (offset, partition, tag);
+            }
+
+            if (strategy != StrategyChained)
+            {
+                throw v.Unsupported(20, $"strategy type {strategy}");
+            }
+
+            v.Require(block < uint.MaxValue, 20, "strategy type");
+            offset = volume.ReadBlock(block + 1, partition, buffer.Span);
+            var indirect = new LeView(buffer.Span, "UDF Indirect Entry", offset);
+            UdfLongAd next = UdfTag.Identify(indirect, block + 1) == UdfTag.Indirect ? new UdfLongAd(indirect.Field(36, UdfLongAd.Size)) : default;
+            if (!next.IsThere)
+            {
+                return (v.Offset, partition, tag);
+            }
+
+            if (i == MostNewer)
+            {
+                throw new DiskFormatException(Fault.Corrupt, Structure, offset, $"more than {MostNewer} newer entries");
+            }
+
+            (block, partition) = (next.Block, next.Partition);
+        }
     }
 
     private void Add(UdfVolume volume, List<FilePiece> extents, long start, long length, int kind, uint block, int partition)

@@ -14,8 +14,8 @@ public sealed class UdfFormat : IFileSystemFormat
 
     public FormatSupport Support { get; } = new(
         "UDF",
-        "all revisions; virtual, sparable and metadata partitions, named streams, both descriptor sequences",
-        "ICB strategy 4096, volumes on several discs");
+        "all revisions; virtual, sparable and metadata partitions, named streams, ICB strategies 4 and 4096, both descriptor sequences",
+        "volumes on several discs");
 
     /// <summary>The recognition sequence says so; beside an ISO 9660 only with a sound anchor, since one without is read as that.</summary>
     public bool Probe(IBlockSource volume)

@@ -8,7 +8,7 @@ internal static class UdfTag
     public const int Size = 16;
 
     public const int PrimaryVolume = 1, AnchorVolumePointer = 2, VolumePointer = 3, Partition = 5, LogicalVolume = 6, Terminating = 8, LogicalVolumeIntegrity = 9;
-    public const int FileSet = 256, FileIdentifier = 257, AllocationExtent = 258, FileEntry = 261, ExtendedFileEntry = 266;
+    public const int Indirect = 248, FileSet = 256, FileIdentifier = 257, AllocationExtent = 258, FileEntry = 261, ExtendedFileEntry = 266;
 
     private static readonly ushort[] CrcTable = MakeTable();
 
