@@ -12,7 +12,7 @@ internal readonly record struct UdfAnchor(int BlockBytes, uint MainBytes, uint M
     private const uint OpenDiscAnchor = 512;
 
     // The most common first: that of discs, then those of hard disks.
-    private static readonly int[] BlockSizes = [2048, 512, 4096, 1024];
+    private static readonly int[] BlockSizes = [2048, 512, 4096, 1024, 8192, 16384, 32768];
 
     /// <summary>All sound anchors, in the order in which they are to be trusted.</summary>
     public static IEnumerable<UdfAnchor> Find(IBlockSource volume)

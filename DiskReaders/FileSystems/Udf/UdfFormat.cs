@@ -46,7 +46,7 @@ public sealed class UdfFormat : IFileSystemFormat
     private static (bool IsUdf, bool IsIso) Recognise(IBlockSource volume)
     {
         bool isIso = volume.HasAt(SequenceAt + 1, "CD001"u8);
-        foreach (int step in (ReadOnlySpan<int>)[2048, 4096])
+        foreach (int step in (ReadOnlySpan<int>)[2048, 4096, 8192, 16384, 32768])
         {
             for (int i = 0; i < MostDescriptors; i++)
             {
