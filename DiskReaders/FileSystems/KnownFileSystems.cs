@@ -8,10 +8,9 @@ namespace Vmsweep.DiskReaders.FileSystems;
 public static class KnownFileSystems
 {
     // Each from its own specification or kernel header: Linux include/uapi/linux/magic.h and fs/*/, Apple TN1150 and "Apple File
-    // System Reference", ECMA-119, ECMA-167, illumos sys/fs/ufs_fs.h, OS/2 "HPFS", Haiku bfs.h.
+    // System Reference", illumos sys/fs/ufs_fs.h, OS/2 "HPFS", Haiku bfs.h.
     private static readonly Signature[] Table =
     [
-        Signature.Of("exfat", "exFAT", 3, "EXFAT   "u8),
         Signature.Of("bcachefs", "bcachefs", 4096 + 24, [0xC6, 0x85, 0x73, 0xF6, 0x66, 0xCE, 0x90, 0xA9, 0xD9, 0x6A, 0x60, 0xCF, 0x80, 0x3D, 0xF7, 0xEF]),
         Signature.Of("squashfs", "SquashFS", 0, "hsqs"u8),
         Signature.Of("squashfs", "SquashFS, big-endian", 0, "sqsh"u8),
@@ -55,7 +54,7 @@ public static class KnownFileSystems
 
     /// <summary>What a volume holds, when it is a file system that no reader here opens; null otherwise.</summary>
     public static Recognised? Recognise(IBlockSource volume) =>
-        Signature.Find(volume, Table) ?? Refs(volume) ?? Optical(volume) ?? Swap(volume) ?? Ufs(volume)
+        Signature.Find(volume, Table) ?? Refs(volume) ?? HighSierra(volume) ?? Swap(volume) ?? Ufs(volume)
         ?? Gfs(volume) ?? Hfs1(volume) ?? Nilfs(volume) ?? Minix(volume);
 
     // Boot sector: "ReFS" at 3, "FSRS" at 16, major and minor version at 40.
@@ -67,28 +66,9 @@ public static class KnownFileSystems
             : null;
     }
 
-    // The volume recognition sequence of ECMA-167 (2/8.3) begins at 32 KiB with ECMA-119's descriptors; a UDF says NSR02 or NSR03 in it.
-    // Descriptors lie in sectors of 2 KiB, or of the medium's size where that is more.
-    private static Recognised? Optical(IBlockSource volume)
-    {
-        const int Start = 0x8000;
-        const int MostDescriptors = 64;
-        bool isIso = volume.HasAt(Start + 1, "CD001"u8);
-        foreach (int step in (ReadOnlySpan<int>)[2048, 4096])
-        {
-            for (int i = 0; i < MostDescriptors; i++)
-            {
-                if (volume.HasAt(Start + (i * step) + 1, "NSR0"u8))
-                {
-                    return new Recognised("udf", Fault.Unsupported, isIso ? "UDF bridged with ISO 9660" : "UDF");
-                }
-            }
-        }
-
-        return isIso ? new Recognised("iso9660", Fault.Unsupported, "ISO 9660")
-            : volume.HasAt(Start + 9, "CDROM"u8) ? new Recognised("iso9660", Fault.Unsupported, "High Sierra")
-            : null;
-    }
+    // The predecessor of ISO 9660: "High Sierra" descriptors begin with their block number in both byte orders.
+    private static Recognised? HighSierra(IBlockSource volume) =>
+        volume.HasAt(0x8000 + 9, "CDROM"u8) ? new Recognised("hsfs", Fault.Unsupported, "High Sierra") : null;
 
     // Linux include/linux/swap.h, kernel/power/swap.c: the last ten bytes of the first page, whatever its size; others while suspended.
     private static Recognised? Swap(IBlockSource volume)

@@ -60,12 +60,10 @@ public sealed class KnownFormatTests
     [Theory]
     [InlineData("swap", "mkswap", "mkswap -q x")]
     [InlineData("swap", "mkswap", "mkswap -q -p 65536 x")]
-    [InlineData("exfat", "mkfs.exfat", "mkfs.exfat x")]
     [InlineData("minix", "mkfs.minix", "mkfs.minix -1 x")]
     [InlineData("minix", "mkfs.minix", "mkfs.minix -2 x")]
     [InlineData("minix", "mkfs.minix", "mkfs.minix -3 x")]
     [InlineData("cramfs", "mkfs.cramfs", "mkdir d; echo 1 > d/a; mkfs.cramfs d x")]
-    [InlineData("iso9660", "genisoimage", "mkdir d; echo 1 > d/a; genisoimage -quiet -o x d")]
     public void File_systems_are_known_by_name_as_blkid_names_them(string name, string program, string make)
     {
         using var scratch = new Scratch();
@@ -110,8 +108,6 @@ public sealed class KnownFormatTests
     [InlineData("romfs", 0, "2D726F6D3166732D")]
     [InlineData("nss", 4096, "53504235")]
     [InlineData("bcachefs", 4120, "C68573F666CE90A9D96A60CF803DF7EF")]
-    [InlineData("udf", 0x8800, "004E53523032")]
-    [InlineData("udf", 0x9000, "004E53523033")]
     public void File_systems_that_no_tool_here_makes_are_known_by_their_signature(string name, int at, string bytes)
     {
         byte[] volume = new byte[1 << 20];
@@ -126,7 +122,7 @@ public sealed class KnownFormatTests
         string corpus = Environment.GetEnvironmentVariable("VMSWEEP_CORPUS") is { Length: > 0 } set ? set : Path.Combine(Root(), "../shared/corpus");
         string sweep = Path.Combine(corpus, "images/mkfs-sweep");
         Assert.SkipUnless(Directory.Exists(sweep), $"no corpus at {corpus}; set VMSWEEP_CORPUS");
-        string[] known = ["erofs", "exfat", "hfs", "hfsplus", "iso9660", "squashfs", "udf"];
+        string[] known = ["erofs", "hfs", "hfsplus", "squashfs"];
         foreach (string image in Directory.EnumerateFiles(sweep, "*_*0.img.gz").Order(StringComparer.Ordinal))
         {
             string kind = Path.GetFileName(image).Split('_')[0];
@@ -139,7 +135,7 @@ public sealed class KnownFormatTests
             using var source = new MemorySource(bytes.GetBuffer().AsMemory(0, (int)bytes.Length));
             Assert.Null(KnownVolumes.Recognise(source));
             string? name = KnownFileSystems.Recognise(source)?.Name;
-            Assert.True(known.Contains(kind) ? name is not null && (name.StartsWith(kind, StringComparison.Ordinal) || (kind, name) is ("iso9660", "udf") or ("hfsplus", "hfsx")) : name is null, $"{image}: {name}");
+            Assert.True(known.Contains(kind) ? name is not null && (name.StartsWith(kind, StringComparison.Ordinal) || (kind, name) is ("hfsplus", "hfsx")) : name is null || (kind, name) is ("iso9660", "hfs"), $"{image}: {name}");
         }
     }
 

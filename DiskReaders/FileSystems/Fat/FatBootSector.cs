@@ -85,6 +85,8 @@ internal readonly struct FatBootSector
 
     public uint LastCluster => (uint)(ClusterCount + 1);
 
+    public ClusterHeap Heap => new(DataOffset, ClusterBytes, LastCluster, FatOffset(0));
+
     public bool IsCluster(uint cluster) => cluster >= 2 && cluster <= LastCluster;
 
     public long ClusterOffset(uint cluster) => DataOffset + ((long)(cluster - 2) * ClusterBytes);

@@ -12,7 +12,10 @@ internal sealed class FatChain : IExtentMap, IDisposable
     /// <summary>Up to this many runs lie in an array of their own, the rest are rented.</summary>
     private const int FewRuns = 128;
 
-    private readonly FatBootSector _boot;
+    /// <summary>128 MiB of runs.</summary>
+    private const int MostRuns = 1 << 24;
+
+    private readonly ClusterHeap _heap;
     private readonly long _volumeBytes;
     private readonly int _runs;
     private readonly byte[]? _few;
@@ -21,18 +24,23 @@ internal sealed class FatChain : IExtentMap, IDisposable
     private readonly string _end;
 
     /// <param name="fat">The table.</param>
-    /// <param name="boot">The volume's layout.</param>
+    /// <param name="heap">Where clusters lie.</param>
     /// <param name="volumeBytes">Where the volume's bytes really end.</param>
     /// <param name="first">The first cluster.</param>
     /// <param name="length">The content's length, at least 1.</param>
     /// <param name="context">Memory for the runs of a fragmented file.</param>
-    public FatChain(FatTable fat, in FatBootSector boot, long volumeBytes, uint first, long length, ReadContext context)
+    public FatChain(IClusterTable fat, in ClusterHeap heap, long volumeBytes, uint first, long length, ReadContext context)
     {
-        _boot = boot;
+        _heap = heap;
         _volumeBytes = volumeBytes;
         Length = length;
-        long wanted = ((length - 1) / boot.ClusterBytes) + 1;
-        (_clusters, _runs, _end) = Measure(fat, boot, first, wanted, context);
+        long wanted = ((length - 1) / heap.ClusterBytes) + 1;
+        (_clusters, _runs, _end) = Measure(fat, heap, first, wanted, context);
+        if (_runs > MostRuns)
+        {
+            throw new DiskFormatException(Fault.Limit, Structure, heap.TableOffset, $"more than {MostRuns} runs");
+        }
+
         if (_runs <= FewRuns)
         {
             _few = new byte[_runs * RunSize];
@@ -48,7 +56,7 @@ internal sealed class FatChain : IExtentMap, IDisposable
     public long Length { get; }
 
     /// <summary>The content lies in one piece on the volume.</summary>
-    public bool IsContiguous => _runs == 1 && Length <= _clusters * _boot.ClusterBytes && Start(0) <= _volumeBytes - Length;
+    public bool IsContiguous => _runs == 1 && Length <= _clusters * _heap.ClusterBytes && Start(0) <= _volumeBytes - Length;
 
     /// <summary>Where the first byte lies on the volume.</summary>
     public long FirstByte => Start(0);
@@ -57,15 +65,15 @@ internal sealed class FatChain : IExtentMap, IDisposable
 
     public Extent Map(long offset, long count)
     {
-        long cluster = offset / _boot.ClusterBytes;
+        long cluster = offset / _heap.ClusterBytes;
         if (cluster >= _clusters)
         {
             throw new DiskFormatException(
-                Fault.Truncated, Structure, _boot.FatOffset(0), $"{_end} after {_clusters * _boot.ClusterBytes} of {Length} bytes");
+                Fault.Truncated, Structure, _heap.TableOffset, $"{_end} after {_clusters * _heap.ClusterBytes} of {Length} bytes");
         }
 
         int run = Find(cluster);
-        long fromRun = offset - (FileCluster(run) * _boot.ClusterBytes);
+        long fromRun = offset - (FileCluster(run) * _heap.ClusterBytes);
         long next = run + 1 < _runs ? FileCluster(run + 1) : _clusters;
         long location = Start(run) + fromRun;
         if (location >= _volumeBytes)
@@ -73,16 +81,16 @@ internal sealed class FatChain : IExtentMap, IDisposable
             throw new DiskFormatException(Fault.Truncated, Structure, location, $"the cluster lies beyond the volume's end at {_volumeBytes}");
         }
 
-        long within = Math.Min((next * _boot.ClusterBytes) - offset, _volumeBytes - location);
+        long within = Math.Min((next * _heap.ClusterBytes) - offset, _volumeBytes - location);
         return new Extent(ExtentKind.Data, Math.Min(count, within), location);
     }
 
     public void Dispose() => _many?.Dispose();
 
     // One pass that counts clusters and runs and, by Brent's method, notices a loop without memory.
-    private static (long Clusters, int Runs, string End) Measure(FatTable fat, in FatBootSector boot, uint first, long wanted, ReadContext context)
+    private static (long Clusters, int Runs, string End) Measure(IClusterTable fat, in ClusterHeap heap, uint first, long wanted, ReadContext context)
     {
-        if (!boot.IsCluster(first))
+        if (!heap.IsCluster(first))
         {
             return (0, 0, $"the chain begins at the impossible cluster {first} and ends");
         }
@@ -109,7 +117,7 @@ internal sealed class FatChain : IExtentMap, IDisposable
             if (next == tortoise)
             {
                 long unique = UniqueBeforeLoop(fat, first, sinceTurn + 1);
-                (long looped, int loopedRuns, _) = Measure(fat, boot, first, unique, context);
+                (long looped, int loopedRuns, _) = Measure(fat, heap, first, unique, context);
                 return (looped, loopedRuns, "the chain comes back to itself");
             }
 
@@ -128,7 +136,7 @@ internal sealed class FatChain : IExtentMap, IDisposable
         return (clusters, runs, "the chain was not followed");
     }
 
-    private static long UniqueBeforeLoop(FatTable fat, uint first, long loop)
+    private static long UniqueBeforeLoop(IClusterTable fat, uint first, long loop)
     {
         uint ahead = first;
         for (long i = 0; i < loop; i++)
@@ -146,7 +154,7 @@ internal sealed class FatChain : IExtentMap, IDisposable
         return before + loop;
     }
 
-    private void Collect(FatTable fat, uint first, Span<byte> runs)
+    private void Collect(IClusterTable fat, uint first, Span<byte> runs)
     {
         uint at = first;
         int run = 0;
@@ -185,5 +193,5 @@ internal sealed class FatChain : IExtentMap, IDisposable
 
     private long FileCluster(int run) => BinaryPrimitives.ReadUInt32LittleEndian(Runs[(run * RunSize)..]);
 
-    private long Start(int run) => _boot.ClusterOffset(BinaryPrimitives.ReadUInt32LittleEndian(Runs[((run * RunSize) + 4)..]));
+    private long Start(int run) => _heap.ClusterOffset(BinaryPrimitives.ReadUInt32LittleEndian(Runs[((run * RunSize) + 4)..]));
 }

@@ -101,7 +101,7 @@ internal sealed class FatFileSystem : IFileSystem
             return new MemorySource(ReadOnlyMemory<byte>.Empty);
         }
 
-        var chain = new FatChain(_fat, _boot, _volume.Length, fatFile.FirstCluster, fatFile.SizeBytes, _context);
+        var chain = new FatChain(_fat, _boot.Heap, _volume.Length, fatFile.FirstCluster, fatFile.SizeBytes, _context);
         return chain.IsContiguous
             ? new SliceSource(_volume, chain.FirstByte, chain.Length, "FAT file")
             : new MappedSource(chain, _sources, owned: chain);

@@ -7,7 +7,7 @@ namespace Vmsweep.DiskReaders.FileSystems.Fat;
 /// The file allocation table. Spec: Microsoft FAT 1.03, "FAT Data Structure"; entries of 12, 16 or 32 (28 used) bits,
 /// little-endian. Held in memory up to a limit, paged beyond it.
 /// </summary>
-internal sealed class FatTable : IDisposable
+internal sealed class FatTable : IClusterTable, IDisposable
 {
     public const string Structure = "FAT";
 

@@ -1,0 +1,21 @@
+namespace Vmsweep.DiskReaders.FileSystems.Fat;
+
+/// <summary>Says which cluster follows another; FAT and exFAT have one each.</summary>
+internal interface IClusterTable
+{
+    /// <summary>The next cluster, <see cref="FatTable.End"/> or <see cref="FatTable.Broken"/>.</summary>
+    /// <param name="cluster">A valid cluster number.</param>
+    uint Next(uint cluster);
+}
+
+/// <summary>Where the clusters of a volume lie; the first has number 2.</summary>
+/// <param name="Offset">Where cluster 2 begins.</param>
+/// <param name="ClusterBytes">Bytes of each.</param>
+/// <param name="LastCluster">The highest number.</param>
+/// <param name="TableOffset">Where the table begins, to name it in faults.</param>
+internal readonly record struct ClusterHeap(long Offset, int ClusterBytes, uint LastCluster, long TableOffset)
+{
+    public bool IsCluster(uint cluster) => cluster >= 2 && cluster <= LastCluster;
+
+    public long ClusterOffset(uint cluster) => Offset + ((cluster - 2L) * ClusterBytes);
+}
