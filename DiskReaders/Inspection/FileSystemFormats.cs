@@ -1,6 +1,7 @@
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.FileSystems;
 using Vmsweep.DiskReaders.FileSystems.Btrfs;
+using Vmsweep.DiskReaders.FileSystems.Erofs;
 using Vmsweep.DiskReaders.FileSystems.Ext;
 using Vmsweep.DiskReaders.FileSystems.Fat;
 using Vmsweep.DiskReaders.FileSystems.Ntfs;
@@ -14,7 +15,7 @@ namespace Vmsweep.DiskReaders.Inspection;
 public static class FileSystemFormats
 {
     /// <summary>FAT last: it has no magic number of its own, only plausible values.</summary>
-    public static readonly IReadOnlyList<IFileSystemFormat> Readable = [new NtfsFormat(), new ExtFormat(), new XfsFormat(), new BtrfsFormat(), new SquashFsFormat(), new FatFormat()];
+    public static readonly IReadOnlyList<IFileSystemFormat> Readable = [new NtfsFormat(), new ExtFormat(), new XfsFormat(), new BtrfsFormat(), new SquashFsFormat(), new ErofsFormat(), new FatFormat()];
 
     /// <summary>True when the bytes say by a magic number of their own what they hold, so that no partition table is looked for.</summary>
     public static bool SaysItself(IBlockSource source) =>
