@@ -7,9 +7,11 @@ using Vmsweep.DiskReaders.Containers.Vma;
 using Vmsweep.DiskReaders.Containers.Vmdk;
 using Vmsweep.DiskReaders.Containers.Xva;
 using Vmsweep.DiskReaders.FileSystems;
+using Vmsweep.DiskReaders.FileSystems.Erofs;
 using Vmsweep.DiskReaders.FileSystems.Ext;
 using Vmsweep.DiskReaders.FileSystems.Fat;
 using Vmsweep.DiskReaders.FileSystems.Ntfs;
+using Vmsweep.DiskReaders.FileSystems.SquashFs;
 using Vmsweep.DiskReaders.Inspection;
 using Vmsweep.DiskReaders.Tests.Containers;
 using Vmsweep.DiskReaders.Tests.Containers.Ova;
@@ -52,6 +54,8 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         new("ntfs", (s, c) => ReadFileSystem(new NtfsFormat(), s, c), FuzzSeeds.Ntfs),
         new("fat", (s, c) => ReadFileSystem(new FatFormat(), s, c), FuzzSeeds.Fat),
         new("ext", (s, c) => ReadFileSystem(new ExtFormat(), s, c), FuzzSeeds.Ext, ExtRepair.Checksums),
+        new("squashfs", (s, c) => ReadFileSystem(new SquashFsFormat(), s, c), FuzzSeeds.SquashFs),
+        new("erofs", (s, c) => ReadFileSystem(new ErofsFormat(), s, c), FuzzSeeds.Erofs),
         new("bitlocker", ReadBitLocker, FuzzSeeds.BitLocker, FuzzSeeds.RepairBitLocker),
         new("tar", ReadTar, FuzzSeeds.Tar, TarWriter.Repair),
         new("gzip", ReadGzip, FuzzSeeds.Gzip),

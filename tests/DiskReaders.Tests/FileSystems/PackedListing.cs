@@ -80,6 +80,27 @@ internal static class PackedListing
         return files;
     }
 
+    /// <summary>The files whose content cannot be opened or read.</summary>
+    public static List<string> Faults(IFileSystemFormat format, IBlockSource source)
+    {
+        List<string> faults = [];
+        using IFileSystem system = format.Open(source, new ReadContext(new ScanBudget(64 << 20), new GapList()));
+        foreach (GuestFile file in system.Walk())
+        {
+            try
+            {
+                using IBlockSource content = system.OpenContent(file);
+                _ = content.ReadAll();
+            }
+            catch (DiskFormatException)
+            {
+                faults.Add(Encoding.Latin1.GetString(file.Links[0].Path()));
+            }
+        }
+
+        return faults;
+    }
+
     private static string? Line(IFileSystem system, GuestFile file)
     {
         switch (file.Kind)
