@@ -12,9 +12,6 @@ public static class KnownFileSystems
     private static readonly Signature[] Table =
     [
         Signature.Of("bcachefs", "bcachefs", 4096 + 24, [0xC6, 0x85, 0x73, 0xF6, 0x66, 0xCE, 0x90, 0xA9, 0xD9, 0x6A, 0x60, 0xCF, 0x80, 0x3D, 0xF7, 0xEF]),
-        Signature.Of("squashfs", "SquashFS", 0, "hsqs"u8),
-        Signature.Of("squashfs", "SquashFS, big-endian", 0, "sqsh"u8),
-        Signature.Of("erofs", "EROFS", 1024, [0xE2, 0xE1, 0xF5, 0xE0]),
         Signature.Of("cramfs", "cramfs", 0, [0x45, 0x3D, 0xCD, 0x28]),
         Signature.Of("cramfs", "cramfs", 512, [0x45, 0x3D, 0xCD, 0x28]),
         Signature.Of("cramfs", "cramfs, big-endian", 0, [0x28, 0xCD, 0x3D, 0x45]),
@@ -50,12 +47,34 @@ public static class KnownFileSystems
 
     /// <summary>Names of all that is recognised, for people.</summary>
     public static IEnumerable<string> Titles =>
-        [.. Table.Concat(Hfs).Select(s => s.Detail), "ReFS", "High Sierra", "Linux swap", "UFS1", "UFS2", "GFS", "GFS2", "NILFS2", "Minix"];
+        [.. Table.Concat(Hfs).Select(s => s.Detail), "ReFS", "SquashFS before 4.0 or big-endian", "High Sierra", "Linux swap", "UFS1", "UFS2", "GFS", "GFS2", "NILFS2", "Minix"];
 
     /// <summary>What a volume holds, when it is a file system that no reader here opens; null otherwise.</summary>
     public static Recognised? Recognise(IBlockSource volume) =>
-        Signature.Find(volume, Table) ?? Refs(volume) ?? HighSierra(volume) ?? Swap(volume) ?? Ufs(volume)
+        Signature.Find(volume, Table) ?? Squashfs(volume) ?? Refs(volume) ?? HighSierra(volume) ?? Swap(volume) ?? Ufs(volume)
         ?? Gfs(volume) ?? Hfs1(volume) ?? Nilfs(volume) ?? Minix(volume);
+
+    // s_major and s_minor at 28 in all versions; 4 is little-endian alone and is read.
+    private static Recognised? Squashfs(IBlockSource volume)
+    {
+        Span<byte> start = stackalloc byte[32];
+        if (!volume.TryRead(0, start))
+        {
+            return null;
+        }
+
+        bool isBig = start.StartsWith("sqsh"u8);
+        if (!isBig && !start.StartsWith("hsqs"u8))
+        {
+            return null;
+        }
+
+        ushort major = isBig ? BinaryPrimitives.ReadUInt16BigEndian(start[28..]) : BinaryPrimitives.ReadUInt16LittleEndian(start[28..]);
+        ushort minor = isBig ? BinaryPrimitives.ReadUInt16BigEndian(start[30..]) : BinaryPrimitives.ReadUInt16LittleEndian(start[30..]);
+        return major == 4 && !isBig
+            ? null
+            : new Recognised("squashfs", Fault.Unsupported, string.Create(CultureInfo.InvariantCulture, $"SquashFS {major}.{minor}{(isBig ? ", big-endian" : "")}"));
+    }
 
     // Boot sector: "ReFS" at 3, "FSRS" at 16, major and minor version at 40.
     private static Recognised? Refs(IBlockSource volume)

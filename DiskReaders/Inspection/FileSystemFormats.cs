@@ -1,11 +1,13 @@
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.FileSystems;
 using Vmsweep.DiskReaders.FileSystems.Btrfs;
+using Vmsweep.DiskReaders.FileSystems.Erofs;
 using Vmsweep.DiskReaders.FileSystems.Ext;
 using Vmsweep.DiskReaders.FileSystems.ExFat;
 using Vmsweep.DiskReaders.FileSystems.Fat;
 using Vmsweep.DiskReaders.FileSystems.Iso9660;
 using Vmsweep.DiskReaders.FileSystems.Ntfs;
+using Vmsweep.DiskReaders.FileSystems.SquashFs;
 using Vmsweep.DiskReaders.FileSystems.Udf;
 using Vmsweep.DiskReaders.FileSystems.Xfs;
 using Vmsweep.DiskReaders.Volumes;
@@ -16,7 +18,11 @@ namespace Vmsweep.DiskReaders.Inspection;
 public static class FileSystemFormats
 {
     /// <summary>FAT last: it has no magic number of its own, only plausible values.</summary>
-    public static readonly IReadOnlyList<IFileSystemFormat> Readable = [new NtfsFormat(), new ExtFormat(), new XfsFormat(), new BtrfsFormat(), new ExFatFormat(), new UdfFormat(), new Iso9660Format(), new FatFormat()];
+    public static readonly IReadOnlyList<IFileSystemFormat> Readable =
+    [
+        new NtfsFormat(), new ExtFormat(), new XfsFormat(), new BtrfsFormat(), new ExFatFormat(), new UdfFormat(), new Iso9660Format(), new SquashFsFormat(), new ErofsFormat(),
+        new FatFormat(),
+    ];
 
     /// <summary>True when the bytes say by a magic number of their own what they hold, so that no partition table is looked for.</summary>
     public static bool SaysItself(IBlockSource source) =>

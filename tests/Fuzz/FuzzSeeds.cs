@@ -25,6 +25,12 @@ internal static class FuzzSeeds
 {
     private static readonly Guid ParentId = new("5f1e6d0c-7c5e-4c52-9b0a-6d6f2c1b7a10");
 
+    private const string PackedTree = """
+        mkdir -p tree/a/b tree/many; head -c 30000 /bin/bash > tree/code; head -c 5000 /dev/urandom > tree/noise; printf tiny > tree/tiny
+        truncate -s 300000 tree/sparse; printf mid | dd of=tree/sparse bs=1 seek=200000 conv=notrunc status=none
+        for i in $(seq 1 30); do printf "content $i" > "tree/many/a name $i"; done; ln tree/tiny tree/a/hard; ln -s short tree/link; mkfifo tree/fifo
+        """;
+
     /// <summary>Files that images under attack name: they stay sound.</summary>
     public static IReadOnlyDictionary<string, byte[]> Companions { get; } = new Dictionary<string, byte[]>(StringComparer.Ordinal)
     {
@@ -279,6 +285,18 @@ internal static class FuzzSeeds
 
         return seeds;
     }
+    public static IReadOnlyList<byte[]> SquashFs() => Made(PackedTree + """
+
+        for c in gzip lzma lzo lz4 xz zstd; do mksquashfs tree disk-$c -comp $c -no-progress -quiet -nopad -b 8192 > /dev/null; done
+        mksquashfs tree disk-plain -noI -noId -no-progress -quiet -nopad -b 4096 > /dev/null
+        mksquashfs tree disk-bcj -comp xz -Xbcj x86,arm,powerpc -noI -no-progress -quiet -nopad -b 8192 > /dev/null
+        """);
+
+    public static IReadOnlyList<byte[]> Erofs() => Made(PackedTree + """
+
+        mkfs.erofs --quiet disk-flat tree > /dev/null 2>&1; mkfs.erofs --quiet --chunksize=4096 disk-chunks tree > /dev/null 2>&1
+        mkfs.erofs --quiet -zlz4hc -C 16384 -E ztailpacking disk-big tree > /dev/null 2>&1; mkfs.erofs --quiet -zlz4 -E legacy-compress disk-full tree > /dev/null 2>&1
+        """);
 
     public static IReadOnlyList<byte[]> Yara() =>
     [

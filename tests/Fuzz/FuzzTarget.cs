@@ -16,6 +16,8 @@ using Vmsweep.DiskReaders.FileSystems.Ext;
 using Vmsweep.DiskReaders.FileSystems.Fat;
 using Vmsweep.DiskReaders.FileSystems.Ntfs;
 using Vmsweep.DiskReaders.FileSystems.Xfs;
+using Vmsweep.DiskReaders.FileSystems.Erofs;
+using Vmsweep.DiskReaders.FileSystems.SquashFs;
 using Vmsweep.DiskReaders.Inspection;
 using Vmsweep.DiskReaders.Volumes;
 using Vmsweep.DiskReaders.Volumes.Ldm;
@@ -70,6 +72,8 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         new("fat", (s, c) => ReadFileSystem(new FatFormat(), s, c), FuzzSeeds.Fat),
         new("btrfs", ReadBtrfs, FuzzSeeds.Btrfs, BtrfsImages.Repair),
         new("ext", (s, c) => ReadFileSystem(new ExtFormat(), s, c), FuzzSeeds.Ext, ExtRepair.Checksums),
+        new("squashfs", (s, c) => ReadFileSystem(new SquashFsFormat(), s, c), FuzzSeeds.SquashFs),
+        new("erofs", (s, c) => ReadFileSystem(new ErofsFormat(), s, c), FuzzSeeds.Erofs),
         new("bitlocker", ReadBitLocker, FuzzSeeds.BitLocker, FuzzSeeds.RepairBitLocker),
         new("tar", ReadTar, FuzzSeeds.Tar, TarWriter.Repair),
         new("gzip", ReadGzip, FuzzSeeds.Gzip),

@@ -13,7 +13,7 @@ public sealed class CorpusTests
     private static readonly string[] ReadInFull =
     [
         "sweep-ext4_", "sweep-ntfs3_", "sweep-vfat_", "sweep-msdos_", "du-ext4", "dv-ext2vmdk", "dv-imagevmdk", "ms-ntfs-", "vr-monolithicSparse", "cf-testfs1", "js-tiny",
-        "dv-ext2qcow2", "dv-imageqcow2", "dv-lvmqcow2", "sweep-xfs_", "sweep-btrfs_", "dv-ext2vhd", "dv-image.vhd", "dv-image-differential.vhd",
+        "dv-ext2qcow2", "dv-imageqcow2", "dv-lvmqcow2", "sweep-xfs_", "sweep-btrfs_", "sweep-squashfs_", "sweep-erofs_", "dv-ext2vhd", "dv-image.vhd", "dv-image-differential.vhd",
     ];
 
     /// <summary>The one thing that is wrong with an image that is read in full all the same: the structure that must be reported.</summary>
@@ -25,7 +25,7 @@ public sealed class CorpusTests
         ["dv-image-differential.vhd"] = "VHD ",
     };
 
-    private static readonly string[] ReadFileSystems = ["ntfs", "ext2", "ext3", "ext4", "fat12", "fat16", "fat32", "xfs", "btrfs"];
+    private static readonly string[] ReadFileSystems = ["ntfs", "ext2", "ext3", "ext4", "fat12", "fat16", "fat32", "xfs", "btrfs", "squashfs", "erofs"];
 
     public static TheoryData<string> Ids() => CorpusImages.IsThere ? [.. CorpusImages.All().Select(i => i.Id)] : ["(no corpus)"];
 

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.IO.Compression;
 using System.Runtime.InteropServices;
 using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Blocks.Compression;
 
 namespace Vmsweep.DiskReaders.FileSystems.Btrfs.Packing;
 
@@ -19,6 +20,9 @@ internal sealed class Unpackers : IDisposable
 {
     private const string Structure = "btrfs compressed extent";
     private const int LzoLengthBytes = 4;
+
+    // The window of what Btrfs writes is no larger than an extent unpacks to; a frame that asks for more is not opened by Linux either.
+    private const int MostWindowLog = 17;
 
     private ZstdDecoder? _idle;
 
@@ -131,7 +135,7 @@ internal sealed class Unpackers : IDisposable
 
     private string? Zstd(ReadOnlySpan<byte> from, Span<byte> to, out int made)
     {
-        ZstdDecoder decoder = Interlocked.Exchange(ref _idle, null) ?? new ZstdDecoder();
+        ZstdDecoder decoder = Interlocked.Exchange(ref _idle, null) ?? new ZstdDecoder(MostWindowLog);
         try
         {
             return decoder.Unpack(from, to, out made);

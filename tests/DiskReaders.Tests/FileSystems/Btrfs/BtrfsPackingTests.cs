@@ -1,5 +1,6 @@
 using System.Text;
 using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Blocks.Compression;
 using Vmsweep.DiskReaders.FileSystems.Btrfs;
 using Vmsweep.DiskReaders.FileSystems.Btrfs.Packing;
 using Vmsweep.DiskReaders.FileSystems.Btrfs.Space;

@@ -132,7 +132,7 @@ internal static class ExtListing
     }
 
     // As the scan does: what is not stored is not read.
-    private static string SparseSha256(IBlockSource content)
+    internal static string SparseSha256(IBlockSource content)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         byte[] buffer = new byte[1 << 20];

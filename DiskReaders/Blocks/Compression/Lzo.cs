@@ -1,9 +1,9 @@
 using System.Buffers.Binary;
 
-namespace Vmsweep.DiskReaders.FileSystems.Btrfs.Packing;
+namespace Vmsweep.DiskReaders.Blocks.Compression;
 
 /// <summary>
-/// LZO1X. Specification: Linux kernel documentation, "LZO stream format as understood by Linux's LZO decompressor". Btrfs writes the
+/// LZO1X. Specification: Linux kernel documentation, "LZO stream format as understood by Linux's LZO decompressor". Btrfs and SquashFS write the
 /// original stream without version header or run-length instructions.
 /// </summary>
 internal static class Lzo
@@ -94,7 +94,7 @@ internal static class Lzo
                 return -1;
             }
 
-            Repeat(to, made, distance, length);
+            Lz.Repeat(to, made, distance, length);
             made += length;
             if (!Literals(from, ref read, to, ref made, tail))
             {
@@ -132,17 +132,5 @@ internal static class Lzo
         read += count;
         made += count;
         return true;
-    }
-
-    private static void Repeat(Span<byte> to, int at, int distance, int length)
-    {
-        // What is repeated grows with each copy.
-        int from = at - distance;
-        for (int done = 0; done < length;)
-        {
-            int count = Math.Min(length - done, distance + done);
-            to.Slice(from, count).CopyTo(to[(at + done)..]);
-            done += count;
-        }
     }
 }

@@ -1,20 +1,18 @@
 using ZstdSharp;
 using ZstdSharp.Unsafe;
 
-namespace Vmsweep.DiskReaders.FileSystems.Btrfs.Packing;
+namespace Vmsweep.DiskReaders.FileSystems;
 
-/// <summary>Unpacks zstd frames (RFC 8878) that are followed by padding.</summary>
+/// <summary>Unpacks zstd frames (RFC 8878).</summary>
 internal sealed unsafe class ZstdDecoder : IDisposable
 {
-    // The window of what Btrfs writes is no larger than an extent unpacks to; a frame that asks for more is not opened by Linux either.
-    private const int MostWindowLog = 17;
-
     // With a stable output the decoder needs no window of its own.
     private const ZSTD_dParameter StableOutput = ZSTD_dParameter.ZSTD_d_experimentalParam2;
 
     private ZSTD_DCtx_s* _context;
 
-    public ZstdDecoder()
+    /// <param name="mostWindowLog">A frame that asks for a larger window is refused.</param>
+    public ZstdDecoder(int mostWindowLog)
     {
         _context = Methods.ZSTD_createDCtx();
         if (_context == null)
@@ -23,12 +21,12 @@ internal sealed unsafe class ZstdDecoder : IDisposable
         }
 
         Methods.ZSTD_DCtx_setParameter(_context, StableOutput, 1);
-        Methods.ZSTD_DCtx_setParameter(_context, ZSTD_dParameter.ZSTD_d_windowLogMax, MostWindowLog);
+        Methods.ZSTD_DCtx_setParameter(_context, ZSTD_dParameter.ZSTD_d_windowLogMax, mostWindowLog);
     }
 
     ~ZstdDecoder() => Free();
 
-    /// <summary>Unpacks one frame, as far as <paramref name="to"/> reaches.</summary>
+    /// <summary>Unpacks one frame, as far as <paramref name="to"/> reaches; padding may follow the frame.</summary>
     /// <param name="made">Bytes made.</param>
     /// <returns>What is wrong; null when the frame ended or the output is full.</returns>
     public string? Unpack(ReadOnlySpan<byte> from, Span<byte> to, out int made)
@@ -60,6 +58,19 @@ internal sealed unsafe class ZstdDecoder : IDisposable
                     return $"its zstd frame ends after {made} bytes";
                 }
             }
+        }
+    }
+
+    /// <summary>Unpacks all frames there are, to their end.</summary>
+    /// <returns>Bytes made; -1 when the frames are malformed, do not end where the packed bytes do, or make more than fits.</returns>
+    public int UnpackAll(ReadOnlySpan<byte> from, Span<byte> to)
+    {
+        Methods.ZSTD_DCtx_reset(_context, ZSTD_ResetDirective.ZSTD_reset_session_only);
+        fixed (byte* source = from)
+        fixed (byte* target = to)
+        {
+            nuint made = Methods.ZSTD_decompressDCtx(_context, target, (nuint)to.Length, source, (nuint)from.Length);
+            return Methods.ZSTD_isError(made) ? -1 : (int)made;
         }
     }
 
