@@ -17,7 +17,7 @@ internal sealed class PackageList(bool isApk)
 
     private string _name = "";
     private string _version = "";
-    private bool _isInstalled = isApk;
+    private bool _isInstalled;
 
     public int Count { get; private set; }
 
@@ -51,7 +51,7 @@ internal sealed class PackageList(bool isApk)
 
     public void End()
     {
-        if (_name.Length > 0 && _isInstalled)
+        if (_name.Length > 0 && (isApk || _isInstalled))
         {
             Count++;
             if (Array.Find(ToolPackages, t => t.Package == _name).Tool is { } tool && Tools.Count < GuestFacts.MostItems)
@@ -66,7 +66,7 @@ internal sealed class PackageList(bool isApk)
 
         _name = "";
         _version = "";
-        _isInstalled = isApk;
+        _isInstalled = false;
     }
 
     private static string? After(ReadOnlySpan<byte> line, ReadOnlySpan<byte> field) =>
