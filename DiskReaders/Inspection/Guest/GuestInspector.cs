@@ -14,7 +14,11 @@ public static class GuestInspector
         List<GuestFacts> systems = [];
         foreach (FoundFiles files in all)
         {
-            if (LinuxSystem.RootOf(files) is { } root)
+            if (WindowsSystem.FolderOf(files) is { } folder && WindowsSystem.Facts(files, folder, vm, text) is { } windows)
+            {
+                systems.Add(windows);
+            }
+            else if (LinuxSystem.RootOf(files) is { } root)
             {
                 systems.Add(LinuxSystem.Facts(files, root, all, vm, text));
             }

@@ -105,5 +105,5 @@ internal sealed class GuestText(ReadContext context)
         return "";
     }
 
-    private static string PathOf(InspectedVolume volume, string path) => volume.Id + "/" + GuestName.Escape(Encoding.UTF8.GetBytes(path), controls: false);
+    public static string PathOf(InspectedVolume volume, string path) => volume.Id + "/" + GuestName.Escape(Encoding.UTF8.GetBytes(path), controls: false);
 }
