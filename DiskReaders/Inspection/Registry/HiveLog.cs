@@ -82,6 +82,10 @@ internal sealed class HiveLog
         }
         else if (logs.FirstOrDefault(l => l._block.LastWritten == block.LastWritten && l._block.PrimarySequence == l._block.SecondarySequence) is { } old)
         {
+            // Its base block is the one in memory at that time: the hive may have grown.
+            block = old._block;
+            block.RequirePrimary();
+            bytes.Length = block.HiveBinsBytes;
             old.ApplyPages(bytes, context);
             applied = 1;
         }
