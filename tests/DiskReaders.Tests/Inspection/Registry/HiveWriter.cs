@@ -230,7 +230,8 @@ public sealed class HiveWriter
 
     private int Big(byte[] data)
     {
-        List<int> segments = [.. data.Chunk(Segment).Select(Cell)];
+        // Windows leaves four bytes after a segment, on which hivex relies.
+        List<int> segments = [.. data.Chunk(Segment).Select(s => Cell([.. s, 0, 0, 0, 0]))];
         int list = Cell([.. segments.SelectMany(Le)]);
         return Cell([.. "db"u8, .. Le16(segments.Count), .. Le(list)]);
     }
