@@ -66,6 +66,10 @@ internal static class InfoCommand
             {
                 target.Disks.Of(volume.Disk).Volumes.Add(volume.Volume);
             }
+            else if (message is GuestEvent told)
+            {
+                target.Guest = told.Guest;
+            }
         }));
         return target;
     }
@@ -102,6 +106,11 @@ internal static class InfoCommand
         }
 
         WriteSnapshots(target.Snapshots ?? [], output);
+        if (target.Guest is { } guest)
+        {
+            GuestText.Write(guest, output);
+        }
+
         foreach (DiskReport disk in target.Disks)
         {
             output.WriteLine($"  disk {Printable.Of(disk.Path)}");
@@ -117,7 +126,7 @@ internal static class InfoCommand
                 string label = volume.Label.Length > 0 ? $" \"{Printable.Of(volume.Label)}\"" : "";
                 string type = volume.PartitionType.Length > 0 ? $", type {Printable.Of(volume.PartitionType)}" : "";
                 string uuid = volume.Uuid.Length > 0 ? $", {Printable.Of(volume.Uuid)}" : "";
-                output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"    {volume.Id,-5} {Printable.Of(volume.FileSystem)}{name}{label}, {Sizes.Show(volume.SizeBytes)} at {volume.OffsetBytes}{type}{uuid}"));
+                output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"    {volume.Id,-5} {Printable.Of(volume.FileSystem)}{name}{label}, {Sizes.Show(volume.SizeBytes)} at {volume.OffsetBytes}{type}{uuid}{GuestText.Places(target.Guest, volume.Id)}"));
                 foreach (string note in volume.Notes)
                 {
                     output.WriteLine("          " + Printable.Of(note));

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Vmsweep.DiskReaders.Inspection.Guest;
 
 namespace Vmsweep.Appliance.Reports;
 
@@ -46,6 +47,9 @@ internal sealed record TargetReport
 
     /// <summary>Earlier states that the VM's files keep; absent where they were not asked for.</summary>
     public IReadOnlyList<SnapshotReport>? Snapshots { get; init; }
+
+    /// <summary>What the disks say of the system on them; absent where they say nothing, and in reports of scans.</summary>
+    public GuestFacts? Guest { get; set; }
 
     public List<DiskReport> Disks { get; } = [];
 

@@ -1,6 +1,7 @@
 using System.Text.Json.Serialization;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.DiskReaders.Inspection;
+using Vmsweep.DiskReaders.Inspection.Guest;
 
 namespace Vmsweep.Appliance.Worker;
 
@@ -68,6 +69,7 @@ internal sealed record ReadJob(long Offset, long Length) : VmJob;
 [JsonPolymorphic(TypeDiscriminatorPropertyName = "event")]
 [JsonDerivedType(typeof(DiskEvent), "disk")]
 [JsonDerivedType(typeof(VolumeEvent), "volume")]
+[JsonDerivedType(typeof(GuestEvent), "guest")]
 [JsonDerivedType(typeof(FindingEvent), "finding")]
 [JsonDerivedType(typeof(GapEvent), "gap")]
 [JsonDerivedType(typeof(ProgressEvent), "progress")]
@@ -82,6 +84,9 @@ internal sealed record DiskEvent(int Index, string Format, long SizeBytes, int S
 
 /// <param name="Disk">Which of the job's disks it stands on.</param>
 internal sealed record VolumeEvent(int Disk, VolumeReport Volume) : WorkerEvent;
+
+/// <summary>What the VM's disks say of its system; said once, and only when there is one.</summary>
+internal sealed record GuestEvent(GuestFacts Guest) : WorkerEvent;
 
 internal sealed record FindingEvent(FindingReport Finding) : WorkerEvent;
 

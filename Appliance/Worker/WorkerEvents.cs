@@ -1,5 +1,6 @@
 using System.Text.RegularExpressions;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.DiskReaders.Inspection.Guest;
 
 namespace Vmsweep.Appliance.Worker;
 
@@ -19,6 +20,7 @@ internal static partial class WorkerEvents
         {
             DiskEvent disk => disk.Index >= 0 && disk.SizeBytes >= 0 && Scheme().IsMatch(disk.Scheme),
             VolumeEvent { Volume: var volume } placed => placed.Disk >= 0 && VolumeId().IsMatch(volume.Id) && volume.OffsetBytes >= 0 && volume.SizeBytes >= 0,
+            GuestEvent { Guest: var guest } => IsSound(guest),
             FindingEvent { Finding: var finding } => Severities.Contains(finding.Severity) && Sha256().IsMatch(finding.Sha256) && finding.SizeBytes >= 0,
             GapEvent { Gap: var gap } => Faults.Names.Contains(gap.Fault),
             ProgressEvent progress => progress.BytesDone >= 0 && progress.BytesTotal >= 0 && progress.Coverage.All(c => c.Value.IsSound),
@@ -30,6 +32,21 @@ internal static partial class WorkerEvents
         {
             throw new InvalidDataException($"an event of the kind {message.GetType().Name} breaks its rules");
         }
+    }
+
+    /// <summary>Guest text is free, but not endless.</summary>
+    private static bool IsSound(GuestFacts guest)
+    {
+        bool isShort = guest.Kernels.Count <= GuestFacts.MostItems && guest.HypervisorTools.Count <= GuestFacts.MostItems
+            && guest.MountPoints.Count <= GuestFacts.MostItems && guest.OtherSystems.Count <= GuestFacts.MostItems;
+        IEnumerable<string> texts =
+        [
+            guest.OperatingSystem, guest.Version, guest.Edition, guest.PatchLevel, guest.HostName, guest.TimeZone, guest.MachineId, guest.LastUser,
+            guest.Packages?.Kind ?? "", .. guest.Kernels, .. guest.HypervisorTools.SelectMany(t => (string[])[t.Name, t.Version]),
+            .. guest.MountPoints.SelectMany(m => (string[])[m.Path, m.Subvolume]), .. guest.OtherSystems,
+        ];
+        return isShort && texts.All(t => t.Length <= 2 * GuestFacts.MostText) && guest.Packages is not { Count: < 0 }
+            && VolumeId().IsMatch(guest.Volume) && guest.MountPoints.All(m => VolumeId().IsMatch(m.Volume));
     }
 
     [GeneratedRegex(@"\A(d[0-9]{1,5})?v[0-9]{1,10}\z", RegexOptions.CultureInvariant)]

@@ -5,6 +5,7 @@ using Vmsweep.Appliance.Reports;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Containers;
 using Vmsweep.DiskReaders.Inspection;
+using Vmsweep.DiskReaders.Inspection.Guest;
 
 namespace Vmsweep.Appliance.Worker;
 
@@ -98,6 +99,13 @@ internal static class WorkerMain
             {
                 case ScanJob scan:
                     DiskScan.Run(scan, vm, context, writer, progress);
+                    break;
+                case InfoJob:
+                    if (GuestInspector.Inspect(vm, context, new ProgressReporter(writer).Step) is { } guest)
+                    {
+                        writer.Send(new GuestEvent(guest));
+                    }
+
                     break;
                 case ListJob list:
                     DiskListing.Run(list, vm, context, writer, progress);

@@ -185,7 +185,7 @@ internal sealed class VolumeDiscovery(ReadContext context) : IDisposable
         return new VolumeNode
         {
             Name = name,
-            Partition = new Partition(format.Name, 1, member.AreaBase, volume.Content?.Length ?? member.Content!.Length, volume.Layout, ""),
+            Partition = new Partition(format.Name, 1, member.AreaBase, volume.Content?.Length ?? member.Content!.Length, volume.Layout, "") { Id = member.Partition.Id },
             Content = isTooDeep ? null : volume.Content,
             SectorBytes = volume.SectorBytes,
             Depth = member.Depth + 1,

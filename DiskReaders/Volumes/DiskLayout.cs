@@ -9,7 +9,15 @@ namespace Vmsweep.DiskReaders.Volumes;
 /// <param name="SizeBytes">Length.</param>
 /// <param name="TypeName">The type as text: an MBR type such as <c>0x07</c> or a GPT type GUID, with its common name where known.</param>
 /// <param name="Label">The GPT partition name; empty otherwise. Guest text.</param>
-public sealed record Partition(string Scheme, int Number, long OffsetBytes, long SizeBytes, string TypeName, string Label);
+public sealed record Partition(string Scheme, int Number, long OffsetBytes, long SizeBytes, string TypeName, string Label)
+{
+    /// <summary>
+    /// What guests know the partition by, in the form of Linux's PARTUUID: the GPT UniquePartitionGUID, or the disk signature of the MBR
+    /// and the partition's number, both in hexadecimal, as <c>90a1b2c3-01</c>. Of a volume that was assembled or unlocked that of the
+    /// partition in whose place it stands. Empty where there is none.
+    /// </summary>
+    public string Id { get; init; } = "";
+}
 
 /// <summary>Bytes of a disk that belong to no partition but may carry code or hide data.</summary>
 /// <param name="Name">What it is: <c>mbr</c>, <c>ebr</c>, <c>gpt-header</c>, <c>gap</c>.</param>

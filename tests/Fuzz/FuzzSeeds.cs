@@ -16,6 +16,7 @@ using Vmsweep.DiskReaders.Tests.Volumes.Ldm;
 using Vmsweep.DiskReaders.Tests.Volumes.Md;
 using Vmsweep.DiskReaders.Tests.FileSystems.Xfs;
 using Vmsweep.DiskReaders.Tests.FileSystems.Btrfs;
+using Vmsweep.DiskReaders.Tests.Inspection.Registry;
 using Vmsweep.Golden;
 
 namespace Vmsweep.Fuzz;
@@ -86,6 +87,18 @@ internal static class FuzzSeeds
                 .Log(254, 40, 254, [(VhdxWriter.BatAt, null, 8192)])
                 .Log(255, 41, 254, [(VhdxWriter.BatAt, bat, 0), (VhdxWriter.BatAt + 4096, null, 4096)], flushed: 4 << 20, last: 6 << 20)
                 .Build()[..^(Megabyte - (64 << 10))],
+        ];
+    }
+
+    public static IReadOnlyList<byte[]> Hive()
+    {
+        byte[] before = HiveTests.Small("a").Build();
+        byte[] after = HiveTests.Small("b").Text("Microsoft", "More", new string('x', 2000)).Build();
+        return
+        [
+            HiveReading.Pack(before, [], []),
+            HiveReading.Pack(HiveWriter.Dirty(before), HiveWriter.NewLog(before, after, 7), []),
+            HiveReading.Pack(HiveWriter.Dirty(before), HiveWriter.OldLog(before, after), []),
         ];
     }
 

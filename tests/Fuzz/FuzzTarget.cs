@@ -34,6 +34,7 @@ using Vmsweep.DiskReaders.Tests.Volumes.BitLocker;
 using Vmsweep.DiskReaders.Volumes.BitLocker;
 using Vmsweep.DiskReaders.Tests.Volumes.Luks;
 using Vmsweep.DiskReaders.Tests.FileSystems.Xfs;
+using Vmsweep.DiskReaders.Tests.Inspection.Registry;
 using Vmsweep.Golden;
 using Vmsweep.Signatures.Yara;
 using Vmsweep.Signatures.Yara.Language;
@@ -80,6 +81,7 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         new("xva", (s, c) => ReadBundle(new XvaFormat(), s, c), FuzzSeeds.Xva, TarWriter.Repair),
         new("vma", (s, c) => ReadBundle(new VmaFormat(), s, c), FuzzSeeds.Vma, VmaWriter.Repair),
         new("xfs", (s, c) => ReadFileSystem(new XfsFormat(), PackedXfs.Open(s.ReadAll()), c), FuzzSeeds.Xfs, RepairXfs),
+        new("hive", (s, c) => HiveReading.ReadPacked(s.ReadAll(), c), FuzzSeeds.Hive, HiveReading.RepairPacked),
         new("yara", ReadRules, FuzzSeeds.Yara),
     ];
 

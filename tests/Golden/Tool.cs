@@ -19,6 +19,7 @@ public static class Tool
         ["debugfs"] = "e2fsprogs",
         ["dislocker-file"] = "dislocker",
         ["fls"] = "sleuthkit",
+        ["hivexsh"] = "libhivex-bin python3-hivex",
         ["icat"] = "sleuthkit",
         ["lvm"] = "lvm2",
         ["mcopy"] = "mtools",

@@ -176,7 +176,7 @@ internal sealed class GptTable
 
         string name = Utf16(v.Field(56, 72));
         records.Add(new TableRecord(
-            new Partition("gpt", number, (long)first * sectorBytes, (long)(last - first + 1) * sectorBytes, PartitionKind.OfGpt(type), name),
+            new Partition("gpt", number, (long)first * sectorBytes, (long)(last - first + 1) * sectorBytes, PartitionKind.OfGpt(type), name) { Id = v.MixedGuid(16).ToString("D") },
             EntryStructure,
             v.Offset));
     }

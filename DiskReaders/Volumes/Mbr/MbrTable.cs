@@ -1,3 +1,4 @@
+using System.Globalization;
 using Vmsweep.DiskReaders.Blocks;
 
 namespace Vmsweep.DiskReaders.Volumes.Mbr;
@@ -17,11 +18,16 @@ internal sealed class MbrTable
     /// <summary>Extended boot records of a disk. Windows and Linux stop far below.</summary>
     private const int MaxRecords = 4096;
 
-    private readonly MbrEntry[] _entries;
+    /// <summary>Of Windows NT, at which Linux looks too; UEFI calls it UniqueMBRDiskSignature.</summary>
+    private const int DiskSignatureAt = 440;
 
-    private MbrTable(MbrEntry[] entries, bool isFileSystem)
+    private readonly MbrEntry[] _entries;
+    private readonly uint _diskSignature;
+
+    private MbrTable(MbrEntry[] entries, uint diskSignature, bool isFileSystem)
     {
         _entries = entries;
+        _diskSignature = diskSignature;
         IsFileSystem = isFileSystem;
     }
 
@@ -55,7 +61,7 @@ internal sealed class MbrTable
 
         // mkfs.fat can put a table into its boot sector, with one partition that begins at sector 0: still no partitioned disk.
         bool isFileSystem = BootSector.IsFileSystem(sector, disk);
-        return isFileSystem && !entries.All(e => !e.IsUsed || e.StartingLba > 0) ? null : new MbrTable(entries, isFileSystem);
+        return isFileSystem && !entries.All(e => !e.IsUsed || e.StartingLba > 0) ? null : new MbrTable(entries, new LeView(sector, MbrStructure, 0).U32(DiskSignatureAt), isFileSystem);
     }
 
     /// <summary>All partitions of the table, in the table's own numbers: 1 to 4, logical ones from 5. Extended ones are walked, not listed.</summary>
@@ -106,10 +112,16 @@ internal sealed class MbrTable
         return entries;
     }
 
-    private static TableRecord Record(MbrEntry entry, int number, long baseLba, int sectorBytes, string structure, long at) =>
-        new(new Partition("mbr", number, (baseLba + entry.StartingLba) * sectorBytes, (long)entry.SizeInLba * sectorBytes, PartitionKind.OfMbr(entry.OSType), ""), structure, at);
+    private TableRecord Record(MbrEntry entry, int number, long baseLba, int sectorBytes, string structure, long at) =>
+        new(
+            new Partition("mbr", number, (baseLba + entry.StartingLba) * sectorBytes, (long)entry.SizeInLba * sectorBytes, PartitionKind.OfMbr(entry.OSType), "")
+            {
+                Id = string.Create(CultureInfo.InvariantCulture, $"{_diskSignature:x8}-{number:x2}"),
+            },
+            structure,
+            at);
 
-    private static int ReadChain(
+    private int ReadChain(
         IBlockSource disk, MbrEntry outer, int number, int sectorBytes, HashSet<long> seen, List<TableRecord> records, LayoutBuilder builder, ReadContext context)
     {
         Span<byte> sector = stackalloc byte[SectorSize];

@@ -1,0 +1,118 @@
+using System.Text;
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.FileSystems;
+
+namespace Vmsweep.DiskReaders.Inspection.Guest;
+
+/// <summary>The files of one volume that tell of its guest, collected in one walk.</summary>
+internal sealed class FoundFiles
+{
+    /// <summary>A walk may name one path as often as it likes.</summary>
+    private const int MostKept = 10_000;
+
+    /// <summary>Subvolumes looked into. Snapshots beyond them repeat what is known.</summary>
+    private const int MostRoots = 256;
+
+    /// <summary>Btrfs: the root folder's object id in every subvolume, BTRFS_FIRST_FREE_OBJECTID of the on-disk format.</summary>
+    private const ulong SubvolumeRoot = 256;
+
+    private const int LongestName = 64;
+
+    private readonly Dictionary<string, GuestFile> _files = new(StringComparer.Ordinal);
+    private readonly List<string> _roots = [""];
+
+    private FoundFiles(InspectedVolume volume) => Volume = volume;
+
+    public InspectedVolume Volume { get; }
+
+    /// <summary>Where a system's root folder can be: the volume's own, and those of subvolumes, each followed by <c>/</c>.</summary>
+    public IReadOnlyList<string> Roots => _roots;
+
+    /// <summary>Names below <c>lib/modules</c>, by the path of that folder.</summary>
+    public Dictionary<string, List<string>> Modules { get; } = new(StringComparer.Ordinal);
+
+    private bool IgnoresCase => Volume.Kind is "ntfs" || Volume.Kind.StartsWith("fat", StringComparison.Ordinal);
+
+    /// <summary>Walks a volume once.</summary>
+    /// <param name="step">Called for each entry, so that a supervisor sees work.</param>
+    public static FoundFiles In(InspectedVolume volume, ReadContext context, Action? step)
+    {
+        var found = new FoundFiles(volume);
+        try
+        {
+            foreach (GuestFile file in volume.FileSystem!.Walk())
+            {
+                context.ThrowIfCancelled();
+                step?.Invoke();
+                found.Look(file);
+            }
+        }
+        catch (DiskFormatException e)
+        {
+            context.Gaps.Add(new CoverageGap(e, volume.Id, 0));
+        }
+        catch (IOException e)
+        {
+            context.Gaps.Add(new CoverageGap(Fault.Transport, volume.Id, "storage", -1, 0, e.Message));
+        }
+
+        return found;
+    }
+
+    /// <param name="path">From the volume's root, <c>/</c> between names.</param>
+    public GuestFile? Find(string path) => _files.GetValueOrDefault(IgnoresCase ? path.ToLowerInvariant() : path);
+
+    private void Look(GuestFile file)
+    {
+        if (file.StreamName.Length > 0 || file.Kind is GuestFileKind.Device or GuestFileKind.System)
+        {
+            return;
+        }
+
+        foreach (GuestLink link in file.Links)
+        {
+            if (file.Kind == GuestFileKind.Folder)
+            {
+                LookAtFolder(file, link);
+            }
+            else if (WantedFiles.MayBe(link.Name))
+            {
+                Keep(file, link);
+            }
+        }
+    }
+
+    private void LookAtFolder(GuestFile folder, GuestLink link)
+    {
+        if (folder.Id == SubvolumeRoot && Volume.Kind == "btrfs" && _roots.Count < MostRoots)
+        {
+            _roots.Add(Encoding.UTF8.GetString(link.Path()) + "/");
+        }
+        else if (link.Folder.Name.AsSpan().SequenceEqual("modules"u8) && link.Name.Length <= LongestName)
+        {
+            string parent = Encoding.UTF8.GetString(new GuestLink(link.Folder.Parent ?? link.Folder, link.Folder.Name).Path());
+            if (_roots.Exists(r => WantedFiles.IsModules(parent, r)))
+            {
+                if (!Modules.TryGetValue(parent, out List<string>? names) && Modules.Count < MostRoots)
+                {
+                    Modules.Add(parent, names = []);
+                }
+
+                if (names?.Count < GuestFacts.MostItems)
+                {
+                    names.Add(Encoding.UTF8.GetString(link.Name));
+                }
+            }
+        }
+    }
+
+    private void Keep(GuestFile file, GuestLink link)
+    {
+        string path = Encoding.UTF8.GetString(link.Path());
+        path = IgnoresCase ? path.ToLowerInvariant() : path;
+        if (_files.Count < MostKept && _roots.Exists(r => WantedFiles.IsWanted(path, r)))
+        {
+            _files.TryAdd(path, file);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+using System.Text;
+
+namespace Vmsweep.DiskReaders.Inspection.Guest;
+
+/// <summary>
+/// Counts the packages of a database of paragraphs and keeps the versions of those that are asked for. Specs: Debian Policy 5.1 for
+/// dpkg's <c>status</c> (deb-control fields, <c>Status</c> of dpkg(1)); Alpine's apk-package(5) for <c>installed</c>.
+/// </summary>
+internal sealed class PackageList(bool isApk)
+{
+    private static readonly (string Package, string Tool)[] ToolPackages =
+    [
+        ("open-vm-tools", "VMware Tools"), ("qemu-guest-agent", "QEMU guest agent"), ("hyperv-daemons", "Hyper-V daemons"), ("hvtools", "Hyper-V daemons"),
+        ("linux-cloud-tools-common", "Hyper-V daemons"), ("virtualbox-guest-utils", "VirtualBox Guest Additions"), ("virtualbox-guest-additions", "VirtualBox Guest Additions"),
+        ("xe-guest-utilities", "Xen guest utilities"), ("spice-vdagent", "SPICE agent"),
+    ];
+
+    private string _name = "";
+    private string _version = "";
+    private bool _isInstalled;
+
+    public int Count { get; private set; }
+
+    public List<GuestTool> Tools { get; } = [];
+
+    /// <summary>Kernel packages, with their versions.</summary>
+    public List<string> Kernels { get; } = [];
+
+    /// <summary>Takes the next line; an empty one ends a package.</summary>
+    public void Add(ReadOnlySpan<byte> line)
+    {
+        line = line.TrimEnd((byte)'\r');
+        if (line.IsEmpty)
+        {
+            End();
+        }
+        else if (After(line, isApk ? "P:"u8 : "Package:"u8) is { } name)
+        {
+            _name = name;
+        }
+        else if (After(line, isApk ? "V:"u8 : "Version:"u8) is { } version)
+        {
+            _version = version;
+        }
+        else if (!isApk && After(line, "Status:"u8) is { } status)
+        {
+            // Want, error flag, state: one that is on hold is installed too.
+            _isInstalled = status.EndsWith(" installed", StringComparison.Ordinal);
+        }
+    }
+
+    public void End()
+    {
+        if (_name.Length > 0 && (isApk || _isInstalled))
+        {
+            Count++;
+            if (Array.Find(ToolPackages, t => t.Package == _name).Tool is { } tool && Tools.Count < GuestFacts.MostItems)
+            {
+                Tools.Add(new GuestTool(tool, _version));
+            }
+            else if (IsKernel(_name) && Kernels.Count < GuestFacts.MostItems)
+            {
+                Kernels.Add($"{_name} {_version}");
+            }
+        }
+
+        _name = "";
+        _version = "";
+        _isInstalled = false;
+    }
+
+    private static string? After(ReadOnlySpan<byte> line, ReadOnlySpan<byte> field) =>
+        line.StartsWith(field) ? Encoding.UTF8.GetString(line[field.Length..].Trim((byte)' ')) : null;
+
+    // linux-image-amd64 only asks for the newest; Alpine's are linux-lts, linux-virt.
+    private bool IsKernel(string name) => isApk
+        ? name is "linux-lts" or "linux-virt" or "linux-edge" or "linux-stable" or "linux-hardened" or "linux-vanilla"
+        : name.StartsWith("linux-image-", StringComparison.Ordinal) && name.Length > 12 && char.IsAsciiDigit(name[12]) && !name.EndsWith("-dbg", StringComparison.Ordinal);
+}

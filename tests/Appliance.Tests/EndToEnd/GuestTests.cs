@@ -1,0 +1,62 @@
+using System.Text.Json;
+using Vmsweep.Appliance.Worker;
+using Vmsweep.DiskReaders.Inspection.Guest;
+using Vmsweep.Golden;
+
+namespace Vmsweep.Appliance.Tests.EndToEnd;
+
+/// <summary>What <c>info</c> says of a guest, through the launcher.</summary>
+public sealed class GuestTests : IDisposable
+{
+    private readonly Scratch _scratch = new();
+
+    public void Dispose() => _scratch.Dispose();
+
+    [Fact]
+    public void Info_names_the_system_and_where_it_shows_each_volume()
+    {
+        string disk = TestDisks.Raw(_scratch, new Dictionary<string, string>
+        {
+            ["etc/os-release"] = "PRETTY_NAME=\"Escape\u001b[31m Linux 3\"\nVERSION_ID=3\n",
+            ["etc/hostname"] = "web01\n",
+            ["etc/fstab"] = "/dev/sda1 / ext4 defaults 0 0\n/dev/sda2 /boot/efi vfat defaults 0 0\n",
+            ["usr/bin/vmtoolsd"] = "",
+        });
+        (int status, string text, string error) = Launcher.Run("info", disk);
+        Assert.True(status == 0, error);
+        Assert.Contains("  guest Escape\\x1B[31m Linux 3, 3 on v1\n    host name web01\n    hypervisor tools VMware Tools\n", text, StringComparison.Ordinal);
+        string[] volumes = [.. text.Split('\n').Where(l => l.StartsWith("    v", StringComparison.Ordinal))];
+        Assert.EndsWith(", /", volumes[0], StringComparison.Ordinal);
+        Assert.EndsWith(", /boot/efi", volumes[1], StringComparison.Ordinal);
+
+        JsonElement guest = JsonDocument.Parse(Launcher.Run("info", disk, "--format", "json").Output).RootElement.GetProperty("targets")[0].GetProperty("guest");
+        Assert.Equal(("v1", "web01"), (guest.GetProperty("volume").GetString(), guest.GetProperty("hostName").GetString()));
+        Assert.Equal(["v1 /", "v2 /boot/efi"], guest.GetProperty("mountPoints").EnumerateArray().Select(m => $"{m.GetProperty("volume").GetString()} {m.GetProperty("path").GetString()}"));
+        Assert.False(guest.TryGetProperty("lastBoot", out _));
+        Assert.False(Launcher.Scan(disk).GetProperty("targets")[0].TryGetProperty("guest", out _));
+    }
+
+    [Fact]
+    public void A_disk_without_a_system_has_no_guest()
+    {
+        string disk = TestDisks.Raw(_scratch, new Dictionary<string, string> { ["a.txt"] = "abc" });
+        Assert.DoesNotContain(InProcess.Run(new InfoJob { Limits = InProcess.Limits, Disks = InProcess.Plans(disk) }), e => e is GuestEvent);
+    }
+
+    [Fact]
+    public void A_worker_that_says_too_much_of_a_guest_is_not_believed()
+    {
+        WorkerEvents.Check(new GuestEvent(new GuestFacts { Volume = "d2v1", HostName = new string('x', 1024) }));
+        foreach (GuestFacts facts in (GuestFacts[])
+        [
+            new() { Volume = "v1\n" },
+            new() { Volume = "v1", HostName = new string('x', 10_000) },
+            new() { Volume = "v1", Kernels = [.. Enumerable.Repeat("x", 300)] },
+            new() { Volume = "v1", MountPoints = [new GuestMount("../v1", "/", "")] },
+            new() { Volume = "v1", Packages = new GuestPackages("dpkg", -1) },
+        ])
+        {
+            Assert.Throws<InvalidDataException>(() => WorkerEvents.Check(new GuestEvent(facts)));
+        }
+    }
+}
