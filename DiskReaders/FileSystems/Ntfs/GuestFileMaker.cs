@@ -11,7 +11,8 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
     private const long LastReserved = 23;
     private const long BadClusNumber = 8;
 
-    private const uint DedupTag = 0x8000_0013;
+    /// <summary>FILE_ATTRIBUTE_REPARSE_POINT. [MS-FSCC] 2.6.</summary>
+    private const uint HasReparsePoint = 0x400;
 
     /// <summary>FILE_ATTRIBUTE_OFFLINE, RECALL_ON_OPEN, RECALL_ON_DATA_ACCESS: the content, or a part of it, is elsewhere. [MS-FSCC] 2.6.</summary>
     private const uint ContentElsewhere = 0x1000 | 0x4_0000 | 0x40_0000;
@@ -123,6 +124,15 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
         {
             MakeReparsed(file, links, reparse, data, made);
         }
+        else if ((file.FileAttributes & HasReparsePoint) != 0 && data is not null && file.Damage is { } damage)
+        {
+            // What the reparse point says of the content is lost: the stream alone may be a stub of zeros.
+            made.Add(Content(file, links, data, GuestFileKind.Regular, [], damage));
+            if (data.IsStored)
+            {
+                made.Add(Content(file, links, data, GuestFileKind.System, RawData.ToArray()));
+            }
+        }
         else if (file.Interix is { } content && data is not null)
         {
             made.Add(InterixFile.IsLink(content) ? Link(file, links, InterixFile.Target(content)) : Plain(file, links, GuestFileKind.Device));
@@ -145,6 +155,12 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
         {
             made.Add(Link(file, links, reparse.Target));
         }
+        else if (reparse.IsDeduplicated && data is not null)
+        {
+            // The chunk store's format is not published; the stream is a stub, or what was written over a part of the file since.
+            made.Add(Content(file, links, data, GuestFileKind.Regular, [], new DiskFormatException(
+                Fault.Unsupported, "deduplication", -1, $"{data.FileSize} bytes are kept in the chunk store of Windows Server Data Deduplication, which is not read")));
+        }
         else if (data is null or { FileSize: 0 })
         {
             made.Add(reparse.IsDevice ? Plain(file, links, GuestFileKind.Device) : Link(file, links, reparse.Target));
@@ -152,7 +168,7 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
         }
         else
         {
-            bool elsewhere = reparse.Tag == DedupTag || data.HasHoles || (file.FileAttributes & ContentElsewhere) != 0;
+            bool elsewhere = data.HasHoles || (file.FileAttributes & ContentElsewhere) != 0;
             made.Add(Content(file, links, data, GuestFileKind.Regular, [], elsewhere
                 ? new DiskFormatException(Fault.Unsupported, "reparse point", -1, $"the content is not in the file: reparse tag 0x{reparse.Tag:X8}")
                 : null));
