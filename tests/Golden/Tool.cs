@@ -50,6 +50,8 @@ public static class Tool
         ["thin_restore"] = "thin-provisioning-tools",
         ["vhdiinfo"] = "libvhdi-utils",
         ["vhdimount"] = "libvhdi-utils",
+        ["vshadowinfo"] = "libvshadow-utils",
+        ["vshadowmount"] = "libvshadow-utils",
         ["wimlib-imagex"] = "wimtools",
         ["xz"] = "xz-utils",
         ["yara"] = "yara",
