@@ -15,10 +15,9 @@ public sealed class DeduplicationTests
         string large = "0x13000080a00f0000" + Convert.ToHexString(Encoding.ASCII.GetBytes(new string('r', 4000)));
         return File.ReadAllBytes(NtfsImage.Make(scratch.Folder, "16M", "", $"""
             truncate -s 9000 resident; setfattr -h -n system.ntfs_reparse_data -v 0x13000080080000000102030405060708 resident
-            truncate -s 700000 large; setfattr -h -n system.ntfs_reparse_data -v {large} large
+            truncate -s 700000 large; printf stream > large:ads; setfattr -h -n system.ntfs_reparse_data -v {large} large
             truncate -s 90000 rewritten; printf 'written since' | dd of=rewritten bs=1 seek=70000 conv=notrunc status=none
             setfattr -h -n system.ntfs_reparse_data -v 0x13000080080000000102030405060708 rewritten
-            printf stream > large:ads
             : > empty; setfattr -h -n system.ntfs_reparse_data -v 0x13000080080000000102030405060708 empty
             printf ordinary > ordinary
             """));
