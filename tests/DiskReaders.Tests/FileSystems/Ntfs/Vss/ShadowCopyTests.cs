@@ -106,7 +106,7 @@ public sealed partial class ShadowCopyTests
     [Fact]
     public void Any_slicing_of_reads_equals_one_read()
     {
-        byte[] volume = VssHostileTests.Sound();
+        byte[] volume = VssReading.Sound();
         byte[] whole = Read(volume, VssImage.IdOf(1));
         using var source = new MemorySource(volume);
         var budget = new ScanBudget(64 << 20);

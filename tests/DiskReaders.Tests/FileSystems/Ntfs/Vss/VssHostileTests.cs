@@ -11,51 +11,10 @@ public sealed class VssHostileTests
     private const int Block = VssImage.Block;
     private const int Catalog = 2 * Block;
 
-    /// <summary>A small volume with one of everything.</summary>
-    internal static VssImage Everything()
-    {
-        var image = new VssImage(48);
-        VssImage.Store first = image.Snapshot();
-        image.Write(6, 0x11);
-        image.Describe(first, 9 * Block, 0, image.Data(0xA2), 2, 0x8000_0001);
-        image.Describe(first, 12 * Block, 20 * Block, 0, 1, 0);
-        image.Describe(first, 13 * Block, 21 * Block, 0, 1, 0);
-        image.Describe(first, 21 * Block, 0, image.Data(0xB1), 0, 0);
-        image.Snapshot(withUnused: true);
-        image.Write(20, 0x22);
-        image.Write(7, 0x33);
-        return image;
-    }
-
-    internal static byte[] Sound() => Everything().Bytes;
-
-    /// <summary>Lists and reads every shadow copy.</summary>
-    internal static void ReadAll(byte[] volume, ReadContext context)
-    {
-        using var source = new MemorySource(volume);
-        byte[] buffer = new byte[Block];
-        foreach (VolumeSnapshot snapshot in ShadowCopies.List(source, context))
-        {
-            try
-            {
-                using IBlockSource copy = ShadowCopies.Open(source, snapshot.Id, context);
-                for (long at = 0; at < copy.Length; at += buffer.Length)
-                {
-                    copy.Read(at, buffer.AsSpan(0, (int)Math.Min(buffer.Length, copy.Length - at)));
-                    copy.Locate(at, copy.Length - at);
-                }
-            }
-            catch (DiskFormatException)
-            {
-                // The next shadow copy may be sound.
-            }
-        }
-    }
-
     [Fact]
     public void The_sound_volume_has_two_and_no_gap()
     {
-        Assert.Equal(2, ShadowCopyTests.List(Sound(), out IReadOnlyList<CoverageGap> gaps).Count);
+        Assert.Equal(2, ShadowCopyTests.List(VssReading.Sound(), out IReadOnlyList<CoverageGap> gaps).Count);
         Assert.Empty(gaps);
     }
 
@@ -74,7 +33,7 @@ public sealed class VssHostileTests
     [InlineData(Catalog + 128 + 384, 1L, 1)]
     public void A_damaged_catalog_is_a_gap_and_what_is_whole_is_listed(int at, long value, int listed)
     {
-        VssImage image = Everything().Set64(at, value);
+        VssImage image = VssReading.Everything().Set64(at, value);
         Assert.Equal(listed, ShadowCopyTests.List(image.Bytes, out IReadOnlyList<CoverageGap> gaps).Count);
         Assert.NotEmpty(gaps);
     }
@@ -115,7 +74,7 @@ public sealed class VssHostileTests
     public void A_bitmap_that_comes_back_to_itself_is_refused()
     {
         // A volume of 4 GiB needs more than one block of bits, and each of these names itself as the next.
-        VssImage image = Everything();
+        VssImage image = VssReading.Everything();
         image.Set64(image.Stores[1].BitmapAt + 40, image.Stores[1].BitmapAt);
         using var large = new LargeVolume(image.Bytes, 4L << 30);
         var budget = new ScanBudget(64 << 20);
@@ -130,7 +89,7 @@ public sealed class VssHostileTests
     [InlineData(long.MaxValue)]
     public void A_volume_size_that_cannot_be_is_said_and_the_volumes_own_is_taken(long size)
     {
-        VssImage image = Everything().Set64(Catalog + 128 + 8, size);
+        VssImage image = VssReading.Everything().Set64(Catalog + 128 + 8, size);
         var gaps = new GapList();
         using var source = new MemorySource(image.Bytes);
         using IBlockSource copy = ShadowCopies.Open(source, VssImage.IdOf(1), new ReadContext(new ScanBudget(64 << 20), gaps));
@@ -141,7 +100,7 @@ public sealed class VssHostileTests
     [Fact]
     public void Two_shadow_copies_of_one_name_stay_apart()
     {
-        VssImage image = Everything();
+        VssImage image = VssReading.Everything();
         VssImage.IdOf(1).TryWriteBytes(image.Bytes.AsSpan(image.Stores[1].HeaderAt + 128 + 16));
         IReadOnlyList<VolumeSnapshot> snapshots = ShadowCopyTests.List(image.Bytes, out IReadOnlyList<CoverageGap> gaps);
         Assert.Equal([VssImage.IdOf(1), VssImage.IdOf(102)], snapshots.Select(s => s.Id));
@@ -152,7 +111,7 @@ public sealed class VssHostileTests
     [Fact]
     public void Memory_is_bounded_and_returned()
     {
-        using var source = new MemorySource(Sound());
+        using var source = new MemorySource(VssReading.Sound());
         var budget = new ScanBudget(40 << 10);
         Assert.Equal(Fault.Limit, Assert.Throws<DiskFormatException>(() => ShadowCopies.Open(source, VssImage.IdOf(1), new ReadContext(budget, new GapList()))).Fault);
         Assert.Equal(0, budget.InUse);
@@ -161,13 +120,13 @@ public sealed class VssHostileTests
     [Fact]
     public void A_damaged_volume_gives_data_or_a_fault()
     {
-        VssImage image = Everything();
-        Mutations.Check(image.Bytes, ReadAll, image.Regions, budgetBytes: 16 << 20);
+        VssImage image = VssReading.Everything();
+        Mutations.Check(image.Bytes, VssReading.ReadAll, image.Regions, budgetBytes: 16 << 20);
     }
 
     private static void Refused(Action<VssImage> damage, Fault fault)
     {
-        VssImage image = Everything();
+        VssImage image = VssReading.Everything();
         damage(image);
         using var source = new MemorySource(image.Bytes);
         var budget = new ScanBudget(64 << 20);

@@ -10,9 +10,9 @@ internal sealed class VssImage
 {
     public const int Block = VssBlock.Size;
     public const long FirstTime = 133_000_000_000_000_000;
-    private const int CatalogAt = 2 * Block;
     private readonly List<Store> _stores = [];
     private readonly List<int> _written = [];
+    private readonly int _catalogAt;
     private int _free;
 
     /// <param name="blocks">Of the volume; the upper half is for the stores.</param>
@@ -37,11 +37,18 @@ internal sealed class VssImage
         Bytes[0x40] = 0xF6;
         Set16(0x1FE, 0xAA55);
 
-        Identify(0x1E00, VssRecord.VolumeHeader);
-        Set64(0x1E00 + 24, 0x1E00);
-        Set64(0x1E00 + 32, 0x1E00);
-        Set64(0x1E00 + 48, CatalogAt);
-        Header(CatalogAt, VssRecord.Catalog, 0, 0);
+        _catalogAt = 2 * Block;
+        WriteHeads();
+    }
+
+    /// <param name="volume">A file system, with as much room behind it for the stores.</param>
+    public VssImage(byte[] volume)
+    {
+        Bytes = new byte[volume.Length * 2];
+        volume.CopyTo(Bytes, 0);
+        _free = volume.Length;
+        _catalogAt = Allocate();
+        WriteHeads();
     }
 
     public byte[] Bytes { get; }
@@ -49,7 +56,7 @@ internal sealed class VssImage
     public int Blocks => Bytes.Length / Block;
 
     /// <summary>Where metadata lies, for damage.</summary>
-    public List<(long Offset, long Length)> Regions { get; } = [(0x1E00, 128), (CatalogAt, 128 + (128 * 8))];
+    public List<(long Offset, long Length)> Regions { get; } = [];
 
     public IReadOnlyList<Store> Stores => _stores;
 
@@ -78,7 +85,7 @@ internal sealed class VssImage
             Bytes[store.BitmapAt + 128 + 1] = 0b0000_0110;
         }
 
-        int entry = CatalogAt + 128 + (256 * (number - 1));
+        int entry = _catalogAt + 128 + (256 * (number - 1));
         Set64(entry, 2);
         Set64(entry + 8, Bytes.Length);
         IdOf(100 + number).TryWriteBytes(Bytes.AsSpan(entry + 16));
@@ -153,6 +160,17 @@ internal sealed class VssImage
     {
         BinaryPrimitives.WriteInt64LittleEndian(Bytes.AsSpan(at), value);
         return this;
+    }
+
+    private void WriteHeads()
+    {
+        Identify(0x1E00, VssRecord.VolumeHeader);
+        Set64(0x1E00 + 24, 0x1E00);
+        Set64(0x1E00 + 32, 0x1E00);
+        Set64(0x1E00 + 48, _catalogAt);
+        Header(_catalogAt, VssRecord.Catalog, 0, 0);
+        Regions.Add((0x1E00, 128));
+        Regions.Add((_catalogAt, 128 + (128 * 8)));
     }
 
     private void Set32(int at, uint value) => BinaryPrimitives.WriteUInt32LittleEndian(Bytes.AsSpan(at), value);
