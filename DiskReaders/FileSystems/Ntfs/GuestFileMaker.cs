@@ -18,6 +18,7 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
     private const uint ContentElsewhere = 0x1000 | 0x4_0000 | 0x40_0000;
 
     private readonly List<(AssembledName Name, FolderNode Folder)> _names = [];
+    private bool _isDeleted;
 
     /// <summary>The stream that holds what the Windows Overlay Filter packed.</summary>
     private static ReadOnlySpan<byte> WofStream => "WofCompressedData"u8;
@@ -61,6 +62,26 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
             MakeFile(file, links, made);
         }
 
+        MakeStreams(file, links, made);
+    }
+
+    /// <summary>A file that was deleted, as far as its streams are still whole.</summary>
+    public void MakeDeleted(AssembledFile file, GuestLink[] links, List<GuestFile> made)
+    {
+        _isDeleted = true;
+        try
+        {
+            MakeFile(file, links, made);
+            MakeStreams(file, links, made);
+        }
+        finally
+        {
+            _isDeleted = false;
+        }
+    }
+
+    private void MakeStreams(AssembledFile file, GuestLink[] links, List<GuestFile> made)
+    {
         foreach (AssembledStream stream in file.Streams)
         {
             if (stream.Type == AttributeType.Data && stream.Name.Length > 0 && !IsPacked(file, stream))
@@ -210,6 +231,7 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
             Fault = fault,
             Layout = packed is null || fault is not null ? null : NtfsContent.LayoutOf(packed, reparse.WofAlgorithm),
             SecurityId = file.SecurityId,
+            IsDeleted = _isDeleted,
             FileSystem = fileSystem,
         };
     }
@@ -280,6 +302,7 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
         FirstByte = -1,
         Links = links,
         SecurityId = file.SecurityId,
+        IsDeleted = _isDeleted,
         FileSystem = fileSystem,
     };
 
@@ -292,6 +315,7 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
         Links = links,
         Layout = new LinkTarget(target),
         SecurityId = file.SecurityId,
+        IsDeleted = _isDeleted,
         FileSystem = fileSystem,
     };
 
@@ -311,6 +335,7 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
             Layout = plain ? null : NtfsContent.SimplestLayoutOf(stream),
             ValuePosition = stream.IsResident ? (ushort)stream.ValuePosition : (ushort)0,
             SecurityId = file.SecurityId,
+            IsDeleted = _isDeleted,
             FileSystem = fileSystem,
         };
     }

@@ -10,7 +10,7 @@ public sealed class NtfsFormat : IFileSystemFormat, IVolumeSnapshots
 
     public FormatSupport Support { get; } = new(
         "NTFS",
-        "resident, fragmented, sparse, LZNT1 and WOF compressed files, alternate data streams, hard links, attribute lists, orphans, $MFTMirr, volume shadow copies",
+        "resident, fragmented, sparse, LZNT1 and WOF compressed files, alternate data streams, hard links, attribute lists, orphans, $MFTMirr, volume shadow copies, deleted files",
         "EFS encrypted files, deduplicated files; a $LogFile that was not replayed");
 
     public bool Probe(IBlockSource volume)
