@@ -55,7 +55,7 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
 
         (List<ChainPlan> plans, List<(string Host, string Inside)> binds) = DiskBinds.Of(vm.Disks, _sandbox);
         var start = new JobStart(DiskLimits.ForReading, plans, options.Secrets);
-        WorkerOutcome outcome = new WorkerProcess(_sandbox.WorkerStart, Silence) { MostEventBytes = MostListingBytes }.Run(job(start), binds, message =>
+        WorkerOutcome outcome = new WorkerProcess(_sandbox.WorkerStart, Silence) { MostEventBytes = MostListingBytes }.Run(job(start) with { VolumeStates = vm.VolumeStates }, binds, message =>
         {
             if (message is GapEvent gap)
             {
