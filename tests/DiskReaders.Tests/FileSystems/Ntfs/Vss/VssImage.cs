@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using Vmsweep.DiskReaders.FileSystems.Ntfs.Vss;
 
 namespace Vmsweep.DiskReaders.Tests.FileSystems.Ntfs.Vss;
 
@@ -8,8 +7,9 @@ namespace Vmsweep.DiskReaders.Tests.FileSystems.Ntfs.Vss;
 /// </summary>
 internal sealed class VssImage
 {
-    public const int Block = VssBlock.Size;
+    public const int Block = 0x4000;
     public const long FirstTime = 133_000_000_000_000_000;
+    private static readonly Guid Identifier = new("3808876b-c176-4e48-b7ae-04046e6cc752");
     private readonly List<Store> _stores = [];
     private readonly List<int> _written = [];
     private readonly int _catalogAt;
@@ -68,17 +68,17 @@ internal sealed class VssImage
         int number = _stores.Count + 1;
         var store = new Store(number, Allocate(), Allocate(), Allocate(), Allocate());
         _stores.Add(store);
-        Header(store.HeaderAt, VssRecord.StoreHeader, 0, 0x100);
+        Header(store.HeaderAt, Record.StoreHeader, 0, 0x100);
         IdOf(number).TryWriteBytes(Bytes.AsSpan(store.HeaderAt + 128 + 16));
         IdOf(900).TryWriteBytes(Bytes.AsSpan(store.HeaderAt + 128 + 32));
         Set32(store.HeaderAt + 128 + 48, 0x0D);
         Set32(store.HeaderAt + 128 + 52, 1);
         Set32(store.HeaderAt + 128 + 56, 0x0042_000D);
-        Header(store.ListAt, VssRecord.BlockList, 0, 0);
-        Header(store.RangesAt, (VssRecord)5, 0, 0);
+        Header(store.ListAt, Record.BlockList, 0, 0);
+        Header(store.RangesAt, Record.Ranges, 0, 0);
         Set64(store.RangesAt + 128, store.HeaderAt);
         Set64(store.RangesAt + 128 + 16, Block);
-        Header(store.BitmapAt, VssRecord.Bitmap, 0, 0);
+        Header(store.BitmapAt, Record.Bitmap, 0, 0);
         if (withUnused)
         {
             // Two blocks of what is free: read as zeros while the shadow copy is the newest.
@@ -127,7 +127,7 @@ internal sealed class VssImage
         if (store.Descriptors > 0 && store.Descriptors % 508 == 0)
         {
             int next = Allocate();
-            Header(next, VssRecord.BlockList, 0, 0);
+            Header(next, Record.BlockList, 0, 0);
             Set64(store.LastListAt + 40, next);
             store.LastListAt = next;
             Regions.Add((next, 512));
@@ -164,11 +164,11 @@ internal sealed class VssImage
 
     private void WriteHeads()
     {
-        Identify(0x1E00, VssRecord.VolumeHeader);
+        Identify(0x1E00, Record.VolumeHeader);
         Set64(0x1E00 + 24, 0x1E00);
         Set64(0x1E00 + 32, 0x1E00);
         Set64(0x1E00 + 48, _catalogAt);
-        Header(_catalogAt, VssRecord.Catalog, 0, 0);
+        Header(_catalogAt, Record.Catalog, 0, 0);
         Regions.Add((0x1E00, 128));
         Regions.Add((_catalogAt, 128 + (128 * 8)));
     }
@@ -177,7 +177,7 @@ internal sealed class VssImage
 
     private void Set16(int at, ushort value) => BinaryPrimitives.WriteUInt16LittleEndian(Bytes.AsSpan(at), value);
 
-    private void Header(int at, VssRecord type, long next, long informationBytes)
+    private void Header(int at, Record type, long next, long informationBytes)
     {
         Identify(at, type);
         Set64(at + 32, at);
@@ -185,11 +185,21 @@ internal sealed class VssImage
         Set64(at + 48, informationBytes);
     }
 
-    private void Identify(int at, VssRecord type)
+    private void Identify(int at, Record type)
     {
-        VssBlock.Identifier.TryWriteBytes(Bytes.AsSpan(at));
+        Identifier.TryWriteBytes(Bytes.AsSpan(at));
         Set32(at + 16, 1);
         Set32(at + 20, (uint)type);
+    }
+
+    private enum Record : uint
+    {
+        VolumeHeader = 1,
+        Catalog = 2,
+        BlockList = 3,
+        StoreHeader = 4,
+        Ranges = 5,
+        Bitmap = 6,
     }
 
     internal sealed class Store(int number, int headerAt, int listAt, int rangesAt, int bitmapAt)
