@@ -41,8 +41,13 @@ internal static class CommonOptions
 
     public static Option<string?> Snapshot() => new("--snapshot")
     {
-        Description = "An earlier state by its name or id, as info lists them, or all: every state and the present one.",
+        Description = "An earlier state by its name or id, as info lists them (volume shadow copies by id), or all: every state and the present one.",
         HelpName = "NAME|all",
+    };
+
+    public static Option<bool> Deleted() => new("--deleted")
+    {
+        Description = "Deleted files too, as far as nothing was written over them (NTFS).",
     };
 
     public static Option<int> Threads() => new("--threads")

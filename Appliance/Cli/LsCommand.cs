@@ -20,12 +20,13 @@ internal static class LsCommand
         var recursive = new Option<bool>("--recursive", "-R") { Description = "Everything below, not only the folder's own entries." };
         var files = new Option<bool>("--files") { Description = "Leave out folders, links and devices." };
         var sha256 = new Option<bool>("--sha256") { Description = "Hash each file's content." };
+        Option<bool> deleted = CommonOptions.Deleted();
         Option<string> format = CommonOptions.Format("text", "tsv", "json");
         Option<FileInfo?> output = CommonOptions.Out();
         Option<int> threads = CommonOptions.Threads();
         Option<long?> memory = CommonOptions.Memory();
         Option<bool> noProgress = CommonOptions.NoProgress();
-        var command = new Command("ls", "Lists the guest's files.") { image, path, recursive, files, sha256, format, output, threads, memory, noProgress };
+        var command = new Command("ls", "Lists the guest's files.") { image, path, recursive, files, sha256, deleted, format, output, threads, memory, noProgress };
         Func<ParseResult, DiskOptions> options = DiskOptions.AddTo(command);
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
@@ -47,6 +48,7 @@ internal static class LsCommand
                             Limits = start.Limits with { HeapBytes = start.Limits.HeapBytes + memoryBytes },
                             Disks = start.Disks,
                             Secrets = start.Secrets,
+                            IncludeDeleted = parsed.GetValue(deleted),
                         },
                         message =>
                         {

@@ -37,12 +37,13 @@ internal static class ScanCommand
         Option<string[]> bases = CommonOptions.Bases();
         Option<string?> key = CommonOptions.Key();
         Option<string?> snapshot = CommonOptions.Snapshot();
+        Option<bool> deleted = CommonOptions.Deleted();
         Option<string?> state = CommonOptions.State();
         Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
         Option<bool> noProgress = CommonOptions.NoProgress();
         var command = new Command("scan", "Scans virtual disks and says what was found and what was not read.")
         {
-            targets, format, output, rules, withBuiltin, strict, hashes, engines, threads, memory, timeout, bases, key, snapshot, state, sandbox, noProgress,
+            targets, format, output, rules, withBuiltin, strict, hashes, engines, threads, memory, timeout, bases, key, snapshot, deleted, state, sandbox, noProgress,
         };
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
@@ -57,6 +58,7 @@ internal static class ScanCommand
                 Threads = parsed.GetValue(threads),
                 MemoryBytes = (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes),
                 MatchTimeoutSeconds = parsed.GetValue(timeout),
+                IncludeDeleted = parsed.GetValue(deleted),
                 Secrets = KeyFile.Read(parsed.GetValue(key)),
             };
             if (!settings.Engines.Contains("yara") && settings.HashLists.Count == 0)

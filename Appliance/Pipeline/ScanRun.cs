@@ -28,6 +28,9 @@ internal sealed record ScanSettings
 
     public required int MatchTimeoutSeconds { get; init; }
 
+    /// <summary>Deleted files too.</summary>
+    public bool IncludeDeleted { get; init; }
+
     /// <summary>What unlocks encrypted volumes.</summary>
     public IReadOnlyList<byte[]> Secrets { get; init; } = [];
 }
@@ -181,6 +184,8 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             Limits = Limits(vm.Disks.SelectMany(d => d.Plan.Files).Select(f => f.Path).Distinct().Total(LengthOf)),
             Disks = plans,
             Secrets = settings.Secrets,
+            VolumeStates = vm.VolumeStates,
+            IncludeDeleted = settings.IncludeDeleted,
         };
         WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message), null, cancellation);
         string stopped = vm.Disks.Count == 1 ? vm.Disks[0].Path : vm.Target;

@@ -39,6 +39,12 @@ internal abstract record VmJob : WorkerJob
     /// <summary>What unlocks encrypted volumes. Never part of a command line or an environment.</summary>
     public IReadOnlyList<byte[]> Secrets { get; init; } = [];
 
+    /// <summary>Which states of volumes: null for the present one, <c>all</c>, or the id of an earlier one that a volume keeps of itself.</summary>
+    public string? VolumeStates { get; init; }
+
+    /// <summary>Deleted files are listed too.</summary>
+    public bool IncludeDeleted { get; init; }
+
     /// <summary>The worker's standard output is the user's own: content goes there, and messages go to standard error.</summary>
     public bool OwnsOutput { get; init; }
 }

@@ -49,7 +49,7 @@ internal static partial class WorkerEvents
             && VolumeId().IsMatch(guest.Volume) && guest.MountPoints.All(m => VolumeId().IsMatch(m.Volume));
     }
 
-    [GeneratedRegex(@"\A(d[0-9]{1,5})?v[0-9]{1,10}\z", RegexOptions.CultureInvariant)]
+    [GeneratedRegex(@"\A(d[0-9]{1,5})?v[0-9]{1,10}(@[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?\z", RegexOptions.CultureInvariant)]
     private static partial Regex VolumeId();
 
     [GeneratedRegex(@"\A[a-z0-9-]{0,32}\z", RegexOptions.CultureInvariant)]

@@ -72,7 +72,13 @@ internal static class WorkerMain
     internal static void RunOnVm(VmJob job, EventWriter writer)
     {
         var progress = new ProgressReporter(writer);
-        var context = new ReadContext(new ScanBudget(job.Limits.HeapBytes), writer) { Secrets = new UnlockSecrets(job.Secrets), OnStep = progress.Step };
+        var context = new ReadContext(new ScanBudget(job.Limits.HeapBytes), writer)
+        {
+            Secrets = new UnlockSecrets(job.Secrets),
+            VolumeStates = VolumePath.StatesOf(job),
+            IncludeDeleted = job.IncludeDeleted || VolumePath.IsDeleted(job),
+            OnStep = progress.Step,
+        };
         using var opened = new OpenedDisks();
         string image = job.Disks.Count > 0 ? job.Disks[0].Files[0].Name : "";
         try
@@ -95,6 +101,11 @@ internal static class WorkerMain
 
             using InspectedVm vm = DiskInspector.Inspect(opened.HandOver(), context);
             Announce(vm, opened, writer);
+            if (context.VolumeStates.One is { } state && !vm.Volumes.Any())
+            {
+                writer.Add(new CoverageGap(Fault.MissingParent, image, "snapshot", -1, 0, $"no volume keeps a state {state}"));
+            }
+
             switch (job)
             {
                 case ScanJob scan:

@@ -146,3 +146,20 @@ public interface IFileSystemFormat
     /// <param name="volumes">At least one, in the order in which they were found. Some of the file system's may be missing.</param>
     IFileSystem Open(IReadOnlyList<IBlockSource> volumes, ReadContext context) => Open(volumes[0], context);
 }
+
+/// <summary>An earlier state of a volume, kept on the volume itself.</summary>
+/// <param name="Id">As the guest's own tools show it.</param>
+/// <param name="CreatedAt">When it was made.</param>
+/// <param name="SizeBytes">Length of the volume then, as the guest says.</param>
+public sealed record VolumeSnapshot(Guid Id, DateTimeOffset CreatedAt, long SizeBytes);
+
+/// <summary>A file system format whose volumes may keep earlier states of themselves (NTFS: volume shadow copies).</summary>
+public interface IVolumeSnapshots
+{
+    /// <summary>The states, the oldest first. Costs little where there are none; what cannot be read is a gap.</summary>
+    IReadOnlyList<VolumeSnapshot> Snapshots(IBlockSource volume, ReadContext context);
+
+    /// <summary>The volume as it was. Does not own the volume; is to be disposed before it.</summary>
+    /// <exception cref="DiskFormatException">There is no such state, or it cannot be put together.</exception>
+    IBlockSource OpenSnapshot(IBlockSource volume, VolumeSnapshot snapshot, ReadContext context);
+}

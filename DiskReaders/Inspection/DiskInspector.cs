@@ -17,7 +17,7 @@ public static class DiskInspector
     public static InspectedVm Inspect(IReadOnlyList<OpenedDisk> disks, ReadContext context)
     {
         var discovery = new VolumeDiscovery(context);
-        var volumes = new List<InspectedVolume>();
+        var volumes = new List<(OpenedDisk Disk, InspectedVolume Volume)>();
         try
         {
             IReadOnlyList<VolumeNode> roots = discovery.Discover(disks);
@@ -33,19 +33,26 @@ public static class DiskInspector
 
             var spans = new FileSystemSpans();
             leaves.ForEach(l => spans.Add(l.Id, l.Node.Content));
-            foreach ((_, string id, VolumeNode node) in leaves)
+            foreach ((OpenedDisk disk, string id, VolumeNode node) in leaves)
             {
                 context.ThrowIfCancelled();
-                volumes.Add(Open(id, node, spans, context with { Gaps = new PlacedGaps(context.Gaps, id) }));
+                foreach (InspectedVolume volume in States(id, node, spans, context))
+                {
+                    volumes.Add((disk, volume));
+                }
             }
 
             return new InspectedVm(
-                [.. disks.Select((d, i) => new InspectedDisk(d, roots[i].Scheme, [.. volumes.Where((_, v) => leaves[v].Disk == d)], [.. roots[i].AllAreas]))],
+                [.. disks.Select((d, i) => new InspectedDisk(
+                    d,
+                    roots[i].Scheme,
+                    [.. volumes.Where(v => v.Disk == d).Select(v => v.Volume)],
+                    context.VolumeStates.IncludePresent ? [.. roots[i].AllAreas] : []))],
                 discovery);
         }
         catch
         {
-            volumes.ForEach(v => v.Dispose());
+            volumes.ForEach(v => v.Volume.Dispose());
             discovery.Dispose();
             foreach (OpenedDisk disk in disks)
             {
@@ -87,6 +94,33 @@ public static class DiskInspector
         return true;
     }
 
+    /// <summary>A volume as it is and as it was, as far as these states are asked for.</summary>
+    private static IEnumerable<InspectedVolume> States(string id, VolumeNode node, FileSystemSpans spans, ReadContext context)
+    {
+        // What is damaged in states nobody asked for is no gap.
+        bool isPresent = context.VolumeStates.IncludePresent;
+        InspectedVolume volume = Open(id, node, spans, context with { Gaps = isPresent ? new PlacedGaps(context.Gaps, id) : new GapList(0) });
+        if (isPresent)
+        {
+            yield return volume;
+        }
+
+        try
+        {
+            foreach (InspectedVolume earlier in EarlierVolumes.Of(volume, context))
+            {
+                yield return earlier;
+            }
+        }
+        finally
+        {
+            if (!isPresent)
+            {
+                volume.Dispose();
+            }
+        }
+    }
+
     private static InspectedVolume Open(string id, VolumeNode node, FileSystemSpans spans, ReadContext context)
     {
         string kind = "unknown";
@@ -119,6 +153,7 @@ public static class DiskInspector
                     fileSystem = format.Open(spans.DevicesOf(id) ?? [content], context);
                     kind = fileSystem.Facts.Kind;
                     notes.AddRange(fileSystem.Facts.Notes);
+                    notes.AddRange(EarlierVolumes.NotesOf(format, content, context));
                 }
             }
             else if (identity.Known is { } known)

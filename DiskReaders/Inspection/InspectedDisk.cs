@@ -21,7 +21,7 @@ public sealed record InspectedArea(string Path, IBlockSource Content);
 /// <summary>A volume of a disk and what it holds.</summary>
 public sealed class InspectedVolume : IDisposable
 {
-    /// <summary><c>v1</c>, <c>v2</c>, ... in disk order.</summary>
+    /// <summary><c>v1</c>, <c>v2</c>, ... in disk order; of an earlier state that <c>v1</c> keeps of itself <c>v1@</c> and the state's id.</summary>
     public required string Id { get; init; }
 
     /// <summary>The volume manager's name of it, such as <c>vg0/root</c>; empty where it has none. Guest text.</summary>
@@ -45,7 +45,14 @@ public sealed class InspectedVolume : IDisposable
     /// <summary>Things to know that are no gaps.</summary>
     public IReadOnlyList<string> Notes { get; init; } = [];
 
-    public void Dispose() => FileSystem?.Dispose();
+    /// <summary>Disposed with this, last.</summary>
+    internal IDisposable? Owned { get; init; }
+
+    public void Dispose()
+    {
+        FileSystem?.Dispose();
+        Owned?.Dispose();
+    }
 }
 
 /// <summary>A disk with the volumes that stand on it. What was assembled from several disks stands on the first of them.</summary>

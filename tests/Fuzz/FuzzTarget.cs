@@ -33,6 +33,7 @@ using Vmsweep.DiskReaders.Tests.Volumes.Lvm2;
 using Vmsweep.DiskReaders.Tests.Volumes.BitLocker;
 using Vmsweep.DiskReaders.Volumes.BitLocker;
 using Vmsweep.DiskReaders.Tests.Volumes.Luks;
+using Vmsweep.DiskReaders.Tests.FileSystems.Ntfs.Vss;
 using Vmsweep.DiskReaders.Tests.FileSystems.Xfs;
 using Vmsweep.DiskReaders.Tests.Inspection.Registry;
 using Vmsweep.Golden;
@@ -69,7 +70,8 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         new("luks", LuksReading.Read, FuzzSeeds.Luks, LuksWriter.Repair),
         new("md", (s, c) => ReadMembers(new MdFormat(), s, c), FuzzSeeds.Md, FuzzSeeds.RepairMd),
         new("ldm", (s, c) => ReadMembers(new LdmFormat(), s, c), FuzzSeeds.Ldm),
-        new("ntfs", (s, c) => ReadFileSystem(new NtfsFormat(), s, c), FuzzSeeds.Ntfs),
+        new("ntfs", (s, c) => ReadFileSystem(new NtfsFormat(), s, c with { IncludeDeleted = true }), FuzzSeeds.Ntfs),
+        new("vss", VssReading.Read, () => VssReading.Seeds),
         new("fat", (s, c) => ReadFileSystem(new FatFormat(), s, c), FuzzSeeds.Fat),
         new("btrfs", ReadBtrfs, FuzzSeeds.Btrfs, BtrfsImages.Repair),
         new("ext", (s, c) => ReadFileSystem(new ExtFormat(), s, c), FuzzSeeds.Ext, ExtRepair.Checksums),

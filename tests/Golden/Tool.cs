@@ -59,6 +59,8 @@ public static class Tool
         ["fsck.erofs"] = "erofs-utils",
         ["vhdiinfo"] = "libvhdi-utils",
         ["vhdimount"] = "libvhdi-utils",
+        ["vshadowinfo"] = "libvshadow-utils",
+        ["vshadowmount"] = "libvshadow-utils",
         ["wimlib-imagex"] = "wimtools",
         ["xz"] = "xz-utils",
         ["yara"] = "yara",

@@ -6,11 +6,11 @@ namespace Vmsweep.Appliance.Connectors.Datastore;
 /// <summary>Which states of VMs are meant by <c>--snapshot</c>.</summary>
 internal static class SnapshotChoice
 {
-    /// <summary>Every state, the present one first.</summary>
+    /// <summary>Every state, the present one first, with what its volumes keep of themselves.</summary>
     public const string All = "all";
 
     /// <param name="vms">The VMs as they are.</param>
-    /// <param name="choice">A snapshot's name or id, <see cref="All"/>, or null for the present state.</param>
+    /// <param name="choice">A snapshot's name or id, or the id of a shadow copy of a volume, <see cref="All"/>, or null for the present state.</param>
     /// <param name="bases">Folders of declared bases.</param>
     /// <exception cref="TargetException">No VM has such a snapshot, or one has several of that name.</exception>
     public static IEnumerable<Vm> Choose(IReadOnlyList<Vm> vms, string? choice, IReadOnlyList<string> bases)
@@ -20,8 +20,14 @@ internal static class SnapshotChoice
             case null:
                 return vms;
             case All:
-                return vms.SelectMany(vm => (IEnumerable<Vm>)[vm, .. vm.Snapshots.Select(s => Then(vm, s, bases))]);
+                return vms.SelectMany(vm => (IEnumerable<Vm>)[vm with { VolumeStates = All }, .. vm.Snapshots.Select(s => Then(vm, s, bases))]);
             default:
+                if (Guid.TryParse(choice, out Guid state) && !vms.Any(vm => vm.Snapshots.Any(s => IsMeant(s, choice))))
+                {
+                    // Which shadow copies a guest's volumes keep is only known when they are read.
+                    return vms.Select(vm => vm with { Snapshot = choice, VolumeStates = state.ToString() });
+                }
+
                 if (!vms.Any(vm => vm.Snapshots.Any(s => IsMeant(s, choice))))
                 {
                     string[] names = [.. vms.SelectMany(vm => vm.Snapshots).Select(s => s.Name).Distinct()];

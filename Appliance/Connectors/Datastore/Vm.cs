@@ -14,6 +14,9 @@ internal sealed record Vm(string Target, VmReport Identity, IReadOnlyList<VmDisk
     /// <summary>The earlier state that this is; null: the present one.</summary>
     public string? Snapshot { get; init; }
 
+    /// <summary>Which states of its volumes: null for the present one, <c>all</c>, or the id of one that a volume keeps of itself.</summary>
+    public string? VolumeStates { get; init; }
+
     /// <summary>Names in its configuration that lead where no file of this VM may lie.</summary>
     public IReadOnlyList<string> Refused { get; init; } = [];
 

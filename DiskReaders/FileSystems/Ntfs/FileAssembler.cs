@@ -28,6 +28,9 @@ internal sealed class FileAssembler(NtfsVolume volume, MasterFileTable table) : 
     /// <summary>Also puts $BITMAP attributes together, which only the $MFT's own reader wants.</summary>
     public bool WithBitmap { get; init; }
 
+    /// <summary>Puts files together whose records are no longer in use.</summary>
+    public bool OfDeleted { get; init; }
+
     /// <summary>Fills <see cref="File"/> from a base record. What cannot be read is in <see cref="AssembledFile.Damage"/>.</summary>
     public void Assemble(ReadOnlySpan<byte> bytes, long number)
     {
@@ -140,7 +143,7 @@ internal sealed class FileAssembler(NtfsVolume volume, MasterFileTable table) : 
         if (_extensionNumber != segment.Number)
         {
             _extensionNumber = -1;
-            if (table.Load(segment.Number, _extension.Span) != RecordState.InUse)
+            if (table.Load(segment.Number, _extension.Span) != (OfDeleted ? RecordState.Free : RecordState.InUse))
             {
                 throw new DiskFormatException(Fault.Corrupt, "FILE record", table.OffsetOfOrNone(segment.Number), $"record {segment.Number} that continues record {File.Number} is damaged or gone");
             }
@@ -149,7 +152,10 @@ internal sealed class FileAssembler(NtfsVolume volume, MasterFileTable table) : 
         }
 
         var record = new FileRecord(_extension.Span, table.OffsetOf(segment.Number));
-        if (record.Base.Value == 0 || record.Base.Number != File.Number || !record.Base.Matches(File.Sequence) || !segment.Matches(record.SequenceNumber))
+        bool isItsOwn = OfDeleted
+            ? record.Base.MatchesFreed(File.Sequence) && segment.MatchesFreed(record.SequenceNumber)
+            : record.Base.Matches(File.Sequence) && segment.Matches(record.SequenceNumber);
+        if (record.Base.Value == 0 || record.Base.Number != File.Number || !isItsOwn)
         {
             throw new DiskFormatException(Fault.Corrupt, "FILE record", record.Offset, $"record {segment.Number} does not continue record {File.Number}");
         }

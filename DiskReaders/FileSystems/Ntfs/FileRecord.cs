@@ -51,6 +51,9 @@ internal readonly record struct FileReference(ulong Value)
 
     /// <summary>True when the record the reference leads to is still the one that was meant. 0 matches any.</summary>
     public bool Matches(ushort sequence) => Sequence == 0 || Sequence == sequence;
+
+    /// <summary>As <see cref="Matches"/> for a record that is no longer in use: its number was counted on when it was freed.</summary>
+    public bool MatchesFreed(ushort sequence) => Matches(sequence) || Sequence == unchecked((ushort)(sequence - 1));
 }
 
 /// <summary>Goes over the attributes of one FILE record.</summary>

@@ -75,16 +75,10 @@ internal sealed class FolderTable : IDisposable
     public FolderNode Orphans => _orphans ??= new FolderNode(new GuestFolder(Root, "$OrphanFiles"u8.ToArray()), 0, 13, FolderPlace.Ordinary);
 
     /// <summary>The folder a name lies in.</summary>
-    public FolderNode Resolve(FileReference reference)
-    {
-        if (!_nodes.TryGetValue(reference.Number, out FolderNode? node))
-        {
-            ReadOutOfTurn(reference.Number);
-            node = _nodes[reference.Number];
-        }
+    public FolderNode Resolve(FileReference reference) => Find(reference) ?? Orphans;
 
-        return node is not null && (reference.Number == RootNumber || reference.Matches(node.Sequence)) ? node : Orphans;
-    }
+    /// <summary>As <see cref="Resolve"/>, null when the folder is gone. A reference without a sequence number is to any folder.</summary>
+    public GuestFolder? TryResolve(FileReference reference) => Find(reference)?.Folder;
 
     /// <summary>Learns a folder that the walk has met.</summary>
     public FolderNode Learn(AssembledFile folder)
@@ -107,8 +101,19 @@ internal sealed class FolderTable : IDisposable
         _record.Dispose();
     }
 
+    private FolderNode? Find(FileReference reference)
+    {
+        if (!_nodes.TryGetValue(reference.Number, out FolderNode? node))
+        {
+            ReadOutOfTurn(reference.Number);
+            node = _nodes[reference.Number];
+        }
+
+        return node is not null && (reference.Number == RootNumber || reference.Matches(node.Sequence)) ? node : null;
+    }
+
     /// <summary>The name without a folder's 8.3 one.</summary>
-    private static AssembledName? NameOf(AssembledFile folder)
+    internal static AssembledName? NameOf(AssembledFile folder)
     {
         AssembledName? dos = null;
         foreach (AssembledName name in folder.Names)

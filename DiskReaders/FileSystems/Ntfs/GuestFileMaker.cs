@@ -11,12 +11,14 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
     private const long LastReserved = 23;
     private const long BadClusNumber = 8;
 
-    private const uint DedupTag = 0x8000_0013;
+    /// <summary>FILE_ATTRIBUTE_REPARSE_POINT. [MS-FSCC] 2.6.</summary>
+    private const uint HasReparsePoint = 0x400;
 
     /// <summary>FILE_ATTRIBUTE_OFFLINE, RECALL_ON_OPEN, RECALL_ON_DATA_ACCESS: the content, or a part of it, is elsewhere. [MS-FSCC] 2.6.</summary>
     private const uint ContentElsewhere = 0x1000 | 0x4_0000 | 0x40_0000;
 
     private readonly List<(AssembledName Name, FolderNode Folder)> _names = [];
+    private bool _isDeleted;
 
     /// <summary>The stream that holds what the Windows Overlay Filter packed.</summary>
     private static ReadOnlySpan<byte> WofStream => "WofCompressedData"u8;
@@ -60,6 +62,26 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
             MakeFile(file, links, made);
         }
 
+        MakeStreams(file, links, made);
+    }
+
+    /// <summary>A file that was deleted, as far as its streams are still whole.</summary>
+    public void MakeDeleted(AssembledFile file, GuestLink[] links, List<GuestFile> made)
+    {
+        _isDeleted = true;
+        try
+        {
+            MakeFile(file, links, made);
+            MakeStreams(file, links, made);
+        }
+        finally
+        {
+            _isDeleted = false;
+        }
+    }
+
+    private void MakeStreams(AssembledFile file, GuestLink[] links, List<GuestFile> made)
+    {
         foreach (AssembledStream stream in file.Streams)
         {
             if (stream.Type == AttributeType.Data && stream.Name.Length > 0 && !IsPacked(file, stream))
@@ -123,6 +145,15 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
         {
             MakeReparsed(file, links, reparse, data, made);
         }
+        else if ((file.FileAttributes & HasReparsePoint) != 0 && data is not null && file.Damage is { } damage)
+        {
+            // What the reparse point says of the content is lost: the stream alone may be a stub of zeros.
+            made.Add(Content(file, links, data, GuestFileKind.Regular, [], damage));
+            if (data.IsStored)
+            {
+                made.Add(Content(file, links, data, GuestFileKind.System, RawData.ToArray()));
+            }
+        }
         else if (file.Interix is { } content && data is not null)
         {
             made.Add(InterixFile.IsLink(content) ? Link(file, links, InterixFile.Target(content)) : Plain(file, links, GuestFileKind.Device));
@@ -145,6 +176,12 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
         {
             made.Add(Link(file, links, reparse.Target));
         }
+        else if (reparse.IsDeduplicated && data is not null)
+        {
+            // The chunk store's format is not published; the stream is a stub, or what was written over a part of the file since.
+            made.Add(Content(file, links, data, GuestFileKind.Regular, [], new DiskFormatException(
+                Fault.Unsupported, "deduplication", -1, $"{data.FileSize} bytes are kept in the chunk store of Windows Server Data Deduplication, which is not read")));
+        }
         else if (data is null or { FileSize: 0 })
         {
             made.Add(reparse.IsDevice ? Plain(file, links, GuestFileKind.Device) : Link(file, links, reparse.Target));
@@ -152,7 +189,7 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
         }
         else
         {
-            bool elsewhere = reparse.Tag == DedupTag || data.HasHoles || (file.FileAttributes & ContentElsewhere) != 0;
+            bool elsewhere = data.HasHoles || (file.FileAttributes & ContentElsewhere) != 0;
             made.Add(Content(file, links, data, GuestFileKind.Regular, [], elsewhere
                 ? new DiskFormatException(Fault.Unsupported, "reparse point", -1, $"the content is not in the file: reparse tag 0x{reparse.Tag:X8}")
                 : null));
@@ -194,6 +231,7 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
             Fault = fault,
             Layout = packed is null || fault is not null ? null : NtfsContent.LayoutOf(packed, reparse.WofAlgorithm),
             SecurityId = file.SecurityId,
+            IsDeleted = _isDeleted,
             FileSystem = fileSystem,
         };
     }
@@ -264,6 +302,7 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
         FirstByte = -1,
         Links = links,
         SecurityId = file.SecurityId,
+        IsDeleted = _isDeleted,
         FileSystem = fileSystem,
     };
 
@@ -276,6 +315,7 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
         Links = links,
         Layout = new LinkTarget(target),
         SecurityId = file.SecurityId,
+        IsDeleted = _isDeleted,
         FileSystem = fileSystem,
     };
 
@@ -295,6 +335,7 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
             Layout = plain ? null : NtfsContent.SimplestLayoutOf(stream),
             ValuePosition = stream.IsResident ? (ushort)stream.ValuePosition : (ushort)0,
             SecurityId = file.SecurityId,
+            IsDeleted = _isDeleted,
             FileSystem = fileSystem,
         };
     }

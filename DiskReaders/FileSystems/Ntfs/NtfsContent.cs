@@ -33,10 +33,10 @@ internal static class NtfsContent
     /// <param name="table">Where resident values are read.</param>
     /// <param name="layout">Where the bytes are.</param>
     /// <param name="unpackedBytes">With <see cref="StreamLayout.Wof"/> the length of the content.</param>
-    public static IBlockSource Open(NtfsVolume volume, MasterFileTable table, StreamLayout layout, long unpackedBytes)
+    public static IBlockSource Open(NtfsVolume volume, MasterFileTable table, StreamLayout layout, long unpackedBytes, bool isDeleted = false)
     {
         IBlockSource stream = layout.ResidentRecord >= 0
-            ? new ResidentSource(volume, table, layout.ResidentRecord, layout.ValuePosition, (int)layout.FileSize)
+            ? new ResidentSource(volume, table, layout.ResidentRecord, layout.ValuePosition, (int)layout.FileSize, isDeleted)
             : layout.CompressionUnitShift > 0
                 ? CompressedMap.Open(volume, RunMap.Of(volume, layout), layout.CompressionUnitShift)
                 : volume.Open(RunMap.Of(volume, layout));

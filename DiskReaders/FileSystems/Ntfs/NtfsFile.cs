@@ -12,6 +12,9 @@ internal sealed class NtfsFile : GuestFile
     /// <summary>Where a resident value begins in the file's own record.</summary>
     internal ushort ValuePosition { get; init; }
 
+    /// <summary>Its record is no longer in use, and its clusters may be another file's.</summary>
+    internal bool IsDeleted { get; init; }
+
     internal uint SecurityId { get; init; }
 
     internal required NtfsFileSystem FileSystem { get; init; }

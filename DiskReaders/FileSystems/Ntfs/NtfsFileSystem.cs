@@ -8,6 +8,7 @@ public sealed class NtfsFileSystem : IFileSystem
 {
     private const long VolumeRecord = 3;
     private const long LogFileRecord = 2;
+    private const long BitmapRecord = 6;
     private const long SecureRecord = 9;
 
     /// <summary>VOLUME_INFORMATION, Flags: VOLUME_IS_DIRTY.</summary>
@@ -68,6 +69,11 @@ public sealed class NtfsFileSystem : IFileSystem
             throw ntfs.Fault;
         }
 
+        if (ntfs.IsDeleted)
+        {
+            return DeletedContent.Open(_volume, _table, ntfs);
+        }
+
         return ntfs.Layout switch
         {
             byte[] pairs => _volume.Open(RunMap.Of(_volume, pairs, ntfs.SizeBytes)),
@@ -98,15 +104,24 @@ public sealed class NtfsFileSystem : IFileSystem
         }
     }
 
-    private AssembledFile? Assemble(long number)
+    /// <summary>The volume's own <c>$Bitmap</c>: a bit for each cluster, set when it is in use. Null when it cannot be told.</summary>
+    internal static IBlockSource? ClusterBitmap(NtfsVolume volume, MasterFileTable table)
     {
-        using RentedBuffer record = _volume.Context.Budget.Rent(_volume.RecordBytes);
-        if (_table.Load(number, record.Span) != RecordState.InUse)
+        AssembledStream? bitmap = Assemble(volume, table, BitmapRecord)?.Find(AttributeType.Data, default);
+        return bitmap is null || bitmap.Fault is not null || bitmap.IsCompressed ? null : NtfsContent.Open(volume, table, NtfsContent.LayoutOf(bitmap), 0);
+    }
+
+    private AssembledFile? Assemble(long number) => Assemble(_volume, _table, number);
+
+    private static AssembledFile? Assemble(NtfsVolume volume, MasterFileTable table, long number)
+    {
+        using RentedBuffer record = volume.Context.Budget.Rent(volume.RecordBytes);
+        if (table.Load(number, record.Span) != RecordState.InUse)
         {
             return null;
         }
 
-        using var assembler = new FileAssembler(_volume, _table);
+        using var assembler = new FileAssembler(volume, table);
         assembler.Assemble(record.Span, number);
         return assembler.File.Damage is null ? assembler.File : throw assembler.File.Damage;
     }

@@ -1,15 +1,16 @@
 using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.FileSystems.Ntfs.Vss;
 
 namespace Vmsweep.DiskReaders.FileSystems.Ntfs;
 
 /// <summary>NTFS, all versions since 1.2. Spec: Microsoft, "How NTFS Works" and the structures of "Master File Table".</summary>
-public sealed class NtfsFormat : IFileSystemFormat
+public sealed class NtfsFormat : IFileSystemFormat, IVolumeSnapshots
 {
     public string Name => "ntfs";
 
     public FormatSupport Support { get; } = new(
         "NTFS",
-        "resident, fragmented, sparse, LZNT1 and WOF compressed files, alternate data streams, hard links, attribute lists, orphans, $MFTMirr",
+        "resident, fragmented, sparse, LZNT1 and WOF compressed files, alternate data streams, hard links, attribute lists, orphans, $MFTMirr, volume shadow copies, deleted files",
         "EFS encrypted files, deduplicated files; a $LogFile that was not replayed");
 
     public bool Probe(IBlockSource volume)
@@ -40,6 +41,10 @@ public sealed class NtfsFormat : IFileSystemFormat
         var volumes = new NtfsVolume(volume, ReadBoot(volume, notes), context);
         return new NtfsFileSystem(volumes, new MasterFileTable(volumes), notes);
     }
+
+    public IReadOnlyList<VolumeSnapshot> Snapshots(IBlockSource volume, ReadContext context) => ShadowCopies.List(volume, context);
+
+    public IBlockSource OpenSnapshot(IBlockSource volume, VolumeSnapshot snapshot, ReadContext context) => ShadowCopies.Open(volume, snapshot.Id, context);
 
     private static BootSector ReadBoot(IBlockSource volume, List<string> notes)
     {

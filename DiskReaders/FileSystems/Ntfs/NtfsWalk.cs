@@ -19,6 +19,7 @@ internal sealed class NtfsWalk : IDisposable
     private readonly FolderTable _folders;
     private readonly GuestFileMaker _maker;
     private readonly RentedBuffer _chunk;
+    private readonly DeletedFiles? _deleted;
     private readonly List<GuestFile> _batch = [];
     private readonly List<long> _continuing = [];
     private int _splits;
@@ -34,6 +35,11 @@ internal sealed class NtfsWalk : IDisposable
             rented.Add(_bitmap = new RecordBitmap(volume, table));
             rented.Add(_assembler = new FileAssembler(volume, table));
             rented.Add(_folders = new FolderTable(volume, table));
+            if (volume.Context.IncludeDeleted)
+            {
+                rented.Add(_deleted = new DeletedFiles(volume, table, _folders));
+            }
+
             rented.Add(_chunk = volume.Context.Budget.Rent((int)Math.Min(perChunk, Math.Max(1, table.Records)) * volume.RecordBytes));
         }
         catch
@@ -82,6 +88,7 @@ internal sealed class NtfsWalk : IDisposable
         _assembler.Dispose();
         _folders.Dispose();
         _chunk.Dispose();
+        _deleted?.Dispose();
     }
 
     /// <summary>A part of the table that no layer stores holds no record; where the bitmap says that it should, that is a gap.</summary>
@@ -146,6 +153,9 @@ internal sealed class NtfsWalk : IDisposable
                     break;
                 case RecordState.Damaged when _bitmap.IsUsed(number) ?? true:
                     throw new DiskFormatException(Fault.Corrupt, "FILE record", _table.OffsetOf(number), "torn (update sequence), marked bad or no FILE record");
+                case RecordState.Free when _deleted is not null && bytes.StartsWith(FileRecord.Signature):
+                    _deleted.Make(bytes, number, _maker, _batch);
+                    break;
                 case RecordState.Free when _bitmap.IsUsed(number) == true && bytes.IndexOfAnyExcept((byte)0) < 0:
                     throw new DiskFormatException(Fault.Corrupt, "FILE record", _table.OffsetOf(number), "in use and empty");
             }

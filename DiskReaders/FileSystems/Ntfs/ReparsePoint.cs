@@ -12,6 +12,7 @@ internal sealed class ReparsePoint
     private const uint MountPoint = 0xA000_0003;
     private const uint SymbolicLink = 0xA000_000C;
     private const uint LxSymbolicLink = 0xA000_001D;
+    private const uint Dedup = 0x8000_0013;
     private const uint Wof = 0x8000_0017;
     private const uint AfUnix = 0x8000_0023;
     private const uint LxFifo = 0x8000_0024;
@@ -49,6 +50,9 @@ internal sealed class ReparsePoint
     public bool IsNameSurrogate => (Tag & NameSurrogate) != 0;
 
     public bool IsDevice => Tag is AfUnix or LxFifo or LxCharacterDevice or LxBlockDevice;
+
+    /// <summary>IO_REPARSE_TAG_DEDUP: the content is in the volume's chunk store.</summary>
+    public bool IsDeduplicated => Tag == Dedup;
 
     public bool IsWof => Tag == Wof;
 

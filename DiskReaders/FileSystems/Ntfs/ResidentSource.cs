@@ -10,13 +10,13 @@ internal sealed class ResidentSource : IBlockSource
     private readonly int _position;
     private readonly RentedBuffer _value;
 
-    public ResidentSource(NtfsVolume volume, MasterFileTable table, long number, int position, int length)
+    public ResidentSource(NtfsVolume volume, MasterFileTable table, long number, int position, int length, bool isDeleted = false)
     {
         _table = table;
         _number = number;
         _position = position;
         using RentedBuffer record = volume.Context.Budget.Rent(volume.RecordBytes);
-        if (table.Load(number, record.Span) != RecordState.InUse || position < 0 || length < 0 || position + length > record.Length)
+        if (table.Load(number, record.Span) != (isDeleted ? RecordState.Free : RecordState.InUse) || position < 0 || length < 0 || position + length > record.Length)
         {
             throw new DiskFormatException(Fault.Corrupt, "FILE record", table.OffsetOfOrNone(number), $"record {number} changed");
         }
