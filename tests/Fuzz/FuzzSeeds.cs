@@ -92,13 +92,13 @@ internal static class FuzzSeeds
 
     public static IReadOnlyList<byte[]> Hive()
     {
-        byte[] before = HiveTests.Small("a").Build();
-        byte[] after = HiveTests.Small("b").Text("Microsoft", "More", new string('x', 2000)).Build();
+        byte[] before = PackedHive.Small("a").Build();
+        byte[] after = PackedHive.Small("b").Text("Microsoft", "More", new string('x', 2000)).Build();
         return
         [
-            HiveReading.Pack(before, [], []),
-            HiveReading.Pack(HiveWriter.Dirty(before), HiveWriter.NewLog(before, after, 7), []),
-            HiveReading.Pack(HiveWriter.Dirty(before), HiveWriter.OldLog(before, after), []),
+            PackedHive.Pack(before, [], []),
+            PackedHive.Pack(HiveWriter.Dirty(before), HiveWriter.NewLog(before, after, 7), []),
+            PackedHive.Pack(HiveWriter.Dirty(before), HiveWriter.OldLog(before, after), []),
         ];
     }
 

@@ -83,7 +83,7 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         new("xva", (s, c) => ReadBundle(new XvaFormat(), s, c), FuzzSeeds.Xva, TarWriter.Repair),
         new("vma", (s, c) => ReadBundle(new VmaFormat(), s, c), FuzzSeeds.Vma, VmaWriter.Repair),
         new("xfs", (s, c) => ReadFileSystem(new XfsFormat(), PackedXfs.Open(s.ReadAll()), c), FuzzSeeds.Xfs, RepairXfs),
-        new("hive", (s, c) => HiveReading.ReadPacked(s.ReadAll(), c), FuzzSeeds.Hive, HiveReading.RepairPacked),
+        new("hive", (s, c) => PackedHive.Read(s.ReadAll(), c), FuzzSeeds.Hive, PackedHive.Repair),
         new("yara", ReadRules, FuzzSeeds.Yara),
     ];
 

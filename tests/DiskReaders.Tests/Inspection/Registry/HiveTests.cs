@@ -87,10 +87,10 @@ public sealed class HiveTests
         byte[] after = Sample(new HiveWriter()).Text("Last", "Name", new string('x', 9000)).Build();
         byte[] log = HiveWriter.NewLog(before, after, 7);
         log[512 + 100] ^= 1;
-        using Hive hive = HiveReading.Open(HiveWriter.Dirty(before), [log], Context());
+        using Hive hive = PackedHive.Open(HiveWriter.Dirty(before), [log], Context());
         Assert.Equal(0, hive.LogEntriesApplied);
         log[512 + 100] ^= 1;
-        using Hive whole = HiveReading.Open(HiveWriter.Dirty(before), [log], Context());
+        using Hive whole = PackedHive.Open(HiveWriter.Dirty(before), [log], Context());
         Assert.True(whole.LogEntriesApplied > 2);
     }
 
@@ -128,7 +128,7 @@ public sealed class HiveTests
         uint root = BitConverter.ToUInt32(hive, 36);
         int list = BitConverter.ToInt32(hive, 4096 + (int)root + 4 + 28);
         HiveWriter.U32(hive, 4096 + list + 8, root);
-        using Hive opened = HiveReading.Open(hive, [], Context());
+        using Hive opened = PackedHive.Open(hive, [], Context());
         Assert.Null(opened.Find("a"));
         Assert.Equal("ROOT", Assert.Single(Assert.Single(opened.Root.Children).Children).Name);
     }
@@ -145,22 +145,15 @@ public sealed class HiveTests
     [Fact]
     public void A_damaged_hive_or_log_gives_data_or_a_format_exception()
     {
-        byte[] before = Small("a").Build();
-        byte[] after = Small("b").Text("Microsoft", "More", new string('x', 2000)).Build();
-        byte[] packed = HiveReading.Pack(HiveWriter.Dirty(before), HiveWriter.NewLog(before, after, 7), HiveWriter.OldLog(before, after));
-        Mutations.Check(packed, HiveReading.ReadPacked, [(12, 48), (12 + 4096, 2000), (12 + before.Length, 600), (12 + before.Length + 512, 2000)], repair: HiveReading.RepairPacked, budgetBytes: 16 << 20);
+        byte[] before = PackedHive.Small("a").Build();
+        byte[] after = PackedHive.Small("b").Text("Microsoft", "More", new string('x', 2000)).Build();
+        byte[] packed = PackedHive.Pack(HiveWriter.Dirty(before), HiveWriter.NewLog(before, after, 7), HiveWriter.OldLog(before, after));
+        Mutations.Check(packed, PackedHive.Read, [(12, 48), (12 + 4096, 2000), (12 + before.Length, 600), (12 + before.Length + 512, 2000)], repair: PackedHive.Repair, budgetBytes: 16 << 20);
     }
 
     [Fact]
     public void A_damaged_clean_hive_gives_data_or_a_format_exception() =>
-        Mutations.Check(HiveReading.Pack(Small("a").Build(), [], []), HiveReading.ReadPacked, [(12, 48), (12 + 4096, 2000)], repair: HiveReading.RepairPacked, budgetBytes: 16 << 20);
-
-    /// <summary>A small hive with every structure.</summary>
-    public static HiveWriter Small(string name) => new HiveWriter { KeysOfLeaf = 2 }
-        .Text(@"Microsoft\Windows NT\CurrentVersion", "ProductName", "Windows " + name)
-        .Number(@"Microsoft\Windows NT\CurrentVersion", "UBR", 5)
-        .Value("Big", "data", 3, Noise[..17_000])
-        .Key("c").Key("d").Key("e");
+        Mutations.Check(PackedHive.Pack(PackedHive.Small("a").Build(), [], []), PackedHive.Read, [(12, 48), (12 + 4096, 2000)], repair: PackedHive.Repair, budgetBytes: 16 << 20);
 
     private static HiveWriter Sample(HiveWriter writer)
     {
