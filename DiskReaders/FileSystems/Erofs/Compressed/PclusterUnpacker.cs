@@ -73,7 +73,7 @@ internal sealed class PclusterUnpacker : IDisposable
     // XZ Utils, "MicroLZMA": LZMA without header; the first byte, which would be 0, is the bitwise complement of the properties.
     private static int MicroLzma(LzmaDecoder lzma, ReadOnlySpan<byte> from, Span<byte> to, bool isPart)
     {
-        if (from.IsEmpty || !lzma.SetProperties((byte)~from[0]))
+        if (from.IsEmpty || !lzma.SetProperties((byte)(from[0] ^ 0xFF)))
         {
             return -1;
         }

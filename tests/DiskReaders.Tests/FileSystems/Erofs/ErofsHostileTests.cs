@@ -19,7 +19,7 @@ public sealed class ErofsHostileTests
     [InlineData(80, "80000000", Fault.Unsupported, "48bit")]
     [InlineData(80, "00000080", Fault.Unsupported, "0x80000000")]
     [InlineData(90, "01", Fault.Unsupported, "dirblkbits")]
-    [InlineData(14, "FFFF", Fault.Truncated, "")]
+    [InlineData(14, "FFFF", Fault.Corrupt, "outside")]
     [InlineData(40, "FFFFFFFF", Fault.Truncated, "")]
     public void A_superblock_that_lies_is_refused(int at, string bytes, Fault fault, string detail)
     {

@@ -51,7 +51,9 @@ internal sealed class ErofsWriter
         Span<byte> index = AddIndexed(name, content.Length, 0, 0x10, 2);
         Entry(index, 0, 1, 0, first);
         Entry(index, 1, 0, split - Block, second);
-        Entry(index, 2, 2, 0, 1 | (1 << 16));
+
+        // What mkfs.erofs closes an index with: a head where the file ends.
+        Entry(index, 2, 0, content.Length % Block, 0);
     }
 
     /// <summary>The packed inode: what fragments lie in.</summary>
