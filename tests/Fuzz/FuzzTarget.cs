@@ -8,14 +8,19 @@ using Vmsweep.DiskReaders.Containers.Vmdk;
 using Vmsweep.DiskReaders.Containers.Xva;
 using Vmsweep.DiskReaders.FileSystems;
 using Vmsweep.DiskReaders.FileSystems.Ext;
+using Vmsweep.DiskReaders.FileSystems.ExFat;
 using Vmsweep.DiskReaders.FileSystems.Fat;
+using Vmsweep.DiskReaders.FileSystems.Iso9660;
 using Vmsweep.DiskReaders.FileSystems.Ntfs;
+using Vmsweep.DiskReaders.FileSystems.Udf;
 using Vmsweep.DiskReaders.Inspection;
 using Vmsweep.DiskReaders.Tests.Containers;
 using Vmsweep.DiskReaders.Tests.Containers.Ova;
 using Vmsweep.DiskReaders.Tests.Containers.Vhdx;
 using Vmsweep.DiskReaders.Tests.Containers.Vma;
+using Vmsweep.DiskReaders.Tests.FileSystems.ExFat;
 using Vmsweep.DiskReaders.Tests.FileSystems.Ext;
+using Vmsweep.DiskReaders.Tests.FileSystems.Udf;
 using Vmsweep.DiskReaders.Tests.Volumes.Lvm2;
 using Vmsweep.DiskReaders.Tests.Volumes.BitLocker;
 using Vmsweep.DiskReaders.Volumes;
@@ -51,6 +56,9 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         new("luks", LuksReading.Read, FuzzSeeds.Luks, LuksWriter.Repair),
         new("ntfs", (s, c) => ReadFileSystem(new NtfsFormat(), s, c), FuzzSeeds.Ntfs),
         new("fat", (s, c) => ReadFileSystem(new FatFormat(), s, c), FuzzSeeds.Fat),
+        new("exfat", (s, c) => ReadFileSystem(new ExFatFormat(), s, c), FuzzSeeds.ExFat, ExFatRepair.Checksums),
+        new("iso9660", (s, c) => ReadFileSystem(new Iso9660Format(), s, c), FuzzSeeds.Iso9660),
+        new("udf", (s, c) => ReadFileSystem(new UdfFormat(), s, c), FuzzSeeds.Udf, UdfWriter.Repair),
         new("ext", (s, c) => ReadFileSystem(new ExtFormat(), s, c), FuzzSeeds.Ext, ExtRepair.Checksums),
         new("bitlocker", ReadBitLocker, FuzzSeeds.BitLocker, FuzzSeeds.RepairBitLocker),
         new("tar", ReadTar, FuzzSeeds.Tar, TarWriter.Repair),
