@@ -13,7 +13,7 @@ public sealed class IsoTests
     private const string Tree = """
         mkdir -p d/a/b/c/e/f/g/h/i/j d/many; for i in $(seq 1 200); do echo $i > "d/many/a rather long name of number $i.text"; done
         head -c 300000 /dev/urandom > d/large; : > d/empty; echo deep > d/a/b/c/e/f/g/h/i/j/deep; ln -s ../large d/a/link; ln -s /etc/./x d/abs
-        y=$(printf 'y%.0s' $(seq 1 99)); ln -s $y/$y/$y/$y d/longlink; echo x > "d/$(printf 'n%.0s' $(seq 1 240))"; head -c 100000 /dev/zero > d/zeros
+        y=$(printf 'y%.0s' $(seq 1 30)); ln -s $y/$y d/longlink; echo x > "d/$(printf 'n%.0s' $(seq 1 240))"; head -c 100000 /dev/zero > d/zeros
         """;
 
     private static readonly Lazy<byte[]> CachedRock = new(() => Make("mkdir -p d/a/b d/many; for i in 1 2 3 4; do echo $i > \"d/many/name $i\"; done; head -c 9000 /dev/urandom > d/large; ln -s ../large d/a/link; echo \"$(seq 1 9999)\" > d/text; mkzftree d z 2>/dev/null || cp -r d z", "genisoimage -quiet -R -J -z -o x z"));
@@ -31,7 +31,7 @@ public sealed class IsoTests
         VolumeListing ours = VolumeListing.Of(new Iso9660Format(), File.ReadAllBytes(scratch["x"]));
         Assert.Equal(VolumeListing.OfFolder(scratch["d"]), ours.Files);
         Assert.Empty(ours.Gaps);
-        Assert.Equal(["a/link -> ../large", "abs -> /etc/./x", "longlink -> " + string.Join('/', Enumerable.Repeat(new string('y', 99), 4))], ours.Links);
+        Assert.Equal(["a/link -> ../large", "abs -> /etc/./x", "longlink -> " + string.Join('/', Enumerable.Repeat(new string('y', 30), 2))], ours.Links);
         Assert.Equal(Tool.Run("blkid", "-p", "-o", "value", "-s", "UUID", scratch["x"]).Trim(), ours.Facts.Id);
     }
 

@@ -49,7 +49,7 @@ public sealed class UdfTests
     public void Volumes_of_mkudffs_open_with_the_label_and_id_that_blkid_names(string options)
     {
         using var scratch = new Scratch();
-        Tool.Shell($"truncate -s 64M x; mkudffs {options} -l 'A Label' x > /dev/null", scratch.Folder);
+        Tool.Shell($"mkudffs --new-file {options} -l 'A Label' x 32768 > /dev/null", scratch.Folder);
         using var source = new FileSource(scratch["x"]);
         Assert.True(new UdfFormat().Probe(source));
         VolumeListing ours = VolumeListing.Of(new UdfFormat(), source);
