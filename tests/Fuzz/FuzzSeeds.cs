@@ -7,6 +7,7 @@ using Vmsweep.DiskReaders.Tests.Containers.Parallels;
 using Vmsweep.DiskReaders.Tests.Containers.Qcow2;
 using Vmsweep.DiskReaders.Tests.Containers.Vdi;
 using Vmsweep.DiskReaders.Tests.Containers.Vhd;
+using Vmsweep.DiskReaders.Tests.FileSystems.Udf;
 using Vmsweep.DiskReaders.Tests.Containers.Vhdx;
 using Vmsweep.DiskReaders.Tests.Volumes.BitLocker;
 using Vmsweep.DiskReaders.Tests.Volumes.Luks;
@@ -258,6 +259,30 @@ internal static class FuzzSeeds
         # FAT32 needs 65,525 clusters; beyond the first megabytes all are free.
         head -c 2M disk-32 > disk-32-cut; rm disk-32
         """);
+
+    public static IReadOnlyList<byte[]> ExFat() => Made("""
+        for c in 512 4K; do
+          truncate -s 1M disk-$c; mkfs.exfat -c $c -b 4K -L LABEL disk-$c > /dev/null
+          loop=$(losetup -f --show disk-$c); mkdir -p mnt; mount.exfat-fuse $loop mnt > /dev/null
+          ( cd mnt; mkdir -p d/e; for i in $(seq 1 20); do head -c 700 /dev/urandom > f$i; done; for i in $(seq 1 2 20); do rm f$i; done
+            head -c 30000 /dev/urandom > 'pieces of a longer name than one entry has'; echo hi > d/e/hello; truncate -s 9000 tail )
+          umount mnt; losetup -d $loop
+        done
+        """);
+
+    public static IReadOnlyList<byte[]> Iso9660() => Made("""
+        mkdir -p tree/a/b/c/e/f/g/h/i/j tree/many; for i in $(seq 1 20); do echo $i > "tree/many/a name of number $i"; done
+        head -c 9000 /dev/urandom > tree/large; seq 1 9999 > tree/text; ln -s ../large tree/a/link; echo deep > tree/a/b/c/e/f/g/h/i/j/deep
+        echo x > "tree/$(printf 'n%.0s' $(seq 1 240))"; head -c 2048 /dev/urandom > tree/boot; mkzftree tree packed
+        genisoimage -quiet -R -J -o disk-rock tree; genisoimage -quiet -R -z -o disk-packed packed; genisoimage -quiet -o disk-plain tree 2>/dev/null
+        genisoimage -quiet -R -b boot -no-emul-boot -iso-level 4 -o disk-boot tree
+        """);
+
+    public static IReadOnlyList<byte[]> Udf() =>
+    [
+        .. ((string[])["plain", "metadata", "virtual", "sparable"]).Select(map => new UdfWriter(map).Image),
+        .. Made("mkdir -p tree/a; head -c 9000 /dev/urandom > tree/large; echo hi > tree/a/hi; genisoimage -quiet -udf -o disk-bridge tree"),
+    ];
 
     public static IReadOnlyList<byte[]> Ext() => Made("""
         mkdir -p tree/a/b tree/many

@@ -13,11 +13,14 @@ using Vmsweep.DiskReaders.Containers.Xva;
 using Vmsweep.DiskReaders.FileSystems;
 using Vmsweep.DiskReaders.FileSystems.Btrfs;
 using Vmsweep.DiskReaders.FileSystems.Ext;
+using Vmsweep.DiskReaders.FileSystems.ExFat;
 using Vmsweep.DiskReaders.FileSystems.Fat;
+using Vmsweep.DiskReaders.FileSystems.Iso9660;
 using Vmsweep.DiskReaders.FileSystems.Ntfs;
 using Vmsweep.DiskReaders.FileSystems.Xfs;
 using Vmsweep.DiskReaders.FileSystems.Erofs;
 using Vmsweep.DiskReaders.FileSystems.SquashFs;
+using Vmsweep.DiskReaders.FileSystems.Udf;
 using Vmsweep.DiskReaders.Inspection;
 using Vmsweep.DiskReaders.Volumes;
 using Vmsweep.DiskReaders.Volumes.Ldm;
@@ -28,7 +31,9 @@ using Vmsweep.DiskReaders.Tests.Containers.Vhd;
 using Vmsweep.DiskReaders.Tests.Containers.Vhdx;
 using Vmsweep.DiskReaders.Tests.Containers.Vma;
 using Vmsweep.DiskReaders.Tests.FileSystems.Btrfs;
+using Vmsweep.DiskReaders.Tests.FileSystems.ExFat;
 using Vmsweep.DiskReaders.Tests.FileSystems.Ext;
+using Vmsweep.DiskReaders.Tests.FileSystems.Udf;
 using Vmsweep.DiskReaders.Tests.Volumes.Lvm2;
 using Vmsweep.DiskReaders.Tests.Volumes.BitLocker;
 using Vmsweep.DiskReaders.Volumes.BitLocker;
@@ -74,6 +79,9 @@ internal sealed record FuzzTarget(string Name, Action<IBlockSource, ReadContext>
         new("vss", VssReading.Read, () => VssReading.Seeds),
         new("fat", (s, c) => ReadFileSystem(new FatFormat(), s, c), FuzzSeeds.Fat),
         new("btrfs", ReadBtrfs, FuzzSeeds.Btrfs, BtrfsImages.Repair),
+        new("exfat", (s, c) => ReadFileSystem(new ExFatFormat(), s, c), FuzzSeeds.ExFat, ExFatRepair.Checksums),
+        new("iso9660", (s, c) => ReadFileSystem(new Iso9660Format(), s, c), FuzzSeeds.Iso9660),
+        new("udf", (s, c) => ReadFileSystem(new UdfFormat(), s, c), FuzzSeeds.Udf, UdfWriter.Repair),
         new("ext", (s, c) => ReadFileSystem(new ExtFormat(), s, c), FuzzSeeds.Ext, ExtRepair.Checksums),
         new("squashfs", (s, c) => ReadFileSystem(new SquashFsFormat(), s, c), FuzzSeeds.SquashFs),
         new("erofs", (s, c) => ReadFileSystem(new ErofsFormat(), s, c), FuzzSeeds.Erofs),

@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using Vmsweep.DiskReaders.Blocks;
-using Vmsweep.DiskReaders.FileSystems;
 using Vmsweep.DiskReaders.FileSystems.ExFat;
 using Vmsweep.Golden;
 
@@ -68,29 +67,5 @@ internal static class ExFatImages
         }
 
         throw new InvalidOperationException($"no {name}");
-    }
-
-    /// <summary>Makes the checksum of every set and of both boot regions right.</summary>
-    public static void Repair(byte[] image)
-    {
-        int sector = 1 << image[108];
-        for (int region = 0; region < 2; region++)
-        {
-            int at = region * ExFatBootSector.RegionSectors * sector;
-            uint sum = ExFatBootSector.Checksum(image.AsSpan(at, 11 * sector));
-            for (int i = 0; i < sector; i += 4)
-            {
-                BinaryPrimitives.WriteUInt32LittleEndian(image.AsSpan(at + (11 * sector) + i), sum);
-            }
-        }
-
-        for (int at = HeapAt(image); at + (3 * EntryBytes) <= image.Length; at += EntryBytes)
-        {
-            int length = (image[at + 1] + 1) * EntryBytes;
-            if (image[at] == 0x85 && image[at + EntryBytes] == 0xC0 && at + length <= image.Length)
-            {
-                BinaryPrimitives.WriteUInt16LittleEndian(image.AsSpan(at + 2), ExFatFolderReader.SetChecksum(image.AsSpan(at, length)));
-            }
-        }
     }
 }

@@ -58,7 +58,7 @@ public sealed class ExFatTests
         byte[] image = ExFatImages.Small();
         int set = ExFatImages.SetOf(image, "contiguous");
         BinaryPrimitives.WriteInt64LittleEndian(image.AsSpan(set + 32 + 8), 100);
-        ExFatImages.Repair(image);
+        ExFatRepair.Checksums(image);
         using var source = new MemorySource(image);
         using var system = new ExFatFormat().Open(source, new ReadContext(new ScanBudget(1 << 24), new GapList()));
         using IBlockSource content = system.OpenContent(system.Walk().Single(f => f.Links[0].Name.AsSpan().SequenceEqual("contiguous"u8)));
@@ -110,7 +110,7 @@ public sealed class ExFatTests
         }
 
         image[bitmap + 1] = 1;
-        ExFatImages.Repair(image);
+        ExFatRepair.Checksums(image);
         VolumeListing ours = ExFatImages.List(image);
         Assert.Equal(files, ours.Files);
         Assert.Empty(ours.Gaps);
@@ -128,7 +128,7 @@ public sealed class ExFatTests
         image[set + at] ^= repair ? (byte)(image[set + at] ^ value) : value;
         if (repair)
         {
-            ExFatImages.Repair(image);
+            ExFatRepair.Checksums(image);
         }
 
         Assert.Contains(ExFatImages.List(image).Gaps, g => g.Detail.Contains(detail, StringComparison.Ordinal));
@@ -144,7 +144,7 @@ public sealed class ExFatTests
         byte[] image = ExFatImages.Small();
         int set = ExFatImages.SetOf(image, "f20");
         BinaryPrimitives.WriteInt32LittleEndian(image.AsSpan(set + 32 + at), value);
-        ExFatImages.Repair(image);
+        ExFatRepair.Checksums(image);
         string line = ExFatImages.List(image).Files.Single(f => f.StartsWith("f20\t", StringComparison.Ordinal));
         Assert.EndsWith(fault, line, StringComparison.Ordinal);
     }
@@ -166,7 +166,7 @@ public sealed class ExFatTests
         byte[] image = ExFatImages.Small();
         int outer = BinaryPrimitives.ReadInt32LittleEndian(image.AsSpan(ExFatImages.SetOf(image, "d") + 32 + 20));
         BinaryPrimitives.WriteInt32LittleEndian(image.AsSpan(ExFatImages.SetOf(image, "e") + 32 + 20), outer);
-        ExFatImages.Repair(image);
+        ExFatRepair.Checksums(image);
         Assert.Contains(ExFatImages.List(image).Gaps, g => g.Detail.Contains("read as a folder before", StringComparison.Ordinal));
     }
 
@@ -196,6 +196,6 @@ public sealed class ExFatTests
             image,
             ExFatImages.ReadAll,
             [(64, 56), (ExFatImages.FatAt(image), 400), (ExFatImages.RootAt(image), 512), (ExFatImages.SetOf(image, "d"), 400), (ExFatImages.SetOf(image, "hello"), 96)],
-            repair: ExFatImages.Repair);
+            repair: ExFatRepair.Checksums);
     }
 }

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Security.Cryptography;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.FileSystems;
 using Vmsweep.DiskReaders.FileSystems.Iso9660;
@@ -12,7 +13,7 @@ public sealed class IsoTests
     private const string Tree = """
         mkdir -p d/a/b/c/e/f/g/h/i/j d/many; for i in $(seq 1 200); do echo $i > "d/many/a rather long name of number $i.text"; done
         head -c 300000 /dev/urandom > d/large; : > d/empty; echo deep > d/a/b/c/e/f/g/h/i/j/deep; ln -s ../large d/a/link; ln -s /etc/./x d/abs
-        ln -s "$(printf 'y%.0s' $(seq 1 300))" d/longlink; echo x > "d/$(printf 'n%.0s' $(seq 1 240))"; head -c 100000 /dev/zero > d/zeros
+        y=$(printf 'y%.0s' $(seq 1 30)); ln -s $y/$y d/longlink; echo x > "d/$(printf 'n%.0s' $(seq 1 240))"; head -c 100000 /dev/zero > d/zeros
         """;
 
     private static readonly Lazy<byte[]> CachedRock = new(() => Make("mkdir -p d/a/b d/many; for i in 1 2 3 4; do echo $i > \"d/many/name $i\"; done; head -c 9000 /dev/urandom > d/large; ln -s ../large d/a/link; echo \"$(seq 1 9999)\" > d/text; mkzftree d z 2>/dev/null || cp -r d z", "genisoimage -quiet -R -J -z -o x z"));
@@ -21,8 +22,8 @@ public sealed class IsoTests
     [InlineData("genisoimage -quiet -R -o x d")]
     [InlineData("genisoimage -quiet -R -J -joliet-long -o x d")]
     [InlineData("genisoimage -quiet -r -l -hide-rr-moved -o x d")]
-    [InlineData("xorriso -outdev x -blank as_needed -map d / > /dev/null 2>&1")]
-    [InlineData("xorriso -as mkisofs -o x -J -isohybrid-gpt-basdat d > /dev/null 2>&1")]
+    [InlineData("xorriso -outdev x -map d / > /dev/null 2>&1")]
+    [InlineData("xorriso -as mkisofs -o x -J d > /dev/null 2>&1")]
     public void Files_and_links_equal_the_folder_they_were_made_of(string make)
     {
         using var scratch = new Scratch();
@@ -30,7 +31,7 @@ public sealed class IsoTests
         VolumeListing ours = VolumeListing.Of(new Iso9660Format(), File.ReadAllBytes(scratch["x"]));
         Assert.Equal(VolumeListing.OfFolder(scratch["d"]), ours.Files);
         Assert.Empty(ours.Gaps);
-        Assert.Equal(["a/link -> ../large", "abs -> /etc/./x", $"longlink -> {new string('y', 300)}"], ours.Links);
+        Assert.Equal(["a/link -> ../large", "abs -> /etc/./x", "longlink -> " + string.Join('/', Enumerable.Repeat(new string('y', 30), 2))], ours.Links);
         Assert.Equal(Tool.Run("blkid", "-p", "-o", "value", "-s", "UUID", scratch["x"]).Trim(), ours.Facts.Id);
     }
 
@@ -48,19 +49,16 @@ public sealed class IsoTests
     }
 
     [Fact]
-    public void A_file_of_several_extents_equals_its_original()
+    public void A_file_of_several_extents_has_the_bytes_of_all()
     {
-        // Extents end below 4 GiB; a sparse file makes one that takes no room.
-        using var scratch = new Scratch();
-        Tool.Shell("mkdir d; truncate -s 4500M d/big; printf end >> d/big; genisoimage -quiet -R -iso-level 3 -allow-limited-size -o x d 2>/dev/null || xorriso -as mkisofs -iso-level 3 -o x d 2>/dev/null; rm d/big", scratch.Folder);
-        using var source = new FileSource(scratch["x"]);
-        using IFileSystem system = new Iso9660Format().Open(source, new ReadContext(new ScanBudget(1 << 24), new GapList()));
-        GuestFile big = system.Walk().Single(f => f.Kind == GuestFileKind.Regular);
-        Assert.Equal((4500L << 20) + 3, big.SizeBytes);
-        using IBlockSource content = system.OpenContent(big);
-        byte[] end = new byte[4];
-        content.Read(content.Length - 4, end);
-        Assert.Equal([0, .. "end"u8], end);
+        byte[] image = Make("mkdir d; head -c 3000 /dev/urandom > d/a; head -c 500 /dev/urandom > d/b", "genisoimage -quiet -o x d");
+        using var sound = new MemorySource((byte[])image.Clone());
+        using IFileSystem before = new Iso9660Format().Open(sound, new ReadContext(new ScanBudget(1 << 24), new GapList()));
+        byte[][] parts = [.. before.Walk().Where(f => f.Kind == GuestFileKind.Regular).Select(f => before.OpenContent(f).ReadAll())];
+        int root = BinaryPrimitives.ReadInt32LittleEndian(image.AsSpan(0x8000 + 158)) * 2048;
+        image[RecordOf(image, root, "A.;1"u8) + 25] |= 0x80;
+        string line = Assert.Single(VolumeListing.Of(new Iso9660Format(), image).Files);
+        Assert.Equal($"b\t3500\t{Convert.ToHexStringLower(SHA256.HashData((byte[])[.. parts[0], .. parts[1]]))}", line);
     }
 
     [Fact]
@@ -89,8 +87,7 @@ public sealed class IsoTests
         using IFileSystem system = new Iso9660Format().Open(source, new ReadContext(new ScanBudget(1 << 24), new GapList()));
         GuestFile boot = system.Walk().Single(f => f.Kind == GuestFileKind.System && f.Links[0].Name.AsSpan().SequenceEqual("$Boot1"u8));
         using IBlockSource content = system.OpenContent(boot);
-        Assert.Equal(2048, content.Length);
-        Assert.Equal(8, BinaryPrimitives.ReadInt32LittleEndian(content.ReadAll().AsSpan(8)) > 0 ? 8 : 0);
+        Assert.Equal(File.ReadAllBytes(scratch["d/boot"]), content.ReadAll());
     }
 
     [Fact]
