@@ -47,6 +47,19 @@ public sealed class DeletedFileTests
     }
 
     [Fact]
+    public void Files_that_ntfs_3g_deleted_equal_what_they_were()
+    {
+        using var scratch = new Scratch();
+        byte[] before = File.ReadAllBytes(NtfsImage.Make(scratch.Folder, "8M", "", "head -c 60000 /dev/urandom > x; printf small > y; mkdir dir; head -c 9000 /dev/urandom > dir/q; printf kept > dir2"));
+        NtfsImage.Mounted(scratch.Folder, scratch["ntfs.img"], "streams_interface=windows", "rm -r x y dir");
+        List<Listed> then = List(before, deleted: false);
+        List<Listed> now = List(File.ReadAllBytes(scratch["ntfs.img"]), deleted: true);
+        Assert.Equal(
+            then.Select(f => f.Path == "dir2" ? f : f with { Path = "$Deleted/" + f.Path }).OrderBy(f => f.Path, StringComparer.Ordinal),
+            now.OrderBy(f => f.Path, StringComparer.Ordinal));
+    }
+
+    [Fact]
     public void A_deleted_file_of_a_deleted_folder_keeps_its_path()
     {
         List<Listed> after = List(Deleted("deeper", "b", "a"), deleted: true);
