@@ -101,4 +101,22 @@ public static class GuestName
     /// <summary>Controls (C0, DEL, C1) and format characters (bidirectional overrides, zero-width) change what a reader sees.</summary>
     public static bool ActsOnTerminal(Rune rune) =>
         Rune.GetUnicodeCategory(rune) is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator;
+
+    /// <summary>A name that stays one name in a path: the two-byte forms of NUL and <c>/</c> stand for them, as elsewhere.</summary>
+    internal static byte[] Safe(byte[] name)
+    {
+        if (name.Length == 0)
+        {
+            return [0xE2, 0x90, 0xA0];
+        }
+
+        if (name is [(byte)'.'] or [(byte)'.', (byte)'.'])
+        {
+            return [.. name.SelectMany(_ => new byte[] { 0xE2, 0x80, 0xA4 })];
+        }
+
+        return name.AsSpan().ContainsAny((byte)0, (byte)'/')
+            ? [.. name.SelectMany(b => b switch { 0 => new byte[] { 0xC0, 0x80 }, (byte)'/' => [0xC0, 0xAF], _ => [b] })]
+            : name;
+    }
 }

@@ -40,6 +40,12 @@ public static class FileSystemFormats
         }
 
         List<IFileSystemFormat> readable = [.. Readable.Where(f => f.Probe(volume))];
+        if (readable.Exists(f => f is UdfFormat))
+        {
+            // Discs say both on purpose, for old systems; those that know UDF read it.
+            readable.RemoveAll(f => f is Iso9660Format);
+        }
+
         Recognised? known = KnownFileSystems.Recognise(volume);
         if (readable.Count == 0 && known is null && Readable.FirstOrDefault(f => f.ProbeCopy(volume)) is { } copy)
         {

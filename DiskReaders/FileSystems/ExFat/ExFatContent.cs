@@ -1,12 +1,11 @@
 using Vmsweep.DiskReaders.Blocks;
-using Vmsweep.DiskReaders.FileSystems.Fat;
 
 namespace Vmsweep.DiskReaders.FileSystems.ExFat;
 
 /// <summary>A file's content: its clusters in a row or along a chain, zeros from ValidDataLength on.</summary>
 internal sealed class ExFatContent : IExtentMap, IDisposable
 {
-    private readonly FatChain? _chain;
+    private readonly ClusterChain? _chain;
     private readonly long _start;
     private readonly long _valid;
     private readonly long _volumeBytes;
@@ -19,7 +18,7 @@ internal sealed class ExFatContent : IExtentMap, IDisposable
         _start = heap.ClusterOffset(allocation.FirstCluster);
         if (!allocation.IsContiguous && _valid > 0)
         {
-            _chain = new FatChain(table, heap, volumeBytes, allocation.FirstCluster, _valid, context);
+            _chain = new ClusterChain(table, heap, volumeBytes, allocation.FirstCluster, _valid, context);
         }
     }
 

@@ -1,5 +1,4 @@
 using Vmsweep.DiskReaders.Blocks;
-using Vmsweep.DiskReaders.FileSystems.Fat;
 
 namespace Vmsweep.DiskReaders.FileSystems.ExFat;
 
@@ -291,7 +290,7 @@ internal sealed class ExFatFileSystem : IFileSystem
             yield break;
         }
 
-        while (first != FatTable.End)
+        while (first != IClusterTable.End)
         {
             uint last = first;
             int length = _boot.ClusterBytes;
@@ -320,7 +319,7 @@ internal sealed class ExFatFileSystem : IFileSystem
     {
         if (!isWanted)
         {
-            return FatTable.End;
+            return IClusterTable.End;
         }
 
         uint next;
@@ -331,22 +330,22 @@ internal sealed class ExFatFileSystem : IFileSystem
         catch (DiskFormatException fault)
         {
             _context.Gaps.Add(new CoverageGap(fault, PathOf(folder.Folder), 0));
-            return FatTable.End;
+            return IClusterTable.End;
         }
 
         // The root folder's length is that of its chain.
-        if (next == FatTable.End && folder.Depth == 0)
+        if (next == IClusterTable.End && folder.Depth == 0)
         {
-            return FatTable.End;
+            return IClusterTable.End;
         }
 
-        if (next is FatTable.End or FatTable.Broken)
+        if (next is IClusterTable.End or IClusterTable.Broken)
         {
             _context.Gaps.Add(new CoverageGap(Fault.Corrupt, PathOf(folder.Folder), FolderStructure, _heap.ClusterOffset(cluster), 0, "the folder's chain ends before its length"));
-            return FatTable.End;
+            return IClusterTable.End;
         }
 
-        return TryEnter(folder, next, cluster, seen) ? next : FatTable.End;
+        return TryEnter(folder, next, cluster, seen) ? next : IClusterTable.End;
     }
 
     private bool TryEnter(PendingFolder folder, uint cluster, uint from, RentedBuffer seen)

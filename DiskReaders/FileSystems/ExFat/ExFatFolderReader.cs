@@ -1,8 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
 using Vmsweep.DiskReaders.Blocks;
-using Vmsweep.DiskReaders.FileSystems.Fat;
-using Vmsweep.DiskReaders.FileSystems.Ntfs;
 
 namespace Vmsweep.DiskReaders.FileSystems.ExFat;
 
@@ -215,7 +213,7 @@ internal sealed class ExFatFolderReader(ExFatBootSector boot, ClusterHeap heap, 
             v.Field(at + 2, 2 * count).CopyTo(utf16[(2 * done)..]);
         }
 
-        byte[] name = NtfsName.ToBytes(utf16);
-        return name is [(byte)'.'] or [(byte)'.', (byte)'.'] ? FatNames.Utf8(new string('\u2024', name.Length)) : name;
+        byte[] name = Utf16Name.ToBytes(utf16);
+        return GuestName.Safe(name);
     }
 }

@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using Vmsweep.DiskReaders.Blocks;
-using Vmsweep.DiskReaders.FileSystems.Fat;
 
 namespace Vmsweep.DiskReaders.FileSystems.ExFat;
 
@@ -18,7 +17,7 @@ internal sealed class ExFatTable : IClusterTable, IDisposable
     {
         _heap = heap;
         long start = Math.Min(boot.ActiveFat, volume.Length);
-        _slice = new SliceSource(volume, start, Math.Min((boot.ClusterCount + 2L) * 4, volume.Length - start), FatTable.Structure);
+        _slice = new SliceSource(volume, start, Math.Min((boot.ClusterCount + 2L) * 4, volume.Length - start), "FAT");
         _pages = new PageCache(_slice, context, pages: Pages);
     }
 
@@ -27,7 +26,7 @@ internal sealed class ExFatTable : IClusterTable, IDisposable
         Span<byte> entry = stackalloc byte[4];
         _pages.Read(cluster * 4L, entry);
         uint next = BinaryPrimitives.ReadUInt32LittleEndian(entry);
-        return _heap.IsCluster(next) ? next : next == EndOfChain ? FatTable.End : FatTable.Broken;
+        return _heap.IsCluster(next) ? next : next == EndOfChain ? IClusterTable.End : IClusterTable.Broken;
     }
 
     public void Dispose()

@@ -101,7 +101,7 @@ internal sealed class FatFileSystem : IFileSystem
             return new MemorySource(ReadOnlyMemory<byte>.Empty);
         }
 
-        var chain = new FatChain(_fat, _boot.Heap, _volume.Length, fatFile.FirstCluster, fatFile.SizeBytes, _context);
+        var chain = new ClusterChain(_fat, _boot.Heap, _volume.Length, fatFile.FirstCluster, fatFile.SizeBytes, _context);
         return chain.IsContiguous
             ? new SliceSource(_volume, chain.FirstByte, chain.Length, "FAT file")
             : new MappedSource(chain, _sources, owned: chain);
@@ -195,7 +195,7 @@ internal sealed class FatFileSystem : IFileSystem
         }
 
         long total = 0;
-        while (first != FatTable.End)
+        while (first != IClusterTable.End)
         {
             uint last = first;
             int length = _boot.ClusterBytes;
@@ -209,7 +209,7 @@ internal sealed class FatFileSystem : IFileSystem
 
             yield return (_boot.ClusterOffset(first), length);
             total += length;
-            if (next != FatTable.End && total > MostFolderBytes)
+            if (next != IClusterTable.End && total > MostFolderBytes)
             {
                 _context.Gaps.Add(new CoverageGap(Fault.Limit, PathOf(folder.Folder), FolderStructure, _boot.ClusterOffset(next), 0, $"the folder is larger than {MostFolderBytes} bytes"));
                 yield break;
@@ -223,16 +223,16 @@ internal sealed class FatFileSystem : IFileSystem
     private uint Step(PendingFolder folder, uint cluster, RentedBuffer seen)
     {
         uint next = _fat.Next(cluster);
-        if (next == FatTable.End)
+        if (next == IClusterTable.End)
         {
             return next;
         }
 
-        if (next == FatTable.Broken || !Mark(seen, next))
+        if (next == IClusterTable.Broken || !Mark(seen, next))
         {
-            string detail = next == FatTable.Broken ? "the folder's chain runs into an entry that is no cluster" : "the folder's chain comes back to a cluster that was read as a folder before";
+            string detail = next == IClusterTable.Broken ? "the folder's chain runs into an entry that is no cluster" : "the folder's chain comes back to a cluster that was read as a folder before";
             _context.Gaps.Add(new CoverageGap(Fault.Corrupt, PathOf(folder.Folder), FolderStructure, _boot.ClusterOffset(cluster), 0, detail));
-            return FatTable.End;
+            return IClusterTable.End;
         }
 
         return next;

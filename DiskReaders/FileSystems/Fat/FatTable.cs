@@ -11,12 +11,6 @@ internal sealed class FatTable : IClusterTable, IDisposable
 {
     public const string Structure = "FAT";
 
-    /// <summary>The chain ends properly.</summary>
-    public const uint End = 0;
-
-    /// <summary>The chain runs into a free, bad, reserved or impossible entry.</summary>
-    public const uint Broken = 1;
-
     /// <summary>A larger table is paged; this one covers 512 GiB in clusters of 32 KiB.</summary>
     private const long MostHeldBytes = 64 << 20;
 
@@ -54,7 +48,7 @@ internal sealed class FatTable : IClusterTable, IDisposable
         }
     }
 
-    /// <summary>The entry of a cluster: the next cluster, <see cref="End"/> or <see cref="Broken"/>.</summary>
+    /// <summary>The entry of a cluster: the next cluster, <see cref="IClusterTable.End"/> or <see cref="IClusterTable.Broken"/>.</summary>
     /// <param name="cluster">A valid cluster number.</param>
     public uint Next(uint cluster)
     {
@@ -65,7 +59,7 @@ internal sealed class FatTable : IClusterTable, IDisposable
         }
 
         uint endOfChain = _boot.EntryBits switch { 12 => 0xFF8, 16 => 0xFFF8, _ => 0x0FFF_FFF8 };
-        return value >= endOfChain ? End : Broken;
+        return value >= endOfChain ? IClusterTable.End : IClusterTable.Broken;
     }
 
     /// <summary>ClnShutBitMask of the second entry: FAT16 and FAT32 clear it while they are in use.</summary>

@@ -1,5 +1,4 @@
 using Vmsweep.DiskReaders.Blocks;
-using Vmsweep.DiskReaders.FileSystems.Udf;
 
 namespace Vmsweep.DiskReaders.FileSystems.Iso9660;
 
@@ -13,11 +12,11 @@ public sealed class Iso9660Format : IFileSystemFormat
         "Rock Ridge, Joliet, files in several extents, zisofs, boot images of El Torito",
         "interleaved files; sessions before or after the one that the first descriptors name");
 
-    /// <summary>A disc that has a UDF too is read as that, as the systems that know both do.</summary>
+    /// <summary>A disc may hold a UDF too; which of them is read is decided where both are known.</summary>
     public bool Probe(IBlockSource volume)
     {
         ArgumentNullException.ThrowIfNull(volume);
-        return volume.HasAt((IsoDescriptors.FirstSector * IsoDescriptors.SectorBytes) + 1, "CD001"u8) && !UdfFormat.IsBridge(volume);
+        return volume.HasAt((IsoDescriptors.FirstSector * IsoDescriptors.SectorBytes) + 1, "CD001"u8);
     }
 
     public IFileSystem Open(IBlockSource volume, ReadContext context)

@@ -1,4 +1,3 @@
-using Vmsweep.DiskReaders.FileSystems.Ntfs;
 
 namespace Vmsweep.DiskReaders.FileSystems.Iso9660;
 
@@ -19,7 +18,7 @@ internal static class IsoNames
             };
         }
 
-        return Safe(text);
+        return GuestName.Safe(text);
     }
 
     /// <summary>UCS-2 or UTF-16, big-endian.</summary>
@@ -32,31 +31,13 @@ internal static class IsoNames
             (little[i], little[i + 1]) = (name[i + 1], name[i]);
         }
 
-        ReadOnlySpan<byte> bytes = NtfsName.ToBytes(little);
+        ReadOnlySpan<byte> bytes = Utf16Name.ToBytes(little);
         bytes = bytes.EndsWith(";1"u8) && bytes.Length > 2 ? bytes[..^2] : bytes;
         while (bytes.Length >= 2 && bytes[^1] == (byte)'.')
         {
             bytes = bytes[..^1];
         }
 
-        return Safe(bytes.ToArray());
-    }
-
-    /// <summary>A name that stays one name in a path: the two-byte forms of NUL and <c>/</c> stand for them, as elsewhere.</summary>
-    public static byte[] Safe(byte[] name)
-    {
-        if (name.Length == 0)
-        {
-            return [0xE2, 0x90, 0xA0];
-        }
-
-        if (name is [(byte)'.'] or [(byte)'.', (byte)'.'])
-        {
-            return [.. name.SelectMany(_ => new byte[] { 0xE2, 0x80, 0xA4 })];
-        }
-
-        return name.AsSpan().ContainsAny((byte)0, (byte)'/')
-            ? [.. name.SelectMany(b => b switch { 0 => new byte[] { 0xC0, 0x80 }, (byte)'/' => [0xC0, 0xAF], _ => [b] })]
-            : name;
+        return GuestName.Safe(bytes.ToArray());
     }
 }

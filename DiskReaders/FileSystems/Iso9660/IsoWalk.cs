@@ -205,8 +205,8 @@ internal sealed class IsoWalk(IBlockSource volume, IsoTree tree, GuestFolder top
     private byte[] NameOf(DirectoryRecord record) => tree.Naming switch
     {
         IsoNaming.Joliet => IsoNames.Joliet(record.Name),
-        IsoNaming.RockRidge when _rock.Name.Count > 0 => IsoNames.Safe([.. _rock.Name]),
-        IsoNaming.Enhanced => IsoNames.Safe(record.Name.ToArray()),
+        IsoNaming.RockRidge when _rock.Name.Count > 0 => GuestName.Safe([.. _rock.Name]),
+        IsoNaming.Enhanced => GuestName.Safe(record.Name.ToArray()),
         _ => IsoNames.Plain(record.Name),
     };
 

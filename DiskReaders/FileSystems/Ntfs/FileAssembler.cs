@@ -209,7 +209,7 @@ internal sealed class FileAssembler(NtfsVolume volume, MasterFileTable table) : 
         int chars = v.U8(0x40);
         v.Require(chars > 0, 0x40, "FileNameLength");
         v.Require(v.U8(0x41) <= (byte)NameSpace.Win32AndDos, 0x41, "Flags");
-        return new AssembledName(new FileReference(v.U64(0)), (NameSpace)v.U8(0x41), NtfsName.ToBytes(v.Field(0x42, chars * 2)));
+        return new AssembledName(new FileReference(v.U64(0)), (NameSpace)v.U8(0x41), Utf16Name.ToBytes(v.Field(0x42, chars * 2)));
     }
 
     private ReparsePoint ReadReparsePoint(NtfsAttribute attribute)
@@ -235,7 +235,7 @@ internal sealed class FileAssembler(NtfsVolume volume, MasterFileTable table) : 
 
     private void AddStream(NtfsAttribute attribute, long number)
     {
-        byte[] name = NtfsName.ToBytes(attribute.Name);
+        byte[] name = Utf16Name.ToBytes(attribute.Name);
         if (!attribute.IsNonresident)
         {
             LeView value = attribute.Value("resident value");

@@ -141,7 +141,7 @@ public sealed class NtfsFileSystem : IFileSystem
             {
                 case AttributeType.VolumeName:
                     LeView name = attribute.Value("VOLUME_NAME");
-                    label = NtfsName.ToText(name.Bytes);
+                    label = Utf16Name.ToText(name.Bytes);
                     break;
                 case AttributeType.VolumeInformation:
                     LeView information = attribute.Value("VOLUME_INFORMATION");

@@ -39,9 +39,6 @@ public sealed class UdfFormat : IFileSystemFormat
         return new UdfFileSystem(volume, context);
     }
 
-    /// <summary>True of a disc with both an ISO 9660 and a UDF that describe the same files.</summary>
-    internal static bool IsBridge(IBlockSource volume) => Recognise(volume) == (true, true) && UdfAnchor.Find(volume).Any();
-
     // Descriptors of 2 KiB, or of the sector's size where that is more.
     private static (bool IsUdf, bool IsIso) Recognise(IBlockSource volume)
     {

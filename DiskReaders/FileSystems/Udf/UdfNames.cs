@@ -1,7 +1,5 @@
 using System.Buffers.Binary;
 using System.Text;
-using Vmsweep.DiskReaders.FileSystems.Iso9660;
-using Vmsweep.DiskReaders.FileSystems.Ntfs;
 
 namespace Vmsweep.DiskReaders.FileSystems.Udf;
 
@@ -15,7 +13,7 @@ internal static class UdfNames
     private const byte EightBitsDeleted = 254;
     private const byte SixteenBitsDeleted = 255;
 
-    public static byte[] Name(ReadOnlySpan<byte> d) => IsoNames.Safe(Bytes(d));
+    public static byte[] Name(ReadOnlySpan<byte> d) => GuestName.Safe(Bytes(d));
 
     /// <summary>A d-string: its last byte counts those before it that are used.</summary>
     public static string Text(ReadOnlySpan<byte> dstring)
@@ -56,6 +54,6 @@ internal static class UdfNames
                 return d.ToArray();
         }
 
-        return NtfsName.ToBytes(utf16[..(2 * count)]);
+        return Utf16Name.ToBytes(utf16[..(2 * count)]);
     }
 }

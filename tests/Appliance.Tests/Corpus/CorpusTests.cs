@@ -19,6 +19,9 @@ public sealed class CorpusTests
         "sweep-udf_3", "sweep-udf_4", "sweep-udf_5", "sweep-udf_6", "sweep-udf_8",
     ];
 
+    /// <summary>Read with its password by <see cref="EncryptedImageTests"/>.</summary>
+    private const string NeedsPassword = "sc-qcow2-aes";
+
     /// <summary>The one thing that is wrong with an image that is read in full all the same: the structure that must be reported.</summary>
     private static readonly Dictionary<string, string> Flaws = new(StringComparer.Ordinal)
     {
@@ -65,7 +68,7 @@ public sealed class CorpusTests
             Assert.True(on is not null ? isThere : gaps.Count > 0, $"{id}: \"{line}\" is missing; there is {Near(ours, line)}; gaps: {string.Join("; ", gaps)}");
         }
 
-        if (ReadInFull.Any(p => id.StartsWith(p, StringComparison.Ordinal)))
+        if (id != NeedsPassword && ReadInFull.Any(p => id.StartsWith(p, StringComparison.Ordinal)))
         {
             string? flaw = Flaws.GetValueOrDefault(id);
             Assert.DoesNotContain(gaps, g => flaw is null || !g.Structure.StartsWith(flaw, StringComparison.Ordinal));

@@ -1,9 +1,15 @@
-namespace Vmsweep.DiskReaders.FileSystems.Fat;
+namespace Vmsweep.DiskReaders.FileSystems;
 
 /// <summary>Says which cluster follows another; FAT and exFAT have one each.</summary>
 internal interface IClusterTable
 {
-    /// <summary>The next cluster, <see cref="FatTable.End"/> or <see cref="FatTable.Broken"/>.</summary>
+    /// <summary>The chain ends properly.</summary>
+    const uint End = 0;
+
+    /// <summary>The chain runs into a free, bad, reserved or impossible entry.</summary>
+    const uint Broken = 1;
+
+    /// <summary>The next cluster, <see cref="End"/> or <see cref="Broken"/>.</summary>
     /// <param name="cluster">A valid cluster number.</param>
     uint Next(uint cluster);
 }

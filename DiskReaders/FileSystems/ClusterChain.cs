@@ -1,10 +1,10 @@
 using System.Buffers.Binary;
 using Vmsweep.DiskReaders.Blocks;
 
-namespace Vmsweep.DiskReaders.FileSystems.Fat;
+namespace Vmsweep.DiskReaders.FileSystems;
 
 /// <summary>The runs of clusters that hold a file's content, in file order. A chain that comes back to itself ends there.</summary>
-internal sealed class FatChain : IExtentMap, IDisposable
+internal sealed class ClusterChain : IExtentMap, IDisposable
 {
     private const string Structure = "FAT cluster chain";
     private const int RunSize = 8;
@@ -29,7 +29,7 @@ internal sealed class FatChain : IExtentMap, IDisposable
     /// <param name="first">The first cluster.</param>
     /// <param name="length">The content's length, at least 1.</param>
     /// <param name="context">Memory for the runs of a fragmented file.</param>
-    public FatChain(IClusterTable fat, in ClusterHeap heap, long volumeBytes, uint first, long length, ReadContext context)
+    public ClusterChain(IClusterTable fat, in ClusterHeap heap, long volumeBytes, uint first, long length, ReadContext context)
     {
         _heap = heap;
         _volumeBytes = volumeBytes;
@@ -109,9 +109,9 @@ internal sealed class FatChain : IExtentMap, IDisposable
             }
 
             uint next = fat.Next(at);
-            if (next is FatTable.End or FatTable.Broken)
+            if (next is IClusterTable.End or IClusterTable.Broken)
             {
-                return (clusters, runs, next == FatTable.End ? "the chain ends" : "the chain runs into an entry that is no cluster");
+                return (clusters, runs, next == IClusterTable.End ? "the chain ends" : "the chain runs into an entry that is no cluster");
             }
 
             if (next == tortoise)

@@ -1,9 +1,9 @@
 using System.Buffers.Binary;
 
-namespace Vmsweep.DiskReaders.FileSystems.Ntfs;
+namespace Vmsweep.DiskReaders.FileSystems;
 
 /// <summary>Names of files and streams, UTF-16LE, as guest bytes.</summary>
-internal static class NtfsName
+internal static class Utf16Name
 {
     /// <summary>FileNameLength and AttributeNameLength are one byte.</summary>
     private const int MaxChars = 255;
