@@ -75,7 +75,13 @@ internal static class UdfSparing
     public static Dictionary<uint, uint>? Read(IBlockSource volume, int blockBytes, LeView map)
     {
         int tables = Math.Min((int)map.U8(42), 4);
-        long bytes = Math.Clamp((long)map.U32(44), HeaderBytes, MostTableBytes);
+        uint bytes = map.U32(44);
+        map.Require(bytes >= HeaderBytes, 44, "Size of Each Sparing Table");
+        if (bytes > MostTableBytes)
+        {
+            throw map.TooLarge(44, "Size of Each Sparing Table");
+        }
+
         for (int i = 0; i < tables; i++)
         {
             byte[] table = new byte[bytes];
@@ -87,7 +93,13 @@ internal static class UdfSparing
             }
 
             Dictionary<uint, uint> spared = [];
-            int count = Math.Min(BinaryPrimitives.ReadUInt16LittleEndian(table.AsSpan(48)), (table.Length - HeaderBytes) / 8);
+            int count = BinaryPrimitives.ReadUInt16LittleEndian(table.AsSpan(48));
+            if (count > (table.Length - HeaderBytes) / 8)
+            {
+                // A packet whose replacement is not known would be read where it no longer lies.
+                continue;
+            }
+
             for (int at = HeaderBytes; at < HeaderBytes + (8 * count); at += 8)
             {
                 uint original = BinaryPrimitives.ReadUInt32LittleEndian(table.AsSpan(at));
