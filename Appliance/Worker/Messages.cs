@@ -8,6 +8,8 @@ namespace Vmsweep.Appliance.Worker;
 /// <summary>What a worker is asked to do. One job for each worker; it ends with it.</summary>
 [JsonPolymorphic(TypeDiscriminatorPropertyName = "job")]
 [JsonDerivedType(typeof(CompileJob), "compile")]
+[JsonDerivedType(typeof(CheckPartsJob), "check-parts")]
+[JsonDerivedType(typeof(TryRulesJob), "try-rules")]
 [JsonDerivedType(typeof(ScanJob), "scan")]
 [JsonDerivedType(typeof(InfoJob), "info")]
 [JsonDerivedType(typeof(ListJob), "list")]
@@ -29,6 +31,21 @@ internal sealed record WorkerLimits(long HeapBytes, long CpuSeconds);
 /// <param name="HashLists">Hash lists, to be checked only; workers read them by themselves.</param>
 /// <param name="Strict">A rule that does not compile, or a line that is no hash, ends the job.</param>
 internal sealed record CompileJob(IReadOnlyList<string> Sources, bool Builtin, IReadOnlyList<string> HashLists, bool Strict) : WorkerJob;
+
+/// <summary>Checks and counts what stands in the parts of a bundle. Anything that is wrong with one ends the job.</summary>
+/// <param name="Folder">What the parts' paths are relative to, as the sandbox sees it.</param>
+/// <param name="Parts">The parts' paths.</param>
+internal sealed record CheckPartsJob(string Folder, IReadOnlyList<string> Parts) : WorkerJob;
+
+/// <summary>Runs rules over known good files: what matches is a false alarm, and each rule's cost is measured.</summary>
+/// <param name="Sources">Rule files and folders as the sandbox sees them.</param>
+/// <param name="Builtin">The built-in rules are part of it.</param>
+/// <param name="HashLists">Hash lists, which must know none of the files.</param>
+/// <param name="Folder">The good files.</param>
+/// <param name="SampleBytes">How much of them each rule alone is measured on.</param>
+/// <param name="MemoryBytes">The largest file that is held at once.</param>
+/// <param name="TimeoutSeconds">For one file.</param>
+internal sealed record TryRulesJob(IReadOnlyList<string> Sources, bool Builtin, IReadOnlyList<string> HashLists, string Folder, long SampleBytes, long MemoryBytes, int TimeoutSeconds) : WorkerJob;
 
 /// <summary>A job on the disks of one VM: volumes may lie on several of them.</summary>
 internal abstract record VmJob : WorkerJob
@@ -81,6 +98,8 @@ internal sealed record ReadJob(long Offset, long Length) : VmJob;
 [JsonDerivedType(typeof(ProgressEvent), "progress")]
 [JsonDerivedType(typeof(EntriesEvent), "entries")]
 [JsonDerivedType(typeof(CompiledEvent), "compiled")]
+[JsonDerivedType(typeof(PartsCheckedEvent), "parts-checked")]
+[JsonDerivedType(typeof(RulesTriedEvent), "rules-tried")]
 [JsonDerivedType(typeof(FailedEvent), "failed")]
 [JsonDerivedType(typeof(DoneEvent), "done")]
 internal abstract record WorkerEvent;
@@ -110,6 +129,11 @@ internal sealed record EntriesEvent(IReadOnlyList<ListEntry> Entries) : WorkerEv
 internal sealed record ListEntry(string Path, string Kind, long SizeBytes, string Sha256);
 
 internal sealed record CompiledEvent(IReadOnlyList<EngineReport> Engines, IReadOnlyList<RuleFaultReport> Faults) : WorkerEvent;
+
+/// <param name="Counts">Rules, hashes, signatures or entries of each part, in the order of the job.</param>
+internal sealed record PartsCheckedEvent(IReadOnlyList<long> Counts) : WorkerEvent;
+
+internal sealed record RulesTriedEvent(RuleTrial Trial) : WorkerEvent;
 
 /// <summary>The job could not be carried out: rules that do not compile, a path that is not there.</summary>
 internal sealed record FailedEvent(string Message) : WorkerEvent;

@@ -26,6 +26,8 @@ internal static partial class WorkerEvents
             ProgressEvent progress => progress.BytesDone >= 0 && progress.BytesTotal >= 0 && progress.Coverage.All(c => c.Value.IsSound),
             EntriesEvent entries => entries.Entries.All(e => Kinds.Contains(e.Kind) && Sha256().IsMatch(e.Sha256) && !e.Path.AsSpan().ContainsAny('\t', '\n')),
             CompiledEvent compiled => compiled.Engines.All(e => EngineWord().IsMatch(e.Name) && EngineWord().IsMatch(e.Version) && e.Rules >= 0),
+            PartsCheckedEvent parts => parts.Counts.All(c => c >= 0),
+            RulesTriedEvent tried => tried.Trial is { SampleFiles: >= 0, SampleBytes: >= 0, Files: >= 0, Bytes: >= 0 } && tried.Trial.Rules.All(r => double.IsFinite(r.Milliseconds) && r.Milliseconds >= 0 && r.Line >= 0),
             _ => true,
         };
         if (!isSound)

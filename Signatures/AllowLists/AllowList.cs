@@ -6,7 +6,8 @@ namespace Vmsweep.Signatures.AllowLists;
 
 /// <summary>An entry that was left out.</summary>
 /// <param name="Line">Where the entry begins; 1 is the first line, 0: the whole file.</param>
-public sealed record AllowFault(string File, int Line, string Message);
+/// <param name="IsEntry">One entry, and the others are in use; false: nothing of the file is.</param>
+public sealed record AllowFault(string File, int Line, string Message, bool IsEntry = false);
 
 /// <summary>What is asked about a finding.</summary>
 /// <param name="Paths">Every name of the content, as reports write them: all must be allowed.</param>
@@ -184,7 +185,7 @@ public sealed class AllowList
                 AllowEntryJson? read = JsonSerializer.Deserialize(ref entry, AllowJson.Default.AllowEntryJson);
                 if (Check(read, now, string.Create(CultureInfo.InvariantCulture, $"{file}:{line}"), out AllowEntry? sound) is { } wrong)
                 {
-                    faults.Add(new AllowFault(file, line, "allow entry: " + wrong));
+                    faults.Add(new AllowFault(file, line, "allow entry: " + wrong, IsEntry: true));
                 }
                 else
                 {
@@ -193,7 +194,7 @@ public sealed class AllowList
             }
             catch (JsonException e)
             {
-                faults.Add(new AllowFault(file, line, "allow entry: " + Bundles.JsonText.Of(e)));
+                faults.Add(new AllowFault(file, line, "allow entry: " + Bundles.JsonText.Of(e), IsEntry: true));
             }
         }
     }

@@ -87,7 +87,8 @@ public static class BundleBuilder
 
     /// <summary>Writes the manifest of collected parts, and its signature, beside them: the folder is then a bundle.</summary>
     /// <param name="key">Null: it stays unsigned.</param>
-    public static void Seal(string folder, BundleManifest manifest, SigningKey? key)
+    /// <returns>The bundle's identity.</returns>
+    public static string Seal(string folder, BundleManifest manifest, SigningKey? key)
     {
         byte[] json = manifest.ToJson();
         BundleManifest.Parse(json, BundleManifest.FileName);
@@ -96,6 +97,8 @@ public static class BundleBuilder
         {
             File.WriteAllBytes(Path.Combine(folder, BundleManifest.SignatureFileName), key.Sign(json));
         }
+
+        return Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(json));
     }
 
     /// <summary>Writes a sealed folder as one file.</summary>

@@ -79,7 +79,7 @@ internal static partial class DurableFiles
         try
         {
             var stream = new FileStream(handle, FileAccess.Read, 64 << 10);
-            if (stream.CanSeek)
+            if (stream.CanSeek && (File.GetAttributes(handle) & FileAttributes.Directory) == 0)
             {
                 return stream;
             }
