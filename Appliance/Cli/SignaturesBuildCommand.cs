@@ -64,11 +64,11 @@ internal static class SignaturesBuildCommand
     public static (string Id, BundleManifest Manifest) Build(string source, string staged, PartsChecker checker, BundleChoices choices, SigningKey? key, string output)
     {
         DateTimeOffset now = TimeProvider.System.GetUtcNow();
-        now = new DateTimeOffset(now.Ticks - (now.Ticks % TimeSpan.TicksPerSecond), TimeSpan.Zero);
+        now = WholeSeconds(now);
         IReadOnlyList<BundlePart> parts = BundleBuilder.Collect(source, staged);
         parts = checker.Count(Path.Combine(staged, "parts"), parts);
         long version = choices.Version ?? long.Parse(now.ToString("yyyyMMddHHmmss", CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
-        var manifest = new BundleManifest(choices.Name, version, now, choices.Expires, parts);
+        var manifest = new BundleManifest(choices.Name, version, now, WholeSeconds(choices.Expires), parts);
         string id = BundleBuilder.Seal(staged, manifest, key);
 
         // Beside its place and then moved: what serves bundles never shows half of one.
@@ -82,6 +82,8 @@ internal static class SignaturesBuildCommand
         File.Move(fresh, output, overwrite: true);
         return (id, manifest);
     }
+
+    private static DateTimeOffset WholeSeconds(DateTimeOffset time) => new(time.UtcTicks - (time.UtcTicks % TimeSpan.TicksPerSecond), TimeSpan.Zero);
 
     private static string ReadKey(string name)
     {

@@ -69,11 +69,20 @@ internal static class SignaturesCommand
     /// <summary>Contents, validity and signer of a bundle on one line.</summary>
     public static string Line(BundleReport bundle)
     {
-        string counts = string.Join(", ", bundle.Counts.Select(c => string.Create(CultureInfo.InvariantCulture, $"{c.Value:N0} {c.Key}")));
+        string counts = string.Join(", ", bundle.Counts.Select(c => string.Create(CultureInfo.InvariantCulture, $"{c.Value:N0} {WordFor(c.Key)}")));
         string expires = bundle.Expires.UtcDateTime.ToString("yyyy-MM-dd HH:mm 'UTC'", CultureInfo.InvariantCulture);
         string signer = bundle.Publisher is null ? "NOT SIGNED" : $"signed by {Printable.Of(bundle.Publisher)} ({bundle.PublisherKey![..16]})";
         return $"          {counts}; {Sizes.Show(bundle.Bytes)}; {(bundle.IsExpired ? "EXPIRED on" : "until")} {expires}; {signer}; {bundle.Id}";
     }
+
+    private static string WordFor(string kind) => kind switch
+    {
+        "yara" => "rules",
+        "known-good" => "known good hashes",
+        "clamav" => "ClamAV signatures",
+        "allow" => "allow entries",
+        _ => kind,
+    };
 
     private static Command List()
     {

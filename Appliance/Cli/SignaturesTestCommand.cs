@@ -40,7 +40,7 @@ internal static class SignaturesTestCommand
             Sandbox box = Sandboxes.Open(parsed.GetValue(sandbox) ?? SandboxMode.Full);
             var trial = new Trial(box, new WorkerProcess(box.WorkerStart, ScanRun.Silence), cancellation);
             long held = parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes;
-            trial.Run(rules, bundle is null && rules.Count == 0, bundle?.FilesOf(PartKind.Hashes) ?? [], folder, parsed.GetValue(sample) ?? 16 << 20, held, parsed.GetValue(timeout));
+            trial.Run(bundle?.PartsFolder, rules, bundle is null && rules.Count == 0, bundle?.FilesOf(PartKind.Hashes) ?? [], folder, parsed.GetValue(sample) ?? 16 << 20, held, parsed.GetValue(timeout));
             using TextWriter writer = Outputs.OpenText(parsed.GetValue(output));
             var report = new RuleTestReport(
                 trial.FalseAlarms.Count > 0 ? "false-alarms" : trial.Gaps.Count > 0 ? "incomplete" : "clean",
@@ -116,7 +116,8 @@ internal static class SignaturesTestCommand
 
         public RuleTrial? Result { get; private set; }
 
-        public void Run(IReadOnlyList<string> rules, bool isBuiltin, IReadOnlyList<string> hashes, string good, long sampleBytes, long memoryBytes, int timeoutSeconds)
+        /// <param name="root">What files are named relative to; null: as they lie.</param>
+        public void Run(string? root, IReadOnlyList<string> rules, bool isBuiltin, IReadOnlyList<string> hashes, string good, long sampleBytes, long memoryBytes, int timeoutSeconds)
         {
             List<(string Host, string Inside)> sources = [.. rules.Select((r, i) => (r, sandbox.Inside(r, $"rules/{i}/{Path.GetFileName(r)}")))];
             List<(string Host, string Inside)> lists = [.. hashes.Select((h, i) => (h, sandbox.Inside(h, $"hashes/{i}/{Path.GetFileName(h)}")))];
@@ -138,7 +139,7 @@ internal static class SignaturesTestCommand
                 RuleFaults = [.. Result.RuleFaults.Select(f => f with { File = OnHost(f.File) })],
             };
 
-            string OnHost(string text) => sources.Concat(lists).Aggregate(text, (t, b) => t.Replace(b.Inside, b.Host, StringComparison.Ordinal));
+            string OnHost(string text) => sources.Concat(lists).Aggregate(text, (t, b) => t.Replace(b.Inside, root is null ? b.Host : Path.GetRelativePath(root, b.Host), StringComparison.Ordinal));
         }
 
         private void OnEvent(WorkerEvent message)

@@ -14,6 +14,9 @@ internal sealed class SignatureUpdate(BundleStore store, string folder, Action<O
 
     private static readonly InstallOptions AsUpdate = new(IsUpdate: true);
 
+    /// <summary>How long to wait before what broke off is asked for again.</summary>
+    public Func<TimeSpan, CancellationToken, Task> Wait { get; init; } = Task.Delay;
+
     /// <exception cref="BundleException">No source has a bundle that can be used.</exception>
     public UpdateResult Run(IReadOnlyList<UpdateSource> sources)
     {
@@ -46,7 +49,7 @@ internal sealed class SignatureUpdate(BundleStore store, string folder, Action<O
         Directory.CreateDirectory(downloads);
         using IDisposable alone = store.LockFor("download/lock");
         using var download = new BundleDownload(source, downloads, mostBytes);
-        if (!download.Fetch(id => store.List().Any(b => b.Id == id && b.Fault.Length == 0), Task.Delay, cancellation))
+        if (!download.Fetch(id => store.List().Any(b => b.Id == id && b.Fault.Length == 0), Wait, cancellation))
         {
             return new UpdateResult(source.From, null);
         }
