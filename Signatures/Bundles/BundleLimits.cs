@@ -1,7 +1,7 @@
 namespace Vmsweep.Signatures.Bundles;
 
 /// <summary>What a bundle may be. Far above what real ones are, far below what fills a disk or memory.</summary>
-public static class BundleLimits
+internal static class BundleLimits
 {
     /// <summary>Room for <see cref="MostParts"/> parts.</summary>
     public const int MostManifestBytes = 4 << 20;

@@ -213,13 +213,13 @@ public sealed class BundleStore
         return CheckedManifest.Of(input.Manifest, input.Signature, Trust, mayBeUnsigned: false, path).Manifest;
     }
 
-    /// <summary>Keeps others from changing the store. Scans go on.</summary>
-    /// <exception cref="BundleException">Somebody else is changing it for too long.</exception>
-    public IDisposable LockStore() => Lock(Path.Combine(_folder, "lock"));
-
     /// <summary>A lock of its own beside the store's, for what takes long.</summary>
     /// <param name="name">A file's name.</param>
+    /// <exception cref="BundleException">Somebody else holds it for too long.</exception>
     public IDisposable LockFor(string name) => Lock(Path.Combine(_folder, name));
+
+    /// <summary>Keeps others from changing the store. Scans go on.</summary>
+    private FileStream LockStore() => Lock(Path.Combine(_folder, "lock"));
 
     private static FileStream Lock(string path)
     {
