@@ -75,7 +75,7 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
         }
 
         IReadOnlyList<CompiledRecord> wholes = key is null ? [] : cache!.Try(() => cache.Compiled.Wholes(MostCompiledSets)) ?? [];
-        IReadOnlyList<Basis> decided = (record ?? wholes.FirstOrDefault())?.Event.Rules is { } compiledBefore ? EarlierOf(compiledBefore) : [];
+        IReadOnlyList<Basis> decided = (record ?? (wholes.Count > 0 ? wholes[0] : null))?.Event.Rules is { } compiledBefore ? EarlierOf(compiledBefore) : [];
         long bytes = wholes.Sum(w => (long)w.Event.Rules!.All.Length) + decided.Sum(d => (long)d.Rules.Length);
         if (bytes > MostIdBytes)
         {

@@ -69,7 +69,7 @@ internal sealed class CompiledRuleStore(Database database, string folder, byte[]
             return;
         }
 
-        Directory.CreateDirectory(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        PrivateFiles.CreateFolder(folder);
         string partial = Path.Combine(folder, Path.GetRandomFileName() + ".partial");
         byte[] sha256 = Copy(path, partial);
         File.Move(partial, FileOf(sha256), overwrite: true);
@@ -161,7 +161,7 @@ internal sealed class CompiledRuleStore(Database database, string folder, byte[]
     {
         try
         {
-            if (!File.Exists(path) || (File.GetUnixFileMode(path) & (UnixFileMode.GroupWrite | UnixFileMode.OtherWrite)) != 0)
+            if (!File.Exists(path) || !PrivateFiles.IsPrivate(path))
             {
                 return false;
             }
@@ -178,7 +178,7 @@ internal sealed class CompiledRuleStore(Database database, string folder, byte[]
     private static byte[] Copy(string from, string to)
     {
         using FileStream source = File.OpenRead(from);
-        using var target = new FileStream(to, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite });
+        using FileStream target = PrivateFiles.Create(to);
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         byte[] buffer = new byte[1 << 20];
         for (int got; (got = source.Read(buffer)) > 0;)

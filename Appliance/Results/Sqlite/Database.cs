@@ -143,7 +143,7 @@ internal sealed class Database : IDisposable
             // SQLite would give it the account's mask; its other files take the mode of this one.
             try
             {
-                new FileStream(path, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite }).Dispose();
+                PrivateFiles.Create(path).Dispose();
             }
             catch (IOException) when (File.Exists(path))
             {
