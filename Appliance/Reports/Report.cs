@@ -120,15 +120,16 @@ internal sealed record VolumeReport
     public ByteCounts Bytes { get; set; } = new();
 }
 
+/// <param name="Cached">Of those scanned: matched by an earlier scan already, so that at most rules added since were run.</param>
 internal sealed record FileCounts(long Seen = 0, long Scanned = 0, long Inherited = 0, long Cached = 0);
 
 internal sealed record ByteCounts(long Seen = 0, long Read = 0);
 
 /// <summary>How much of a volume, or of what lies outside volumes, was seen and scanned.</summary>
-internal sealed record CoverageCounts(long FilesSeen = 0, long FilesScanned = 0, long BytesSeen = 0, long BytesRead = 0)
+internal sealed record CoverageCounts(long FilesSeen = 0, long FilesScanned = 0, long BytesSeen = 0, long BytesRead = 0, long FilesCached = 0)
 {
     [JsonIgnore]
-    public bool IsSound => FilesSeen >= 0 && FilesScanned >= 0 && BytesSeen >= 0 && BytesRead >= 0;
+    public bool IsSound => FilesSeen >= 0 && FilesScanned >= 0 && FilesCached >= 0 && BytesSeen >= 0 && BytesRead >= 0;
 }
 
 internal sealed record FindingReport
@@ -163,7 +164,7 @@ internal sealed record MatchReport(string String, long Offset, int Length);
 
 internal sealed record GapReport(string Fault, string Path, string Structure, long Offset, long Bytes, string Detail);
 
-internal sealed record ReportTotals(long FilesSeen, long FilesScanned, long BytesSeen, long BytesRead, long Findings, long Gaps);
+internal sealed record ReportTotals(long FilesSeen, long FilesScanned, long BytesSeen, long BytesRead, long Findings, long Gaps, long FilesCached = 0);
 
 /// <summary>How reports and worker messages become JSON.</summary>
 [JsonSourceGenerationOptions(
