@@ -197,6 +197,18 @@ public sealed class GuestInspectorTests : IDisposable
         Assert.Equal(isThere ? ["C:"] : [], Inspect("disk").Facts!.MountPoints.Select(m => m.Path));
     }
 
+    [Theory]
+    [InlineData(@"D:\Windows", "D:")]
+    [InlineData(@"\SystemRoot", null)]
+    [InlineData("C:", null)]
+    public void A_system_whose_letter_no_device_is_named_for_says_its_own(string root, string? letter)
+    {
+        File.WriteAllBytes(Path.Combine(Folder("Windows/System32/config/"), "SOFTWARE"), Software().Text(CurrentVersion, "SystemRoot", root).Build());
+        File.WriteAllBytes(_scratch["tree/Windows/System32/config/SYSTEM"], Machine("X", offset: 99).Build());
+        Disk("fat");
+        Assert.Equal(letter is null ? [] : [new GuestMount("v1", letter, "")], Inspect("disk").Facts!.MountPoints);
+    }
+
     private static HiveWriter Software() => new HiveWriter()
         .Text(CurrentVersion, "ProductName", "Windows 10 Pro").Text(CurrentVersion, "DisplayVersion", "23H2").Text(CurrentVersion, "EditionID", "Professional")
         .Text(CurrentVersion, "CurrentBuild", "22631").Text(CurrentVersion, "InstallationType", "Client").Number(CurrentVersion, "UBR", 3447)
