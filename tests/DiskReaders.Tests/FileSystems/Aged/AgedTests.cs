@@ -13,7 +13,7 @@ namespace Vmsweep.DiskReaders.Tests.FileSystems.Aged;
 [Trait("Category", "Slow")]
 public sealed class AgedTests : IDisposable
 {
-    private const int Operations = 4000;
+    private const int Operations = 2500;
     private readonly Scratch _scratch = new();
 
     public void Dispose() => _scratch.Dispose();
@@ -128,7 +128,7 @@ public sealed class AgedTests : IDisposable
             mtools("mmd", "::/folder %d" % i)
             os.mkdir("content/folder %d" % i)
         made = 0
-        while made < 1200 and used < limit:
+        while made < 600 and used < limit:
             made += 1
             kind = r.random()
             size = int(250_000 * r.random() ** 3)

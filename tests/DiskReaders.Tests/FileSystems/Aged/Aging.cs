@@ -27,7 +27,7 @@ internal static class Aging
             global made
             made += 1
             tail = "x" * r.choice([0, 0, 0, 10, 60, 150])
-            return os.path.join(folder, "%s%d%s" % (r.choice(["f", "file name ", "ü-", "A.B.", "long"]), made, tail))
+            return os.path.join(folder, "%s%d-%d%s" % (r.choice(["f", "file name ", "ü-", "A.B.", "long"]), seed, made, tail))
 
         def write(path, mode, data, seek=None):
             with open(path, mode) as f:

@@ -13,7 +13,7 @@ namespace Vmsweep.DiskReaders.Tests.FileSystems.Aged;
 [Trait("Category", "Slow")]
 public sealed class CutOffTests : IDisposable
 {
-    private const int Copies = 6;
+    private const int Copies = 4;
     private readonly Scratch _scratch = new();
 
     public void Dispose()
