@@ -14,7 +14,7 @@ internal static class WorkerMain
 {
     public static int Run()
     {
-        using Stream input = Console.OpenStandardInput();
+        Stream input = Console.OpenStandardInput();
         WorkerJob job = ReadJob(input);
         bool ownsOutput = job is VmJob { OwnsOutput: true };
         using Stream output = ownsOutput ? Console.OpenStandardError() : Console.OpenStandardOutput();
@@ -34,7 +34,9 @@ internal static class WorkerMain
         SystemCallFilter.Apply();
         try
         {
-            Dispatch(job, writer);
+            VerdictClient? memory = job is ScanJob { Plans: not null } ? new VerdictClient(writer, input) : null;
+            Dispatch(job, writer, memory);
+            memory?.Flush();
             writer.Send(new DoneEvent());
         }
         catch (JobFailedException e)
@@ -54,7 +56,7 @@ internal static class WorkerMain
             : throw new InvalidDataException("the job is no message");
     }
 
-    internal static void Dispatch(WorkerJob job, EventWriter writer)
+    internal static void Dispatch(WorkerJob job, EventWriter writer, IVerdictMemory? memory = null)
     {
         switch (job)
         {
@@ -68,14 +70,14 @@ internal static class WorkerMain
                 RuleTrials.Run(rules, writer);
                 break;
             case VmJob vm:
-                RunOnVm(vm, writer);
+                RunOnVm(vm, writer, memory);
                 break;
             default:
                 throw new InvalidDataException($"unknown job {job.GetType().Name}");
         }
     }
 
-    internal static void RunOnVm(VmJob job, EventWriter writer)
+    internal static void RunOnVm(VmJob job, EventWriter writer, IVerdictMemory? memory = null)
     {
         var progress = new ProgressReporter(writer);
         var context = new ReadContext(new ScanBudget(job.Limits.HeapBytes), writer)
@@ -115,7 +117,7 @@ internal static class WorkerMain
             switch (job)
             {
                 case ScanJob scan:
-                    DiskScan.Run(scan, vm, context, writer, progress);
+                    DiskScan.Run(scan, vm, context, writer, progress, memory);
                     break;
                 case InfoJob:
                     if (GuestInspector.Inspect(vm, context, new ProgressReporter(writer).Step) is { } guest)
