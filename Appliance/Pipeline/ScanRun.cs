@@ -241,11 +241,8 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
     private void Add(TargetReport target, FindingReport finding)
     {
-        if (settings.Allow.Find(new AllowSubject(finding.Sha256, [finding.Path, .. finding.AlsoAt], finding.Rule, finding.Tags, target.Vm.Id, target.Vm.Name)) is { } allowed)
-        {
-            finding = finding with { Suppressed = new SuppressedReport(allowed.Who, allowed.Why, allowed.Until, allowed.Where) };
-        }
-
+        AllowEntry? allowed = settings.Allow.Find(new AllowSubject(finding.Sha256, [finding.Path, .. finding.AlsoAt], finding.Rule, finding.Tags, target.Vm.Id, target.Vm.Name));
+        finding = finding with { Suppressed = allowed is null ? null : new SuppressedReport(allowed.Who, allowed.Why, allowed.Until, allowed.Where) };
         target.Findings.Add(finding);
         listener.OnFinding(target, finding);
     }

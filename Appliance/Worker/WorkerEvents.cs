@@ -7,7 +7,7 @@ namespace Vmsweep.Appliance.Worker;
 
 /// <summary>
 /// What the supervisor requires of events before it believes them: a worker that a guest has taken over must not act on
-/// terminals, forge lines of a listing or break sums. Texts of guests are free and are escaped where they are shown.
+/// terminals, forge lines of a listing, break sums or take back a finding. Texts of guests are free and are escaped where they are shown.
 /// </summary>
 internal static partial class WorkerEvents
 {
@@ -22,7 +22,7 @@ internal static partial class WorkerEvents
             DiskEvent disk => disk.Index >= 0 && disk.SizeBytes >= 0 && Scheme().IsMatch(disk.Scheme),
             VolumeEvent { Volume: var volume } placed => placed.Disk >= 0 && VolumeId().IsMatch(volume.Id) && volume.OffsetBytes >= 0 && volume.SizeBytes >= 0,
             GuestEvent { Guest: var guest } => IsSound(guest),
-            FindingEvent { Finding: var finding } => Severities.Contains(finding.Severity) && Sha256().IsMatch(finding.Sha256) && finding.SizeBytes >= 0,
+            FindingEvent { Finding: var finding } => finding.Suppressed is null && Severities.Contains(finding.Severity) && Sha256().IsMatch(finding.Sha256) && finding.SizeBytes >= 0,
             GapEvent { Gap: var gap } => Faults.Names.Contains(gap.Fault),
             ProgressEvent progress => progress.BytesDone >= 0 && progress.BytesTotal >= 0 && progress.Coverage.All(c => c.Value.IsSound),
             EntriesEvent entries => entries.Entries.All(e => Kinds.Contains(e.Kind) && Sha256().IsMatch(e.Sha256) && !e.Path.AsSpan().ContainsAny('\t', '\n')),
