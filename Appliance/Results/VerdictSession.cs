@@ -19,12 +19,16 @@ internal sealed class VerdictSession
     /// <summary>Contents that were asked for and whose verdict has not come: beyond so many, verdicts are not taken.</summary>
     private const int MostPending = 1 << 20;
 
+    /// <summary>Findings that one worker may have remembered: some hundred thousand. Clean verdicts cost nothing of it.</summary>
+    private const long MostPayloadBytes = 256 << 20;
+
     private readonly VerdictCache _cache;
     private readonly long _basis;
     private readonly Dictionary<long, int> _ranks = [];
     private readonly Dictionary<long, int> _plans = [];
     private readonly HashSet<long> _predecessors = [];
     private readonly Dictionary<ContentKey, long> _pending = [];
+    private long _payloadBytes;
 
     private VerdictSession(VerdictCache cache, Basis present, IReadOnlyList<(Basis Basis, DataPart Added)> earlier)
     {
@@ -77,6 +81,13 @@ internal sealed class VerdictSession
         return new VerdictSession(cache, present, usable);
     });
 
+    /// <summary>Another worker begins, and owes nothing for the one before.</summary>
+    public void BeginWorker()
+    {
+        _pending.Clear();
+        _payloadBytes = 0;
+    }
+
     /// <summary>What is known of contents, one for each key.</summary>
     public KnownVerdict[] Find(ReadOnlySpan<byte> bytes)
     {
@@ -118,7 +129,7 @@ internal sealed class VerdictSession
         List<StoredVerdict> stored = [];
         foreach ((ContentKey key, byte[] payload) in verdicts)
         {
-            if (_pending.Remove(key, out long before))
+            if (_pending.Remove(key, out long before) && (_payloadBytes += payload.Length) <= MostPayloadBytes)
             {
                 stored.Add(new StoredVerdict(key, payload, before));
             }
