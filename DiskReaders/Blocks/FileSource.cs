@@ -4,7 +4,7 @@ using Microsoft.Win32.SafeHandles;
 namespace Vmsweep.DiskReaders.Blocks;
 
 /// <summary>A file or block device of the appliance, opened by a name that the appliance chose, never by one found in an image.</summary>
-public sealed partial class FileSource : IBlockSource
+public sealed partial class FileSource : IBlockSource, IFileBacked
 {
     private const int Enxio = 6;
     private const int SeekEnd = 2;
@@ -56,17 +56,30 @@ public sealed partial class FileSource : IBlockSource
     public StoredExtent Locate(long offset, long count)
     {
         Bounds.Check(offset, count, Length, "file");
+        Region region = RegionOf(offset);
+        long length = Math.Min(count, region.End - offset);
+        return region.IsData ? new StoredExtent(ExtentKind.Data, length, FileId, offset) : new StoredExtent(ExtentKind.Hole, length);
+    }
+
+    public FileRange? InFile(long offset, long count)
+    {
+        Bounds.Check(offset, count, Length, "file");
+        Region region = RegionOf(offset);
+        return region.IsData ? new FileRange(_handle, offset, Math.Min(count, region.End - offset)) : null;
+    }
+
+    public void Dispose() => _handle.Dispose();
+
+    private Region RegionOf(long offset)
+    {
         Region? region = _lastRegion;
         if (region is null || offset < region.Start || offset >= region.End)
         {
             _lastRegion = region = RegionAt(offset);
         }
 
-        long length = Math.Min(count, region.End - offset);
-        return region.IsData ? new StoredExtent(ExtentKind.Data, length, FileId, offset) : new StoredExtent(ExtentKind.Hole, length);
+        return region;
     }
-
-    public void Dispose() => _handle.Dispose();
 
     private Region RegionAt(long offset)
     {

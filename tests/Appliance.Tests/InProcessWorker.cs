@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Vmsweep.Appliance.Worker;
 
 namespace Vmsweep.Appliance.Tests;
@@ -34,7 +33,7 @@ internal sealed class InProcessWorker : IWorker
                 continue;
             }
 
-            WorkerEvent message = JsonSerializer.Deserialize(payload, MessageJson.Default.WorkerEvent)!;
+            WorkerEvent message = MessageText.Event(payload);
             WorkerEvents.Check(message);
             onEvent(message);
         }
