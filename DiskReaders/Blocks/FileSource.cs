@@ -13,6 +13,7 @@ public sealed partial class FileSource : IBlockSource, IFileBacked
 
     private readonly SafeFileHandle _handle;
     private volatile Region? _lastRegion;
+    private volatile Region? _regionBefore;
 
     /// <param name="path">The file.</param>
     /// <param name="fileId">How <see cref="StoredExtent.File"/> names it.</param>
@@ -72,12 +73,17 @@ public sealed partial class FileSource : IBlockSource, IFileBacked
 
     private Region RegionOf(long offset)
     {
-        Region? region = _lastRegion;
-        if (region is null || offset < region.Start || offset >= region.End)
+        Region? last = _lastRegion;
+        if (last is not null && offset >= last.Start && offset < last.End)
         {
-            _lastRegion = region = RegionAt(offset);
+            return last;
         }
 
+        // Two, for formats that keep their tables twice and look at both in turn.
+        Region? before = _regionBefore;
+        Region region = before is not null && offset >= before.Start && offset < before.End ? before : RegionAt(offset);
+        _regionBefore = last;
+        _lastRegion = region;
         return region;
     }
 
