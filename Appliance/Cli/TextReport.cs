@@ -67,6 +67,7 @@ internal static class TextReport
         foreach (FindingReport finding in target.Findings.OrderBy(f => Array.IndexOf(SeverityOrder, f.Severity)).ThenBy(f => f.Path, StringComparer.Ordinal))
         {
             string path = Printable.Of(finding.Path) + (finding.AlsoAt.Count > 0 ? string.Create(CultureInfo.InvariantCulture, $" (+{finding.AlsoAt.Count} names)") : "");
+            path += finding.GuestPath is { } shown ? "\n" + Printable.Of(shown) : "";
             table.AddRow(
                 new Text(finding.Severity, Colour(finding.Severity)),
                 new Text(Printable.Of(finding.Rule)),

@@ -178,8 +178,11 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 disk.Volumes.Add(volume.Volume);
                 listener.OnVolume(target, disk, volume.Volume);
                 break;
+            case GuestEvent guest:
+                target.Show(guest.Guest);
+                break;
             case FindingEvent finding:
-                Add(target, finding.Finding);
+                Add(target, finding.Finding with { GuestPath = GuestPlaces.Of(target.Guest, finding.Finding.Path) });
                 break;
             case GapEvent gap:
                 Add(target, gap.Gap);

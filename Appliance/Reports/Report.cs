@@ -48,7 +48,7 @@ internal sealed record TargetReport
     /// <summary>Earlier states that the VM's files keep; absent where they were not asked for.</summary>
     public IReadOnlyList<SnapshotReport>? Snapshots { get; init; }
 
-    /// <summary>What the disks say of the system on them; absent where they say nothing, and in reports of scans.</summary>
+    /// <summary>What the disks say of the system on them; absent where they say nothing.</summary>
     public GuestFacts? Guest { get; set; }
 
     public List<DiskReport> Disks { get; } = [];
@@ -115,6 +115,9 @@ internal sealed record VolumeReport
 
     public IReadOnlyList<string> Notes { get; init; } = [];
 
+    /// <summary>Where the guest shows the volume: <c>C:</c>, <c>/home</c>; absent where it is not known.</summary>
+    public IReadOnlyList<string>? MountPoints { get; set; }
+
     public FileCounts Files { get; set; } = new();
 
     public ByteCounts Bytes { get; set; } = new();
@@ -135,6 +138,9 @@ internal sealed record CoverageCounts(long FilesSeen = 0, long FilesScanned = 0,
 internal sealed record FindingReport
 {
     public required string Path { get; init; }
+
+    /// <summary>The path as the guest's owner knows it, <c>C:\Users\...</c> or <c>/home/...</c>; absent where it is not known.</summary>
+    public string? GuestPath { get; init; }
 
     /// <summary>Other names of the same content: hard links, and duplicates that were matched once.</summary>
     public IReadOnlyList<string> AlsoAt { get; init; } = [];

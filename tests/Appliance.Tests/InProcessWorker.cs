@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Worker;
@@ -36,7 +35,7 @@ internal sealed class InProcessWorker : IWorker
                 continue;
             }
 
-            WorkerEvent message = JsonSerializer.Deserialize(payload, MessageJson.Default.WorkerEvent)!;
+            WorkerEvent message = MessageText.Event(payload);
             WorkerEvents.Check(message);
             onEvent(message);
         }
@@ -80,7 +79,7 @@ internal sealed class InProcessWorker : IWorker
 
         private static WorkerEvent Sent(WorkerEvent message)
         {
-            WorkerEvent received = JsonSerializer.Deserialize(JsonSerializer.SerializeToUtf8Bytes(message, MessageJson.Default.WorkerEvent), MessageJson.Default.WorkerEvent)!;
+            WorkerEvent received = MessageText.Event(MessageText.Of(message));
             WorkerEvents.Check(received);
             return received;
         }
