@@ -165,7 +165,7 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
 
         if (isNew && VerdictPayload.Write(verdict, shared.Engines.Rules) is { } payload)
         {
-            shared.Memory!.Keep(waiting.Key, payload);
+            shared.Memory!.Keep(waiting.Key, payload, verdict.HangsOnHashLists);
         }
 
         if (content.Item.MayHaveTwin && verdict.IsSettled)

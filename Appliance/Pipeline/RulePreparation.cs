@@ -144,7 +144,8 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
         if (cache is not null && ContextOf(compiled) is { } context)
         {
             HashSet<UInt128> decisive = RuleIds.Unpack(files.Compiled.Decisive);
-            verdicts = VerdictSession.Begin(cache, context, files.Compiled.Decisive, earlier, basis => AddedSince(basis, decisive, files.Compiled, decided));
+            byte[] lists = SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', compiled.Engines.Where(e => e.Name == "hash").Select(e => e.Bundle))));
+            verdicts = VerdictSession.Begin(cache, context, files.Compiled.Decisive, earlier, basis => AddedSince(basis, decisive, files.Compiled, decided), lists);
         }
 
         return new PreparedRules(files, compiled.Engines, FaultsOf(compiled, binds), verdicts);

@@ -156,7 +156,8 @@ internal sealed record KeepEvent(IReadOnlyList<KeptVerdict> Verdicts) : WorkerEv
 
 /// <param name="Key">As <see cref="ContentKey"/> writes it.</param>
 /// <param name="Payload">As <c>VerdictPayload</c> has it; to the supervisor it is bytes.</param>
-internal sealed record KeptVerdict(byte[] Key, byte[] Payload)
+/// <param name="HangsOnHashLists">It holds only as long as the run's hash lists stay the same.</param>
+internal sealed record KeptVerdict(byte[] Key, byte[] Payload, bool HangsOnHashLists)
 {
     /// <summary>A longer one is not worth keeping, and an answer of <see cref="AskEvent.MostKeys"/> of them still fits a frame.</summary>
     public const int MostPayloadBytes = 128 << 10;
