@@ -5,6 +5,7 @@ using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Inspection;
+using Vmsweep.Signatures.AllowLists;
 
 namespace Vmsweep.Appliance.Pipeline;
 
@@ -37,6 +38,15 @@ internal sealed record ScanSettings
 
     /// <summary>What unlocks encrypted volumes.</summary>
     public IReadOnlyList<byte[]> Secrets { get; init; } = [];
+
+    /// <summary>The signature bundle that rules and lists come from; null for none.</summary>
+    public BundleReport? Bundle { get; init; }
+
+    /// <summary>Findings that do not count.</summary>
+    public AllowList Allow { get; init; } = AllowList.Empty;
+
+    /// <summary>What was left out before the scan began.</summary>
+    public IReadOnlyList<RuleFaultReport> Faults { get; init; } = [];
 }
 
 /// <summary>Hears of everything as it happens. Called on one thread.</summary>
@@ -89,6 +99,11 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             foreach (GapReport gap in ManifestCheck.Run(vm.Manifest, cancellation))
             {
                 Add(target, gap);
+            }
+
+            if (settings.Bundle is { IsExpired: true } bundle)
+            {
+                Add(target, ExpiredBundle(vm.Target, bundle));
             }
 
             if (vm.Disks.Count > 0)
@@ -221,8 +236,17 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         }
     }
 
+    /// <summary>What came up since is not looked for: that limits what "clean" can mean.</summary>
+    private static GapReport ExpiredBundle(string target, BundleReport bundle) =>
+        new CoverageGap(Fault.Limit, target, "signature bundle", -1, 0, $"{bundle.Title} expired on {bundle.Expires.UtcDateTime:yyyy-MM-dd HH:mm} UTC; what is newer is not looked for").ToReport();
+
     private void Add(TargetReport target, FindingReport finding)
     {
+        if (settings.Allow.Find(new AllowSubject(finding.Sha256, [finding.Path, .. finding.AlsoAt], finding.Rule, finding.Tags, target.Vm.Id, target.Vm.Name)) is { } allowed)
+        {
+            finding = finding with { Suppressed = new SuppressedReport(allowed.Who, allowed.Why, allowed.Until, allowed.Where) };
+        }
+
         target.Findings.Add(finding);
         listener.OnFinding(target, finding);
     }
@@ -242,9 +266,10 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             Saturating.Add(volumes.Total(v => v.Files.Scanned), disks.Total(d => d.Outside.FilesScanned)),
             Saturating.Add(volumes.Total(v => v.Bytes.Seen), disks.Total(d => d.Outside.BytesSeen)),
             Saturating.Add(volumes.Total(v => v.Bytes.Read), disks.Total(d => d.Outside.BytesRead)),
-            targets.Total(t => t.Findings.Count),
+            targets.Total(t => t.Findings.Count(f => f.Suppressed is null)),
             targets.Total(t => t.Gaps.Count),
-            Saturating.Add(volumes.Total(v => v.Files.Cached), disks.Total(d => d.Outside.FilesCached)));
+            Saturating.Add(volumes.Total(v => v.Files.Cached), disks.Total(d => d.Outside.FilesCached)),
+            targets.Total(t => t.Findings.Count(f => f.Suppressed is not null)));
         return new Report
         {
             Verdict = totals.Findings > 0 ? "detected" : totals.Gaps > 0 ? "incomplete" : "clean",
@@ -252,8 +277,10 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             FinishedAt = time.GetUtcNow(),
             Sandbox = sandbox.Name,
             SandboxDetail = sandbox.IsFull ? null : sandbox.Detail,
-            Engines = prepared.Engines,
-            RuleFaults = prepared.Faults,
+            Bundle = settings.Bundle,
+            // Its id stands for all sources in it, and is what "signatures list" shows.
+            Engines = [.. prepared.Engines.Select(e => settings.Bundle is { } bundle && bundle.Holds(e.Name) ? e with { Bundle = bundle.Id } : e)],
+            RuleFaults = [.. settings.Faults, .. prepared.Faults],
             Targets = targets,
             Totals = totals,
         };

@@ -24,7 +24,10 @@ internal sealed record Report
 
     public required IReadOnlyList<EngineReport> Engines { get; init; }
 
-    /// <summary>Rules that did not compile and were left out.</summary>
+    /// <summary>The signature bundle that was used; absent when none was.</summary>
+    public BundleReport? Bundle { get; init; }
+
+    /// <summary>Rules that did not compile, lines of lists and entries of allow lists: what was left out.</summary>
     public required IReadOnlyList<RuleFaultReport> RuleFaults { get; init; }
 
     public required IReadOnlyList<TargetReport> Targets { get; init; }
@@ -164,13 +167,18 @@ internal sealed record FindingReport
     public IReadOnlyList<MatchReport> Matches { get; init; } = [];
 
     public IReadOnlyList<string> Inside { get; init; } = [];
+
+    /// <summary>An allow list's entry fits: it does not count. Absent: it does.</summary>
+    public SuppressedReport? Suppressed { get; init; }
 }
 
 internal sealed record MatchReport(string String, long Offset, int Length);
 
 internal sealed record GapReport(string Fault, string Path, string Structure, long Offset, long Bytes, string Detail);
 
-internal sealed record ReportTotals(long FilesSeen, long FilesScanned, long BytesSeen, long BytesRead, long Findings, long Gaps, long FilesCached = 0);
+/// <param name="Findings">Those that count.</param>
+/// <param name="Suppressed">Findings that allow lists take out.</param>
+internal sealed record ReportTotals(long FilesSeen, long FilesScanned, long BytesSeen, long BytesRead, long Findings, long Gaps, long FilesCached = 0, long Suppressed = 0);
 
 /// <summary>How reports and worker messages become JSON.</summary>
 [JsonSourceGenerationOptions(

@@ -32,6 +32,21 @@ internal sealed record CompileJob(IReadOnlyList<string> Sources, bool Builtin, I
     public IReadOnlyList<byte[]> Decided { get; init; } = [];
 }
 
+/// <summary>Checks and counts what stands in the parts of a bundle. Anything that is wrong with one ends the job.</summary>
+/// <param name="Folder">What the parts' paths are relative to, as the sandbox sees it.</param>
+/// <param name="Parts">The parts' paths.</param>
+internal sealed record CheckPartsJob(string Folder, IReadOnlyList<string> Parts) : WorkerJob;
+
+/// <summary>Runs rules over known good files: what matches is a false alarm, and each rule's cost is measured.</summary>
+/// <param name="Sources">Rule files and folders as the sandbox sees them.</param>
+/// <param name="Builtin">The built-in rules are part of it.</param>
+/// <param name="HashLists">Hash lists, which must know none of the files.</param>
+/// <param name="Folder">The good files.</param>
+/// <param name="SampleBytes">How much of them each rule alone is measured on.</param>
+/// <param name="MemoryBytes">The largest file that is held at once.</param>
+/// <param name="TimeoutSeconds">For one file.</param>
+internal sealed record TryRulesJob(IReadOnlyList<string> Sources, bool Builtin, IReadOnlyList<string> HashLists, string Folder, long SampleBytes, long MemoryBytes, int TimeoutSeconds) : WorkerJob;
+
 /// <summary>A job on the disks of one VM: volumes may lie on several of them.</summary>
 internal abstract record VmJob : WorkerJob
 {
@@ -163,6 +178,11 @@ internal sealed record KeptVerdict(byte[] Key, byte[] Payload, bool HangsOnHashL
     public const int MostPayloadBytes = 128 << 10;
 }
 
+/// <param name="Counts">Rules, hashes, signatures or entries of each part, in the order of the job.</param>
+internal sealed record PartsCheckedEvent(IReadOnlyList<long> Counts) : WorkerEvent;
+
+internal sealed record RulesTriedEvent(RuleTrial Trial) : WorkerEvent;
+
 /// <summary>The job could not be carried out: rules that do not compile, a path that is not there.</summary>
 internal sealed record FailedEvent(string Message) : WorkerEvent;
 
@@ -174,6 +194,8 @@ internal sealed record DoneEvent : WorkerEvent;
     RespectNullableAnnotations = true,
     RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(CompileJob))]
+[JsonSerializable(typeof(CheckPartsJob))]
+[JsonSerializable(typeof(TryRulesJob))]
 [JsonSerializable(typeof(ScanJob))]
 [JsonSerializable(typeof(InfoJob))]
 [JsonSerializable(typeof(ListJob))]
@@ -187,6 +209,8 @@ internal sealed record DoneEvent : WorkerEvent;
 [JsonSerializable(typeof(ProgressEvent))]
 [JsonSerializable(typeof(EntriesEvent))]
 [JsonSerializable(typeof(CompiledEvent))]
+[JsonSerializable(typeof(PartsCheckedEvent))]
+[JsonSerializable(typeof(RulesTriedEvent))]
 [JsonSerializable(typeof(AskEvent))]
 [JsonSerializable(typeof(KeepEvent))]
 [JsonSerializable(typeof(FailedEvent))]

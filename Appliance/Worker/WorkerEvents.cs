@@ -29,6 +29,8 @@ internal static partial class WorkerEvents
             CompiledEvent compiled => compiled.Engines.All(e => e is not null && EngineWord().IsMatch(e.Name) && EngineWord().IsMatch(e.Version) && e.Rules >= 0) && (compiled.Rules is null || IsSound(compiled.Rules)),
             AskEvent ask => ask.Keys.Length % ContentKey.Bytes == 0 && ask.Keys.Length is > 0 and <= AskEvent.MostKeys * ContentKey.Bytes,
             KeepEvent keep => keep.Verdicts.Count <= KeepEvent.MostVerdicts && keep.Verdicts.All(v => v is not null && v.Key.Length == ContentKey.Bytes && v.Payload.Length <= KeptVerdict.MostPayloadBytes),
+            PartsCheckedEvent parts => parts.Counts.All(c => c >= 0),
+            RulesTriedEvent tried => tried.Trial is { SampleFiles: >= 0, SampleBytes: >= 0, Files: >= 0, Bytes: >= 0 } && tried.Trial.Rules.All(r => r is not null && double.IsFinite(r.Milliseconds) && r.Milliseconds >= 0 && r.Line >= 0),
             _ => true,
         };
         if (!isSound)

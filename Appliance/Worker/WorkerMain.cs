@@ -62,6 +62,12 @@ internal static class WorkerMain
             case CompileJob compile:
                 RuleCompilation.Run(compile, writer);
                 break;
+            case CheckPartsJob parts:
+                PartsCheck.Run(parts, writer);
+                break;
+            case TryRulesJob rules:
+                RuleTrials.Run(rules, writer);
+                break;
             case VmJob vm:
                 RunOnVm(vm, writer, memory);
                 break;
