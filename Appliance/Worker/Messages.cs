@@ -8,15 +8,6 @@ using Vmsweep.Signatures.Yara;
 namespace Vmsweep.Appliance.Worker;
 
 /// <summary>What a worker is asked to do. One job for each worker; it ends with it.</summary>
-[JsonPolymorphic(TypeDiscriminatorPropertyName = "job")]
-[JsonDerivedType(typeof(CompileJob), "compile")]
-[JsonDerivedType(typeof(CheckPartsJob), "check-parts")]
-[JsonDerivedType(typeof(TryRulesJob), "try-rules")]
-[JsonDerivedType(typeof(ScanJob), "scan")]
-[JsonDerivedType(typeof(InfoJob), "info")]
-[JsonDerivedType(typeof(ListJob), "list")]
-[JsonDerivedType(typeof(CatJob), "cat")]
-[JsonDerivedType(typeof(ReadJob), "read")]
 internal abstract record WorkerJob
 {
     public required WorkerLimits Limits { get; init; }
@@ -124,21 +115,6 @@ internal sealed record CatJob(string Path) : VmJob;
 internal sealed record ReadJob(long Offset, long Length) : VmJob;
 
 /// <summary>What a worker says. The supervisor believes none of it further than it must: texts are escaped where they are shown.</summary>
-[JsonPolymorphic(TypeDiscriminatorPropertyName = "event")]
-[JsonDerivedType(typeof(DiskEvent), "disk")]
-[JsonDerivedType(typeof(VolumeEvent), "volume")]
-[JsonDerivedType(typeof(GuestEvent), "guest")]
-[JsonDerivedType(typeof(FindingEvent), "finding")]
-[JsonDerivedType(typeof(GapEvent), "gap")]
-[JsonDerivedType(typeof(ProgressEvent), "progress")]
-[JsonDerivedType(typeof(EntriesEvent), "entries")]
-[JsonDerivedType(typeof(CompiledEvent), "compiled")]
-[JsonDerivedType(typeof(PartsCheckedEvent), "parts-checked")]
-[JsonDerivedType(typeof(RulesTriedEvent), "rules-tried")]
-[JsonDerivedType(typeof(AskEvent), "ask")]
-[JsonDerivedType(typeof(KeepEvent), "keep")]
-[JsonDerivedType(typeof(FailedEvent), "failed")]
-[JsonDerivedType(typeof(DoneEvent), "done")]
 internal abstract record WorkerEvent;
 
 /// <param name="Index">Which of the job's disks.</param>
@@ -195,7 +171,8 @@ internal sealed record KeepEvent(IReadOnlyList<KeptVerdict> Verdicts) : WorkerEv
 
 /// <param name="Key">As <see cref="ContentKey"/> writes it.</param>
 /// <param name="Payload">As <c>VerdictPayload</c> has it; to the supervisor it is bytes.</param>
-internal sealed record KeptVerdict(byte[] Key, byte[] Payload)
+/// <param name="HangsOnHashLists">It holds only as long as the run's hash lists stay the same.</param>
+internal sealed record KeptVerdict(byte[] Key, byte[] Payload, bool HangsOnHashLists)
 {
     /// <summary>A longer one is not worth keeping, and an answer of <see cref="AskEvent.MostKeys"/> of them still fits a frame.</summary>
     public const int MostPayloadBytes = 128 << 10;
@@ -216,7 +193,27 @@ internal sealed record DoneEvent : WorkerEvent;
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
     RespectNullableAnnotations = true,
     RespectRequiredConstructorParameters = true)]
-[JsonSerializable(typeof(WorkerJob))]
-[JsonSerializable(typeof(WorkerEvent))]
+[JsonSerializable(typeof(CompileJob))]
+[JsonSerializable(typeof(CheckPartsJob))]
+[JsonSerializable(typeof(TryRulesJob))]
+[JsonSerializable(typeof(ScanJob))]
+[JsonSerializable(typeof(InfoJob))]
+[JsonSerializable(typeof(ListJob))]
+[JsonSerializable(typeof(CatJob))]
+[JsonSerializable(typeof(ReadJob))]
+[JsonSerializable(typeof(DiskEvent))]
+[JsonSerializable(typeof(VolumeEvent))]
+[JsonSerializable(typeof(GuestEvent))]
+[JsonSerializable(typeof(FindingEvent))]
+[JsonSerializable(typeof(GapEvent))]
+[JsonSerializable(typeof(ProgressEvent))]
+[JsonSerializable(typeof(EntriesEvent))]
+[JsonSerializable(typeof(CompiledEvent))]
+[JsonSerializable(typeof(PartsCheckedEvent))]
+[JsonSerializable(typeof(RulesTriedEvent))]
+[JsonSerializable(typeof(AskEvent))]
+[JsonSerializable(typeof(KeepEvent))]
+[JsonSerializable(typeof(FailedEvent))]
+[JsonSerializable(typeof(DoneEvent))]
 [JsonSerializable(typeof(List<RuleIdentity>))]
 internal sealed partial class MessageJson : JsonSerializerContext;

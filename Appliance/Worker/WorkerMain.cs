@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Serilog;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
@@ -52,7 +51,7 @@ internal static class WorkerMain
     {
         (FrameKind kind, byte[] buffer, int length) = Frames.Read(input) ?? throw new InvalidDataException("no job came");
         return kind == FrameKind.Message
-            ? JsonSerializer.Deserialize(buffer.AsSpan(0, length), MessageJson.Default.WorkerJob) ?? throw new InvalidDataException("the job is empty")
+            ? MessageText.Job(buffer.AsSpan(0, length))
             : throw new InvalidDataException("the job is no message");
     }
 

@@ -132,7 +132,8 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
             finally
             {
                 watchdog.Change(Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
-                Kill(process);
+                // One that said its last word is ending, and takes its sandbox with it. To look for descendants means to look at every process there is.
+                Kill(process, withDescendants: said is null);
                 process.WaitForExit();
                 if (!ownsOutput)
                 {
@@ -257,7 +258,7 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
     {
         try
         {
-            Frames.Write(process.StandardInput.BaseStream, FrameKind.Message, JsonSerializer.SerializeToUtf8Bytes(job, MessageJson.Default.WorkerJob));
+            Frames.Write(process.StandardInput.BaseStream, FrameKind.Message, MessageText.Of(job));
             process.StandardInput.BaseStream.Flush();
             if (job is not ScanJob { Plans: not null })
             {
@@ -285,18 +286,8 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
 
     private static WorkerEvent Parse(ReadOnlySpan<byte> json)
     {
-        WorkerEvent? message;
-        try
-        {
-            message = JsonSerializer.Deserialize(json, MessageJson.Default.WorkerEvent);
-        }
-        catch (NotSupportedException e)
-        {
-            // No kind of event is named.
-            throw new InvalidDataException("what came is no event", e);
-        }
-
-        WorkerEvents.Check(message ?? throw new InvalidDataException("an event is empty"));
+        WorkerEvent message = MessageText.Event(json);
+        WorkerEvents.Check(message);
         return message;
     }
 
@@ -320,11 +311,11 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
         }
     }
 
-    private static void Kill(Process process)
+    private static void Kill(Process process, bool withDescendants = true)
     {
         try
         {
-            process.Kill(entireProcessTree: true);
+            process.Kill(withDescendants);
         }
         catch (Exception e) when (e is InvalidOperationException or Win32Exception)
         {

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Worker;
@@ -36,7 +35,7 @@ internal sealed class InProcessWorker : IWorker
                 continue;
             }
 
-            WorkerEvent message = JsonSerializer.Deserialize(payload, MessageJson.Default.WorkerEvent)!;
+            WorkerEvent message = MessageText.Event(payload);
             WorkerEvents.Check(message);
             onEvent(message);
         }
@@ -68,19 +67,19 @@ internal sealed class InProcessWorker : IWorker
             return () => known!;
         }
 
-        public void Keep(ContentKey key, byte[] payload)
+        public void Keep(ContentKey key, byte[] payload, bool hangsOnHashLists)
         {
             byte[] bytes = new byte[ContentKey.Bytes];
             key.Write(bytes);
             lock (_lock)
             {
-                onEvent(Sent(new KeepEvent([new KeptVerdict(bytes, payload)])));
+                onEvent(Sent(new KeepEvent([new KeptVerdict(bytes, payload, hangsOnHashLists)])));
             }
         }
 
         private static WorkerEvent Sent(WorkerEvent message)
         {
-            WorkerEvent received = JsonSerializer.Deserialize(JsonSerializer.SerializeToUtf8Bytes(message, MessageJson.Default.WorkerEvent), MessageJson.Default.WorkerEvent)!;
+            WorkerEvent received = MessageText.Event(MessageText.Of(message));
             WorkerEvents.Check(received);
             return received;
         }
