@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Runtime.InteropServices;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Worker;
+using Vmsweep.Signatures.Bundles;
 
 namespace Vmsweep.Appliance.Cli;
 
@@ -10,12 +11,13 @@ internal static class DoctorCommand
 {
     public static Command Create()
     {
-        var command = new Command("doctor", "Says what is missing or reduced on this machine, and how to mend it.");
-        command.SetAction(_ => Run());
+        Option<string?> state = CommonOptions.State();
+        var command = new Command("doctor", "Says what is missing or reduced on this machine, and how to mend it.") { state };
+        command.SetAction(parsed => Run(StateFolder.Of(parsed.GetValue(state))));
         return command;
     }
 
-    private static int Run()
+    private static int Run(string? state)
     {
         bool isSound = true;
         Check("processors", true, $"{Environment.ProcessorCount}, {RuntimeInformation.ProcessArchitecture}, {RuntimeInformation.FrameworkDescription}", "");
@@ -23,16 +25,40 @@ internal static class DoctorCommand
         Check("sandbox", sandbox.IsFull, sandbox.IsFull ? "full (bubblewrap)" : "reduced: " + sandbox.Detail, Sandbox.Find("bwrap") is null ? "apt-get install -y bubblewrap" : "sysctl -w kernel.unprivileged_userns_clone=1, or run as root");
         (bool works, string worker) = TryWorker(sandbox);
         Check("worker", works, worker, "see the message; with --sandbox reduced it runs without namespaces");
+        (bool isCurrent, string signatures, string remedy) = Signatures(state);
+        Check("signatures", isCurrent, signatures, remedy);
         return isSound ? ExitStatus.Clean : ExitStatus.Incomplete;
 
-        void Check(string name, bool isGood, string found, string remedy)
+        void Check(string name, bool isGood, string found, string mend)
         {
             isSound &= isGood;
             Console.WriteLine($"{(isGood ? "ok  " : "MEND")}  {name,-10}  {Printable.Of(found)}");
             if (!isGood)
             {
-                Console.WriteLine($"                  {remedy}");
+                Console.WriteLine($"                  {mend}");
             }
+        }
+    }
+
+    /// <summary>The bundle that scans would use.</summary>
+    private static (bool IsCurrent, string Detail, string Remedy) Signatures(string? state)
+    {
+        if (state is null)
+        {
+            return (true, "built-in rules: there is no state folder", "");
+        }
+
+        try
+        {
+            using OpenBundle? bundle = new BundleStore(StateFolder.Signatures(state), TimeProvider.System).OpenActive();
+            DateTimeOffset now = TimeProvider.System.GetUtcNow();
+            return bundle is null
+                ? (true, "built-in rules: there is no bundle", "")
+                : (!bundle.IsExpired(now), $"{bundle.Manifest}, {(bundle.IsExpired(now) ? "EXPIRED on" : "until")} {bundle.Manifest.Expires.UtcDateTime:yyyy-MM-dd}{(bundle.Signer is null ? ", not signed" : "")}", "vmsweep signatures update");
+        }
+        catch (Exception e) when (e is BundleException or IOException or UnauthorizedAccessException)
+        {
+            return (false, e.Message, "vmsweep signatures update, or add a bundle by hand; rollback goes back to the previous one");
         }
     }
 

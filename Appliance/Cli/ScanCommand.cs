@@ -21,8 +21,8 @@ internal static class ScanCommand
         var targets = new Argument<string[]>("TARGET") { Description = "Disk images, VM configuration files (.vmx), or folders of both.", Arity = ArgumentArity.OneOrMore };
         Option<string> format = CommonOptions.Format("text", "json", "ndjson");
         Option<FileInfo?> output = CommonOptions.Out();
-        var rules = new Option<string[]>("--rules") { Description = "A YARA rule file, or a folder of them; replaces the built-in rules. Repeatable.", HelpName = "FILE|DIR" };
-        var withBuiltin = new Option<bool>("--with-builtin") { Description = "The built-in rules as well as --rules." };
+        var rules = new Option<string[]>("--rules") { Description = "A YARA rule file, or a folder of them; replaces the signature bundle and the built-in rules. Repeatable.", HelpName = "FILE|DIR" };
+        var withBuiltin = new Option<bool>("--with-builtin") { Description = "The built-in rules as well as --rules or the signature bundle." };
         var strict = new Option<bool>("--strict-rules") { Description = "A rule that does not compile ends the command, instead of being left out and reported." };
         var hashes = new Option<string[]>("--hashes") { Description = "A list of SHA-256, SHA-1 or MD5 hashes, one a line or CSV with a name. Repeatable.", HelpName = "FILE" };
         var engines = new Option<string[]>("--engine")
@@ -31,6 +31,7 @@ internal static class ScanCommand
             HelpName = string.Join(',', EngineNames),
             CustomParser = ParseEngines,
         };
+        var allow = new Option<string[]>("--allow") { Description = "An allow list (JSON): findings that are reported, but do not count. Repeatable.", HelpName = "FILE" };
         Option<int> threads = CommonOptions.Threads();
         Option<long?> memory = CommonOptions.Memory();
         var timeout = new Option<int>("--match-timeout") { Description = "Seconds that matching one content may take; beyond it is a gap.", DefaultValueFactory = _ => 60, HelpName = "SECONDS" };
@@ -39,27 +40,34 @@ internal static class ScanCommand
         Option<string?> snapshot = CommonOptions.Snapshot();
         Option<bool> deleted = CommonOptions.Deleted();
         Option<string?> state = CommonOptions.State();
+        var noCache = new Option<bool>("--no-cache") { Description = "Match every content anew, and remember nothing of this scan; otherwise what was matched before is looked up by its SHA-256." };
         Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
         Option<bool> noProgress = CommonOptions.NoProgress();
         var command = new Command("scan", "Scans virtual disks and says what was found and what was not read.")
         {
-            targets, format, output, rules, withBuiltin, strict, hashes, engines, threads, memory, timeout, bases, key, snapshot, deleted, state, sandbox, noProgress,
+            targets, format, output, rules, withBuiltin, strict, hashes, engines, allow, threads, memory, timeout, bases, key, snapshot, deleted, state, noCache, sandbox, noProgress,
         };
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
             using IDisposable log = Logging.Open(parsed.GetValue(state));
+            using ScanSignatures signatures = ScanSignatures.Choose(
+                Existing(parsed.GetValue(rules) ?? []), Existing(parsed.GetValue(hashes) ?? []), parsed.GetValue(withBuiltin), Existing(parsed.GetValue(allow) ?? []), StateFolder.Of(parsed.GetValue(state)), TimeProvider.System);
             var settings = new ScanSettings
             {
-                RuleSources = Existing(parsed.GetValue(rules) ?? []),
-                WithBuiltin = parsed.GetValue(withBuiltin) || parsed.GetValue(rules) is null or [],
+                RuleSources = signatures.Rules,
+                WithBuiltin = signatures.WithBuiltin,
                 StrictRules = parsed.GetValue(strict),
-                HashLists = Existing(parsed.GetValue(hashes) ?? []),
+                HashLists = signatures.HashLists,
                 Engines = parsed.GetValue(engines) is { Length: > 0 } chosen ? chosen : EngineNames,
                 Threads = parsed.GetValue(threads),
                 MemoryBytes = (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes),
                 MatchTimeoutSeconds = parsed.GetValue(timeout),
+                StateFolder = parsed.GetValue(noCache) ? null : StateFolder.Of(parsed.GetValue(state)),
                 IncludeDeleted = parsed.GetValue(deleted),
                 Secrets = KeyFile.Read(parsed.GetValue(key)),
+                Bundle = signatures.Bundle,
+                Allow = signatures.Allow,
+                Faults = signatures.Faults,
             };
             if (!settings.Engines.Contains("yara") && settings.HashLists.Count == 0)
             {
@@ -148,7 +156,7 @@ internal static class ScanCommand
 
         public void OnFinding(TargetReport target, FindingReport finding)
         {
-            _findings++;
+            _findings += finding.Suppressed is null ? 1 : 0;
             next?.OnFinding(target, finding);
         }
 

@@ -8,7 +8,7 @@ namespace Vmsweep.Appliance.Pipeline;
 /// <summary>Matches everything on a VM's disks.</summary>
 internal static class DiskScan
 {
-    public static void Run(ScanJob job, InspectedVm vm, ReadContext context, EventWriter writer, ProgressReporter progress)
+    public static void Run(ScanJob job, InspectedVm vm, ReadContext context, EventWriter writer, ProgressReporter progress, IVerdictMemory? memory = null)
     {
         var guest = new GuestInspector();
         DiskContents contents = DiskContents.Collect(vm, context, progress.Step, guest);
@@ -17,7 +17,7 @@ internal static class DiskScan
         try
         {
             progress.Begin(contents.Coverage.Values, contents.TotalBytes);
-            var shared = new MatchShared(engines, writer.Find, context.Gaps, context.Cancellation);
+            var shared = new MatchShared(engines, writer.Find, context.Gaps, context.Cancellation) { Memory = memory };
             using var buffers = new ContentBuffers(job.MemoryBytes);
             new ContentPump(buffers, job.Threads, engines.HashNeeds, context.Gaps, MostBytes(job), ContentPump.MostZerosOfScan, progress.Step, context.Cancellation)
                 .Run(contents.Items, () => new MatchConsumer(shared, progress), windowsAreGaps: true);

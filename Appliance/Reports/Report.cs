@@ -24,7 +24,10 @@ internal sealed record Report
 
     public required IReadOnlyList<EngineReport> Engines { get; init; }
 
-    /// <summary>Rules that did not compile and were left out.</summary>
+    /// <summary>The signature bundle that was used; absent when none was.</summary>
+    public BundleReport? Bundle { get; init; }
+
+    /// <summary>Rules that did not compile, lines of lists and entries of allow lists: what was left out.</summary>
     public required IReadOnlyList<RuleFaultReport> RuleFaults { get; init; }
 
     public required IReadOnlyList<TargetReport> Targets { get; init; }
@@ -123,15 +126,16 @@ internal sealed record VolumeReport
     public ByteCounts Bytes { get; set; } = new();
 }
 
+/// <param name="Cached">Of those scanned: matched by an earlier scan already, so that at most rules added since were run.</param>
 internal sealed record FileCounts(long Seen = 0, long Scanned = 0, long Inherited = 0, long Cached = 0);
 
 internal sealed record ByteCounts(long Seen = 0, long Read = 0);
 
 /// <summary>How much of a volume, or of what lies outside volumes, was seen and scanned.</summary>
-internal sealed record CoverageCounts(long FilesSeen = 0, long FilesScanned = 0, long BytesSeen = 0, long BytesRead = 0)
+internal sealed record CoverageCounts(long FilesSeen = 0, long FilesScanned = 0, long BytesSeen = 0, long BytesRead = 0, long FilesCached = 0)
 {
     [JsonIgnore]
-    public bool IsSound => FilesSeen >= 0 && FilesScanned >= 0 && BytesSeen >= 0 && BytesRead >= 0;
+    public bool IsSound => FilesSeen >= 0 && FilesScanned >= 0 && FilesCached >= 0 && BytesSeen >= 0 && BytesRead >= 0;
 }
 
 internal sealed record FindingReport
@@ -163,13 +167,18 @@ internal sealed record FindingReport
     public IReadOnlyList<MatchReport> Matches { get; init; } = [];
 
     public IReadOnlyList<string> Inside { get; init; } = [];
+
+    /// <summary>An allow list's entry fits: it does not count. Absent: it does.</summary>
+    public SuppressedReport? Suppressed { get; init; }
 }
 
 internal sealed record MatchReport(string String, long Offset, int Length);
 
 internal sealed record GapReport(string Fault, string Path, string Structure, long Offset, long Bytes, string Detail);
 
-internal sealed record ReportTotals(long FilesSeen, long FilesScanned, long BytesSeen, long BytesRead, long Findings, long Gaps);
+/// <param name="Findings">Those that count.</param>
+/// <param name="Suppressed">Findings that allow lists take out.</param>
+internal sealed record ReportTotals(long FilesSeen, long FilesScanned, long BytesSeen, long BytesRead, long Findings, long Gaps, long FilesCached = 0, long Suppressed = 0);
 
 /// <summary>How reports and worker messages become JSON.</summary>
 [JsonSourceGenerationOptions(
