@@ -16,6 +16,9 @@ namespace Vmsweep.Appliance.Worker;
 internal abstract record WorkerJob
 {
     public required WorkerLimits Limits { get; init; }
+
+    /// <summary>Unix sockets, by sandbox paths, that the job may connect to. Without any it may make no socket at all.</summary>
+    public IReadOnlyList<string> Sockets { get; init; } = [];
 }
 
 /// <summary>What a worker may use.</summary>

@@ -31,7 +31,7 @@ internal static class WorkerMain
             Console.Error.WriteLine($"limit not set: {refused}");
         }
 
-        SystemCallFilter.Apply();
+        SystemCallFilter.Apply(withSockets: job.Sockets.Count > 0);
         try
         {
             Dispatch(job, writer);
