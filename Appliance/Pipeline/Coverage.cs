@@ -8,6 +8,7 @@ internal sealed class Coverage(string id)
 {
     private long _filesSeen;
     private long _filesScanned;
+    private long _filesKnownGood;
     private long _bytesSeen;
     private long _bytesRead;
 
@@ -23,6 +24,12 @@ internal sealed class Coverage(string id)
 
     public void Scanned() => Interlocked.Increment(ref _filesScanned);
 
+    /// <summary>It is also <see cref="Scanned"/>.</summary>
+    public void KnownGood() => Interlocked.Increment(ref _filesKnownGood);
+
     public CoverageCounts Counts => new(
-        Interlocked.Read(ref _filesSeen), Interlocked.Read(ref _filesScanned), Interlocked.Read(ref _bytesSeen), Interlocked.Read(ref _bytesRead));
+        Interlocked.Read(ref _filesSeen), Interlocked.Read(ref _filesScanned), Interlocked.Read(ref _bytesSeen), Interlocked.Read(ref _bytesRead))
+    {
+        FilesKnownGood = Interlocked.Read(ref _filesKnownGood),
+    };
 }

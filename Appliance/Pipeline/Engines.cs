@@ -1,4 +1,5 @@
 using Vmsweep.Appliance.Worker;
+using Vmsweep.Signatures.ClamAv;
 using Vmsweep.Signatures.Hashes;
 using Vmsweep.Signatures.Matching;
 using Vmsweep.Signatures.Yara;
@@ -11,23 +12,43 @@ internal sealed class Engines : IDisposable
     /// <summary>Engines that look at content.</summary>
     public required IReadOnlyList<IEngine> ByContent { get; init; }
 
-    /// <summary>Known hashes; null when none are given.</summary>
-    public HashList? Hashes { get; init; }
+    /// <summary>Known malware; null when no set is given.</summary>
+    public HashSets? Hashes { get; init; }
 
-    public HashNeeds HashNeeds => new(Hashes?.NeedsSha1 ?? false, Hashes?.NeedsMd5 ?? false);
+    /// <summary>Known software; null when no set is given.</summary>
+    public HashSets? KnownGood { get; init; }
+
+    /// <summary>Contents are looked up by their hashes.</summary>
+    public bool LooksUpHashes => Hashes is not null || KnownGood is not null;
+
+    public HashNeeds HashNeeds => new(
+        (Hashes?.NeedsSha1 ?? false) || (KnownGood?.NeedsSha1 ?? false),
+        (Hashes?.NeedsMd5 ?? false) || (KnownGood?.NeedsMd5 ?? false));
 
     public static Engines Load(ScanJob job)
     {
+        TimeSpan timeout = TimeSpan.FromSeconds(job.TimeoutSeconds);
         List<IEngine> engines = [];
         if (job.RulesPath is { } path)
         {
             using FileStream file = File.OpenRead(path);
-            engines.Add(YaraRules.Load(file, new YaraOptions { Timeout = TimeSpan.FromSeconds(job.TimeoutSeconds) }));
+            engines.Add(YaraRules.Load(file, new YaraOptions { Timeout = timeout }));
         }
 
-        // What is wrong with the lists was reported when the rules were compiled.
-        return new Engines { ByContent = engines, Hashes = job.HashLists.Count > 0 ? HashList.Read(job.HashLists, []) : null };
+        if (job.ClamdSocket is { } socket)
+        {
+            engines.Add(new ClamdEngine(new ClamdOptions { Socket = socket, Timeout = timeout, Outage = timeout * 0.75 }, ""));
+        }
+
+        return new Engines
+        {
+            ByContent = engines,
+            Hashes = job.HashSets.Count > 0 ? HashSets.Open(job.HashSets, HashSetKind.Bad) : null,
+            KnownGood = job.KnownGood.Count > 0 ? HashSets.Open(job.KnownGood, HashSetKind.KnownGood) : null,
+        };
     }
+
+    public bool IsKnownGood(ContentHashes hashes) => KnownGood?.Contains(hashes.Sha256, hashes.Sha1, hashes.Md5) ?? false;
 
     public void Dispose()
     {
@@ -35,5 +56,8 @@ internal sealed class Engines : IDisposable
         {
             engine.Dispose();
         }
+
+        Hashes?.Dispose();
+        KnownGood?.Dispose();
     }
 }

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using Vmsweep.Appliance.Pipeline.Detections;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.Signatures.Matching;
@@ -39,8 +40,14 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
 
         ContentItem item = content.Item;
         bool mayShare = item.MayHaveTwin && !shared.UsesNames && !content.IsPartial;
-        ContentHashes? hashes = mayShare || (shared.Engines.Hashes is not null && !content.IsPartial) ? shared.Engines.HashNeeds.Of(content.Bytes) : null;
-        if (!mayShare || !shared.Verdicts.TryGetValue((content.Bytes.Length, hashes!.Hex), out Verdict? verdict))
+        ContentHashes? hashes = mayShare || (shared.Engines.LooksUpHashes && !content.IsPartial) ? shared.Engines.HashNeeds.Of(content.Bytes) : null;
+        Verdict? verdict;
+        if (hashes is not null && shared.Engines.IsKnownGood(hashes))
+        {
+            verdict = Verdict.Clean;
+            item.Coverage.KnownGood();
+        }
+        else if (!mayShare || !shared.Verdicts.TryGetValue((content.Bytes.Length, hashes!.Hex), out verdict))
         {
             verdict = Match(content);
             if (mayShare && verdict.IsSettled)
@@ -49,7 +56,7 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
             }
         }
 
-        verdict = WithKnownHash(verdict, hashes);
+        verdict = WithPlace(WithKnownHash(verdict, hashes), content);
         AddGaps(item, verdict.Gaps, 0);
         if (verdict.Findings.Count > 0)
         {
@@ -72,8 +79,11 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         {
             Verdict verdict = Match(content);
             AddGaps(content.Item, verdict.Gaps, content.Offset);
+            List<Detection> placed = [];
+            PlacedDetections.Add(content.Item, content.Bytes, content.Offset, placed);
             lock (windows.Found)
             {
+                placed.ForEach(d => Merge(windows.Found, d));
                 foreach (Detection detection in verdict.Findings.Select(f => f.Detection))
                 {
                     Merge(windows.Found, detection with { Matches = [.. detection.Matches.Select(m => m with { Offset = m.Offset + content.Offset })] });
@@ -100,6 +110,13 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         hashes is not null && shared.Engines.Hashes?.TryMatch(hashes.Sha256, hashes.Sha1, hashes.Md5) is { } known
             ? verdict with { Findings = [.. verdict.Findings, new VerdictFinding(known)] }
             : verdict;
+
+    private static Verdict WithPlace(Verdict verdict, Content content)
+    {
+        List<Detection> placed = [];
+        PlacedDetections.Add(content.Item, content.Bytes, content.Offset, placed);
+        return placed.Count == 0 ? verdict : verdict with { Findings = [.. verdict.Findings, .. placed.Select(d => new VerdictFinding(d))] };
+    }
 
     private static void Merge(List<Detection> all, Detection detection)
     {

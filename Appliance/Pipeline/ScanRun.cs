@@ -4,6 +4,8 @@ using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Inspection;
+using Vmsweep.Signatures.ClamAv;
+using Vmsweep.Signatures.Yara;
 
 namespace Vmsweep.Appliance.Pipeline;
 
@@ -16,10 +18,22 @@ internal sealed record ScanSettings
 
     public required bool StrictRules { get; init; }
 
+    /// <summary>Lists in text and compiled sets.</summary>
     public required IReadOnlyList<string> HashLists { get; init; }
 
-    /// <summary><c>yara</c>, <c>hash</c>.</summary>
+    /// <summary>The same of hashes whose contents need not be matched.</summary>
+    public IReadOnlyList<string> KnownGood { get; init; } = [];
+
+    public string ClamdSocket { get; init; } = ClamdOptions.DefaultSocket;
+
+    /// <summary>Of <see cref="EngineNames.All"/>.</summary>
     public required IReadOnlyList<string> Engines { get; init; }
+
+    /// <summary>The operator named the engines: one that cannot take part is a gap.</summary>
+    public bool EnginesAreNamed { get; init; }
+
+    /// <summary>Without it a scan is less than what its operator expects: what he named, YARA unless he named others, ClamAV when he gave its socket.</summary>
+    public bool IsAskedFor(string engine) => Engines.Contains(engine) && (EnginesAreNamed || engine is YaraRules.EngineName or ClamdEngine.EngineName);
 
     public required int Threads { get; init; }
 
@@ -64,6 +78,13 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         DateTimeOffset started = time.GetUtcNow();
         using var run = new RunFolder();
         (string? rules, List<EngineReport> engines, IReadOnlyList<RuleFaultReport> faults) = Compile(run);
+        using PreparedEngines prepared = PreparedEngines.Make(settings, run, cancellation);
+        engines.AddRange(prepared.Reports);
+        if (engines.Find(e => e.Fault is not null) is { } missing && rules is null && prepared.Clamd is null && prepared.HashSets.Count == 0)
+        {
+            throw new JobFailedException($"no engine can match: {missing.Name}: {missing.Fault}");
+        }
+
         List<TargetReport> targets = [];
         int number = 0;
         foreach (Vm vm in vms)
@@ -81,6 +102,12 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 Add(target, HostileImage.ForbiddenReference(vm.Identity.Id, LengthOf(vm.Identity.Id), name));
             }
 
+            foreach (EngineReport engine in engines.Where(e => e.Fault is not null && settings.IsAskedFor(e.Name)))
+            {
+                Fault fault = engine.Name != ClamdEngine.EngineName ? Fault.Unsupported : prepared.Clamd is null ? Fault.Transport : Fault.Limit;
+                Add(target, new CoverageGap(fault, vm.Target, $"engine {engine.Name}", -1, 0, engine.Fault!).ToReport());
+            }
+
             foreach (GapReport gap in ManifestCheck.Run(vm.Manifest, cancellation))
             {
                 Add(target, gap);
@@ -88,27 +115,23 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
             if (vm.Disks.Count > 0)
             {
-                ScanDisks(target, vm, rules);
+                ScanDisks(target, vm, rules, prepared);
             }
         }
 
-        return Finish(started, engines, faults, targets);
+        return Finish(started, engines, [.. faults, .. prepared.Faults], targets);
     }
 
     private (string? Rules, List<EngineReport> Engines, IReadOnlyList<RuleFaultReport> Faults) Compile(RunFolder run)
     {
         List<EngineReport> engines = [];
-        bool withYara = settings.Engines.Contains("yara");
-        bool withHashes = settings.Engines.Contains("hash") && settings.HashLists.Count > 0;
-        if (!withYara && !withHashes)
+        if (!settings.Engines.Contains(YaraRules.EngineName))
         {
             return (null, engines, []);
         }
 
-        List<(string Host, string Inside)> rules = withYara ? Binds(settings.RuleSources, "rules") : [];
-        List<(string Host, string Inside)> lists = withHashes ? Binds(settings.HashLists, "hashes") : [];
-        List<(string Host, string Inside)> binds = [.. rules, .. lists];
-        var job = new CompileJob([.. rules.Select(b => b.Inside)], withYara && settings.WithBuiltin, [.. lists.Select(b => b.Inside)], settings.StrictRules) { Limits = Limits(0) };
+        List<(string Host, string Inside)> binds = Binds(settings.RuleSources, "rules");
+        var job = new CompileJob([.. binds.Select(b => b.Inside)], settings.WithBuiltin, settings.StrictRules) { Limits = Limits(0) };
         string path = run.File("rules");
         IReadOnlyList<RuleFaultReport> faults = [];
         using (FileStream bundle = File.Create(path))
@@ -121,7 +144,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             }
         }
 
-        return (withYara ? path : null, engines, faults);
+        return (engines.TrueForAll(e => e.Fault is null) ? path : null, engines, faults);
 
         void OnEvent(WorkerEvent message)
         {
@@ -144,7 +167,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     }
 
     /// <summary>All disks of a VM go to one worker: groups, arrays and file systems may span them.</summary>
-    private void ScanDisks(TargetReport target, Vm vm, string? rules)
+    private void ScanDisks(TargetReport target, Vm vm, string? rules, PreparedEngines prepared)
     {
         foreach (VmDisk disk in vm.Disks)
         {
@@ -177,12 +200,17 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             binds.Add((rules, insideRules));
         }
 
-        List<(string Host, string Inside)> lists = settings.Engines.Contains("hash") ? Binds(settings.HashLists, "hashes") : [];
-        binds.AddRange(lists);
-        var job = new ScanJob(insideRules, [.. lists.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
+        List<(string Host, string Inside)> sets = Binds(prepared.HashSets, "hashes");
+        List<(string Host, string Inside)> knownGood = Binds(prepared.KnownGood, "known-good");
+        List<(string Host, string Inside)> clamd = prepared.Clamd is { } gate ? [(gate.Path, sandbox.Inside(gate.Path, "clamd"))] : [];
+        binds.AddRange([.. sets, .. knownGood, .. clamd]);
+        var job = new ScanJob(insideRules, [.. sets.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
         {
             Limits = Limits(vm.Disks.SelectMany(d => d.Plan.Files).Select(f => f.Path).Distinct().Total(LengthOf)),
             Disks = plans,
+            KnownGood = [.. knownGood.Select(l => l.Inside)],
+            ClamdSocket = clamd.Select(c => c.Inside).FirstOrDefault(),
+            Sockets = [.. clamd.Select(c => c.Inside)],
             Secrets = settings.Secrets,
             VolumeStates = vm.VolumeStates,
             IncludeDeleted = settings.IncludeDeleted,
@@ -246,7 +274,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             {
                 if (coverage.TryGetValue(volume.Id, out CoverageCounts? counts))
                 {
-                    volume.Files = new FileCounts(counts.FilesSeen, counts.FilesScanned);
+                    volume.Files = new FileCounts(counts.FilesSeen, counts.FilesScanned, KnownGood: counts.FilesKnownGood);
                     volume.Bytes = new ByteCounts(counts.BytesSeen, counts.BytesRead);
                 }
             }
@@ -275,10 +303,14 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             Saturating.Add(volumes.Total(v => v.Bytes.Seen), disks.Total(d => d.Outside.BytesSeen)),
             Saturating.Add(volumes.Total(v => v.Bytes.Read), disks.Total(d => d.Outside.BytesRead)),
             targets.Total(t => t.Findings.Count),
-            targets.Total(t => t.Gaps.Count));
+            targets.Total(t => t.Gaps.Count))
+        {
+            Informational = targets.Total(t => t.Findings.Count(f => f.Severity == "info")),
+        };
         return new Report
         {
-            Verdict = totals.Findings > 0 ? "detected" : totals.Gaps > 0 ? "incomplete" : "clean",
+            // What is only worth knowing is no detection.
+            Verdict = totals.Findings > totals.Informational ? "detected" : totals.Gaps > 0 ? "incomplete" : "clean",
             StartedAt = started,
             FinishedAt = time.GetUtcNow(),
             Sandbox = sandbox.Name,

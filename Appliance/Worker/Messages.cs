@@ -26,12 +26,11 @@ internal abstract record WorkerJob
 /// <param name="CpuSeconds">Processor time, after which the kernel ends it.</param>
 internal sealed record WorkerLimits(long HeapBytes, long CpuSeconds);
 
-/// <summary>Compiles rules and hash lists and answers with the compiled bundle as data frames.</summary>
+/// <summary>Compiles rules and answers with the compiled bundle as data frames.</summary>
 /// <param name="Sources">Rule files and folders as the sandbox sees them.</param>
 /// <param name="Builtin">The built-in rules are part of it.</param>
-/// <param name="HashLists">Hash lists, to be checked only; workers read them by themselves.</param>
-/// <param name="Strict">A rule that does not compile, or a line that is no hash, ends the job.</param>
-internal sealed record CompileJob(IReadOnlyList<string> Sources, bool Builtin, IReadOnlyList<string> HashLists, bool Strict) : WorkerJob;
+/// <param name="Strict">A rule that does not compile ends the job.</param>
+internal sealed record CompileJob(IReadOnlyList<string> Sources, bool Builtin, bool Strict) : WorkerJob;
 
 /// <summary>A job on the disks of one VM: volumes may lie on several of them.</summary>
 internal abstract record VmJob : WorkerJob
@@ -53,11 +52,18 @@ internal abstract record VmJob : WorkerJob
 }
 
 /// <param name="RulesPath">The compiled bundle; null when YARA is not asked for.</param>
-/// <param name="HashLists">Hash lists.</param>
+/// <param name="HashSets">Compiled sets of malware's hashes.</param>
 /// <param name="Threads">Matching threads.</param>
 /// <param name="MemoryBytes">Content held at once; larger files are matched in windows.</param>
 /// <param name="TimeoutSeconds">For one content.</param>
-internal sealed record ScanJob(string? RulesPath, IReadOnlyList<string> HashLists, int Threads, long MemoryBytes, int TimeoutSeconds) : VmJob;
+internal sealed record ScanJob(string? RulesPath, IReadOnlyList<string> HashSets, int Threads, long MemoryBytes, int TimeoutSeconds) : VmJob
+{
+    /// <summary>Compiled sets of hashes whose contents are not matched.</summary>
+    public IReadOnlyList<string> KnownGood { get; init; } = [];
+
+    /// <summary>Where <c>clamd</c> is reached, one of <see cref="WorkerJob.Sockets"/>; null when ClamAV is not asked for.</summary>
+    public string? ClamdSocket { get; init; }
+}
 
 internal sealed record InfoJob : VmJob;
 

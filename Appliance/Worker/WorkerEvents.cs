@@ -25,7 +25,7 @@ internal static partial class WorkerEvents
             GapEvent { Gap: var gap } => Faults.Names.Contains(gap.Fault),
             ProgressEvent progress => progress.BytesDone >= 0 && progress.BytesTotal >= 0 && progress.Coverage.All(c => c.Value.IsSound),
             EntriesEvent entries => entries.Entries.All(e => Kinds.Contains(e.Kind) && Sha256().IsMatch(e.Sha256) && !e.Path.AsSpan().ContainsAny('\t', '\n')),
-            CompiledEvent compiled => compiled.Engines.All(e => EngineWord().IsMatch(e.Name) && EngineWord().IsMatch(e.Version) && e.Rules >= 0),
+            CompiledEvent compiled => compiled.Engines.All(e => EngineWord().IsMatch(e.Name) && EngineWord().IsMatch(e.Version) && e.Rules is not < 0),
             _ => true,
         };
         if (!isSound)

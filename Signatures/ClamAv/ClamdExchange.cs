@@ -32,9 +32,6 @@ internal readonly record struct ExchangeResult(ExchangeEnd End, string Text);
 /// </summary>
 internal static class ClamdExchange
 {
-    /// <summary>What a gate between client and daemon answers in the daemon's place when that is not there.</summary>
-    public const string UnreachablePrefix = "UNREACHABLE: ";
-
     private const int ChunkBytes = 256 << 10;
     private const int MostAnswerBytes = 4096;
 
@@ -44,14 +41,14 @@ internal static class ClamdExchange
     private const int BusyMilliseconds = 20;
 
     public static ExchangeResult Ask(string path, string command, TimeSpan timeout, CancellationToken cancellation) =>
-        Run(path, command, hasContent: false, [], Stopwatch.GetTimestamp() + Ticks(timeout), cancellation);
+        Run(path, Encoding.ASCII.GetBytes($"z{command}\0"), hasContent: false, [], Stopwatch.GetTimestamp() + Ticks(timeout), cancellation);
 
     public static ExchangeResult Scan(string path, ReadOnlySpan<byte> content, TimeSpan timeout, CancellationToken cancellation) =>
-        Run(path, "INSTREAM", hasContent: true, content, Stopwatch.GetTimestamp() + Ticks(timeout), cancellation);
+        Run(path, ClamdOptions.ScanCommand, hasContent: true, content, Stopwatch.GetTimestamp() + Ticks(timeout), cancellation);
 
     private static long Ticks(TimeSpan time) => (long)(time.TotalSeconds * Stopwatch.Frequency);
 
-    private static ExchangeResult Run(string path, string command, bool hasContent, ReadOnlySpan<byte> content, long deadline, CancellationToken cancellation)
+    private static ExchangeResult Run(string path, ReadOnlySpan<byte> command, bool hasContent, ReadOnlySpan<byte> content, long deadline, CancellationToken cancellation)
     {
         try
         {
@@ -63,7 +60,7 @@ internal static class ClamdExchange
             using (socket)
             {
                 // Whoever does not take all of a content says why, and then closes: that answer counts.
-                bool isInTime = Send(socket, Encoding.ASCII.GetBytes($"z{command}\0"), deadline, cancellation) != SendEnd.Late
+                bool isInTime = Send(socket, command, deadline, cancellation) != SendEnd.Late
                     && (!hasContent || SendContent(socket, content, deadline, cancellation));
                 return isInTime ? Receive(socket, deadline, cancellation) : new ExchangeResult(ExchangeEnd.Timeout, "clamd does not take the content");
             }
@@ -188,8 +185,8 @@ internal static class ClamdExchange
             if (end >= 0)
             {
                 string text = Encoding.UTF8.GetString(answer, 0, length - got + end);
-                return text.StartsWith(UnreachablePrefix, StringComparison.Ordinal)
-                    ? new ExchangeResult(ExchangeEnd.Unreachable, text[UnreachablePrefix.Length..])
+                return text.StartsWith(ClamdOptions.UnreachablePrefix, StringComparison.Ordinal)
+                    ? new ExchangeResult(ExchangeEnd.Unreachable, text[ClamdOptions.UnreachablePrefix.Length..])
                     : new ExchangeResult(ExchangeEnd.Answered, text);
             }
 

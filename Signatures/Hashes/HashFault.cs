@@ -8,4 +8,4 @@ public sealed record HashFault(string File, int Line, string Message)
 }
 
 /// <summary>A compiled hash set that cannot be used, with the reason.</summary>
-public sealed class HashSetException(string message) : Exception(message);
+public sealed class HashSetException(string message) : IOException(message);
