@@ -5,6 +5,9 @@ namespace Vmsweep.Signatures.Hashes;
 /// <summary>One sorted table in mapped memory. Whatever the bytes are, nothing outside of them is touched.</summary>
 internal sealed unsafe class MappedTable
 {
+    /// <summary>So many entries are tried one by one around the place where a hash ought to be.</summary>
+    private const int Near = 16;
+
     private readonly HashTableShape _shape;
     private readonly byte* _entries;
     private readonly byte* _fan;
@@ -60,14 +63,54 @@ internal sealed unsafe class MappedTable
         }
 
         ReadOnlySpan<byte> rest = hash[_shape.FanBytes..];
+        if (high - low > Near)
+        {
+            // Hashes are spread evenly: where one ought to be, its neighbours are on the same lines of the cache.
+            long guess = low + (long)(((ulong)BinaryPrimitives.ReadUInt32BigEndian(rest) * (ulong)(high - low)) >> 32);
+            int order = Compare(guess, rest);
+            for (int step = 0; step < Near && order < 0; step++)
+            {
+                low = guess + 1;
+                if (low == high)
+                {
+                    return -1;
+                }
+
+                order = Compare(++guess, rest);
+                if (order > 0)
+                {
+                    return -1;
+                }
+            }
+
+            for (int step = 0; step < Near && order > 0; step++)
+            {
+                high = guess;
+                if (low == high)
+                {
+                    return -1;
+                }
+
+                order = Compare(--guess, rest);
+                if (order < 0)
+                {
+                    return -1;
+                }
+            }
+
+            if (order == 0)
+            {
+                return Label(Entry(guess)[rest.Length..]);
+            }
+        }
+
         while (low < high)
         {
             long middle = low + ((high - low) >> 1);
-            ReadOnlySpan<byte> entry = Entry(middle);
-            int order = entry[..rest.Length].SequenceCompareTo(rest);
+            int order = Compare(middle, rest);
             if (order == 0)
             {
-                return Label(entry[rest.Length..]);
+                return Label(Entry(middle)[rest.Length..]);
             }
 
             (low, high) = order < 0 ? (middle + 1, high) : (low, middle);
@@ -75,6 +118,8 @@ internal sealed unsafe class MappedTable
 
         return -1;
     }
+
+    private int Compare(long number, ReadOnlySpan<byte> rest) => Entry(number)[..rest.Length].SequenceCompareTo(rest);
 
     private static long Label(ReadOnlySpan<byte> bytes)
     {

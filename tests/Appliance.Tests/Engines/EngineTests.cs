@@ -153,6 +153,16 @@ public sealed class EngineTests : IDisposable
     }
 
     [Fact]
+    public void Without_libyara_the_other_engines_match_and_the_verdict_is_incomplete()
+    {
+        Disk("printf hashed > b; printf fine > d");
+        ScanResult result = Scan(Settings(["yara", "hash"]) with { HashLists = [List("other", "Evil.B")] }, new WithoutYara());
+        Assert.Equal(("incomplete", "libyara is missing"), (result.Report.Verdict, result.Report.Engines[0].Fault));
+        Assert.Equal("engine yara", result.Gap("unsupported", _scratch.Folder).Structure);
+        Assert.Contains("no engine can match: yara: libyara is missing", Assert.Throws<JobFailedException>(() => Scan(Settings(["yara"]), new WithoutYara())).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Findings_that_are_only_worth_knowing_are_reported_and_are_no_detection()
     {
         Disk("printf 'only worth knowing' > d");
@@ -217,6 +227,21 @@ public sealed class EngineTests : IDisposable
         Report report = new ScanRun(settings, Sandbox.Probe(SandboxMode.Reduced), worker ?? new InProcessWorker(), TimeProvider.System, new NdjsonListener(events), TestContext.Current.CancellationToken)
             .Run([.. new TargetFinder([]).Find(_scratch["disk.raw"])]);
         return new ScanResult(report, events.ToString());
+    }
+
+    /// <summary>A worker on a machine without the library.</summary>
+    private sealed class WithoutYara : IWorker
+    {
+        public WorkerOutcome Run(WorkerJob job, IReadOnlyList<(string Host, string Inside)> binds, Action<WorkerEvent> onEvent, Action<ReadOnlySpan<byte>>? onData, CancellationToken cancellation)
+        {
+            if (job is not CompileJob)
+            {
+                return new InProcessWorker().Run(job, binds, onEvent, onData, cancellation);
+            }
+
+            onEvent(new CompiledEvent([new EngineReport("yara", EngineReport.Unknown, 0, "") { Fault = "libyara is missing" }], []));
+            return new WorkerOutcome(WorkerEnd.Done, "");
+        }
     }
 
     /// <summary>Ends the daemon between the supervisor's preparation and the scan.</summary>
