@@ -25,6 +25,8 @@ internal sealed class PreparedEngines : IDisposable
     /// <summary>Null when ClamAV takes no part.</summary>
     public ClamdGate? Clamd { get; private set; }
 
+    public bool CanMatch => Clamd is not null || HashSets.Count > 0;
+
     public List<EngineReport> Reports { get; } = [];
 
     public List<RuleFaultReport> Faults { get; } = [];

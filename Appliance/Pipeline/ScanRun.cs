@@ -1,6 +1,7 @@
 using Serilog;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Inspection;
@@ -45,6 +46,9 @@ internal sealed record ScanSettings
     /// <summary>Deleted files too.</summary>
     public bool IncludeDeleted { get; init; }
 
+    /// <summary>Where verdicts and compiled rules are remembered; null: nothing is.</summary>
+    public string? StateFolder { get; init; }
+
     /// <summary>What unlocks encrypted volumes.</summary>
     public IReadOnlyList<byte[]> Secrets { get; init; } = [];
 }
@@ -77,10 +81,11 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     {
         DateTimeOffset started = time.GetUtcNow();
         using var run = new RunFolder();
-        (string? rules, List<EngineReport> engines, IReadOnlyList<RuleFaultReport> faults) = Compile(run);
-        using PreparedEngines prepared = PreparedEngines.Make(settings, run, cancellation);
-        engines.AddRange(prepared.Reports);
-        if (engines.Find(e => e.Fault is not null) is { } missing && rules is null && prepared.Clamd is null && prepared.HashSets.Count == 0)
+        using VerdictCache? cache = settings.StateFolder is { } folder && settings.Engines.Contains(YaraRules.EngineName) ? VerdictCache.Open(folder, time) : null;
+        PreparedRules prepared = new RulePreparation(settings, sandbox, worker, cache, Limits(0), cancellation).Run(run);
+        using PreparedEngines engines = PreparedEngines.Make(settings, run, cancellation);
+        prepared = prepared with { Engines = [.. prepared.Engines, .. engines.Reports], Faults = [.. prepared.Faults, .. engines.Faults] };
+        if (prepared.Engines.FirstOrDefault(e => e.Fault is not null) is { } missing && prepared.Rules is null && !engines.CanMatch)
         {
             throw new JobFailedException($"no engine can match: {missing.Name}: {missing.Fault}");
         }
@@ -102,9 +107,9 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 Add(target, HostileImage.ForbiddenReference(vm.Identity.Id, LengthOf(vm.Identity.Id), name));
             }
 
-            foreach (EngineReport engine in engines.Where(e => e.Fault is not null && settings.IsAskedFor(e.Name)))
+            foreach (EngineReport engine in prepared.Engines.Where(e => e.Fault is not null && settings.IsAskedFor(e.Name)))
             {
-                Fault fault = engine.Name != ClamdEngine.EngineName ? Fault.Unsupported : prepared.Clamd is null ? Fault.Transport : Fault.Limit;
+                Fault fault = engine.Name != ClamdEngine.EngineName ? Fault.Unsupported : engines.Clamd is null ? Fault.Transport : Fault.Limit;
                 Add(target, new CoverageGap(fault, vm.Target, $"engine {engine.Name}", -1, 0, engine.Fault!).ToReport());
             }
 
@@ -115,59 +120,15 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
             if (vm.Disks.Count > 0)
             {
-                ScanDisks(target, vm, rules, prepared);
+                ScanDisks(target, vm, prepared, engines);
             }
         }
 
-        return Finish(started, engines, [.. faults, .. prepared.Faults], targets);
-    }
-
-    private (string? Rules, List<EngineReport> Engines, IReadOnlyList<RuleFaultReport> Faults) Compile(RunFolder run)
-    {
-        List<EngineReport> engines = [];
-        if (!settings.Engines.Contains(YaraRules.EngineName))
-        {
-            return (null, engines, []);
-        }
-
-        List<(string Host, string Inside)> binds = Binds(settings.RuleSources, "rules");
-        var job = new CompileJob([.. binds.Select(b => b.Inside)], settings.WithBuiltin, settings.StrictRules) { Limits = Limits(0) };
-        string path = run.File("rules");
-        IReadOnlyList<RuleFaultReport> faults = [];
-        using (FileStream bundle = File.Create(path))
-        {
-            WorkerOutcome outcome = worker.Run(job, binds, OnEvent, bundle.Write, cancellation);
-            cancellation.ThrowIfCancellationRequested();
-            if (outcome.End != WorkerEnd.Done)
-            {
-                throw new JobFailedException(outcome.End == WorkerEnd.Failed ? outcome.Detail : $"the rules could not be compiled: {outcome.Detail}");
-            }
-        }
-
-        return (engines.TrueForAll(e => e.Fault is null) ? path : null, engines, faults);
-
-        void OnEvent(WorkerEvent message)
-        {
-            if (message is CompiledEvent compiled)
-            {
-                engines.AddRange(compiled.Engines);
-                faults = [.. compiled.Faults.Select(f => f with { File = HostNameOf(f.File, binds) })];
-            }
-        }
-    }
-
-    private List<(string Host, string Inside)> Binds(IReadOnlyList<string> paths, string folder) =>
-        [.. paths.Select((p, i) => (Path.GetFullPath(p), sandbox.Inside(Path.GetFullPath(p), $"{folder}/{i}/{Path.GetFileName(p.TrimEnd('/'))}")))];
-
-    /// <summary>A path inside the sandbox as the operator knows it.</summary>
-    private static string HostNameOf(string inside, List<(string Host, string Inside)> binds)
-    {
-        (string host, string root) = binds.FirstOrDefault(b => inside == b.Inside || inside.StartsWith(b.Inside + "/", StringComparison.Ordinal));
-        return host is null ? inside : host + inside[root.Length..];
+        return Finish(started, prepared, targets);
     }
 
     /// <summary>All disks of a VM go to one worker: groups, arrays and file systems may span them.</summary>
-    private void ScanDisks(TargetReport target, Vm vm, string? rules, PreparedEngines prepared)
+    private void ScanDisks(TargetReport target, Vm vm, PreparedRules prepared, PreparedEngines engines)
     {
         foreach (VmDisk disk in vm.Disks)
         {
@@ -193,20 +154,21 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         }
 
         (List<ChainPlan> plans, List<(string Host, string Inside)> binds) = DiskBinds.Of(vm.Disks, sandbox);
-        string? insideRules = null;
-        if (rules is not null)
+        ScanRules? rules = null;
+        if (prepared.Rules is not null)
         {
-            insideRules = sandbox.Inside(rules, "rules");
-            binds.Add((rules, insideRules));
+            (rules, IReadOnlyList<(string Host, string Inside)> files) = prepared.Rules.For(sandbox);
+            binds.AddRange(files);
         }
 
-        List<(string Host, string Inside)> sets = Binds(prepared.HashSets, "hashes");
-        List<(string Host, string Inside)> knownGood = Binds(prepared.KnownGood, "known-good");
-        List<(string Host, string Inside)> clamd = prepared.Clamd is { } gate ? [(gate.Path, sandbox.Inside(gate.Path, "clamd"))] : [];
+        List<(string Host, string Inside)> sets = sandbox.Binds(engines.HashSets, "hashes");
+        List<(string Host, string Inside)> knownGood = sandbox.Binds(engines.KnownGood, "known-good");
+        List<(string Host, string Inside)> clamd = engines.Clamd is { } gate ? [(gate.Path, sandbox.Inside(gate.Path, "clamd"))] : [];
         binds.AddRange([.. sets, .. knownGood, .. clamd]);
-        var job = new ScanJob(insideRules, [.. sets.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
+        var job = new ScanJob(rules, [.. sets.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
         {
             Limits = Limits(vm.Disks.SelectMany(d => d.Plan.Files).Select(f => f.Path).Distinct().Total(LengthOf)),
+            Plans = prepared.Verdicts?.Plans,
             Disks = plans,
             KnownGood = [.. knownGood.Select(l => l.Inside)],
             ClamdSocket = clamd.Select(c => c.Inside).FirstOrDefault(),
@@ -215,7 +177,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             VolumeStates = vm.VolumeStates,
             IncludeDeleted = settings.IncludeDeleted,
         };
-        WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message), null, cancellation);
+        WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message, prepared.Verdicts), null, cancellation);
         string stopped = vm.Disks.Count == 1 ? vm.Disks[0].Path : vm.Target;
         switch (outcome.End)
         {
@@ -235,7 +197,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         }
     }
 
-    private void OnEvent(TargetReport target, WorkerEvent message)
+    private void OnEvent(TargetReport target, WorkerEvent message, VerdictSession? verdicts)
     {
         switch (message)
         {
@@ -247,11 +209,20 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 disk.Volumes.Add(volume.Volume);
                 listener.OnVolume(target, disk, volume.Volume);
                 break;
+            case GuestEvent guest:
+                target.Show(guest.Guest);
+                break;
             case FindingEvent finding:
-                Add(target, finding.Finding);
+                Add(target, finding.Finding with { GuestPath = GuestPlaces.Of(target.Guest, finding.Finding.Path) });
                 break;
             case GapEvent gap:
                 Add(target, gap.Gap);
+                break;
+            case AskEvent ask:
+                verdicts?.OnAsk(ask);
+                break;
+            case KeepEvent keep:
+                verdicts?.OnKeep(keep);
                 break;
             case ProgressEvent progress:
                 Cover(target, progress.Coverage);
@@ -274,7 +245,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             {
                 if (coverage.TryGetValue(volume.Id, out CoverageCounts? counts))
                 {
-                    volume.Files = new FileCounts(counts.FilesSeen, counts.FilesScanned, KnownGood: counts.FilesKnownGood);
+                    volume.Files = new FileCounts(counts.FilesSeen, counts.FilesScanned, Cached: counts.FilesCached, KnownGood: counts.FilesKnownGood);
                     volume.Bytes = new ByteCounts(counts.BytesSeen, counts.BytesRead);
                 }
             }
@@ -293,7 +264,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         listener.OnGap(target, gap);
     }
 
-    private Report Finish(DateTimeOffset started, List<EngineReport> engines, IReadOnlyList<RuleFaultReport> faults, List<TargetReport> targets)
+    private Report Finish(DateTimeOffset started, PreparedRules prepared, List<TargetReport> targets)
     {
         List<DiskReport> disks = [.. targets.SelectMany(t => t.Disks)];
         List<VolumeReport> volumes = [.. disks.SelectMany(d => d.Volumes)];
@@ -303,7 +274,8 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             Saturating.Add(volumes.Total(v => v.Bytes.Seen), disks.Total(d => d.Outside.BytesSeen)),
             Saturating.Add(volumes.Total(v => v.Bytes.Read), disks.Total(d => d.Outside.BytesRead)),
             targets.Total(t => t.Findings.Count),
-            targets.Total(t => t.Gaps.Count))
+            targets.Total(t => t.Gaps.Count),
+            Saturating.Add(volumes.Total(v => v.Files.Cached), disks.Total(d => d.Outside.FilesCached)))
         {
             Informational = targets.Total(t => t.Findings.Count(f => f.Severity == "info")),
         };
@@ -315,8 +287,8 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             FinishedAt = time.GetUtcNow(),
             Sandbox = sandbox.Name,
             SandboxDetail = sandbox.IsFull ? null : sandbox.Detail,
-            Engines = engines,
-            RuleFaults = faults,
+            Engines = prepared.Engines,
+            RuleFaults = prepared.Faults,
             Targets = targets,
             Totals = totals,
         };

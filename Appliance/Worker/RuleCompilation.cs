@@ -10,7 +10,7 @@ internal static class RuleCompilation
     public static void Run(CompileJob job, EventWriter writer)
     {
         List<RuleFaultReport> faults = [];
-        YaraRules rules;
+        RuleParts rules;
         try
         {
             rules = Compile(job, faults);
@@ -29,25 +29,17 @@ internal static class RuleCompilation
                 throw new JobFailedException(RuleFaultReport.Text(faults));
             }
 
-            if (rules.Facts.Rules == 0)
+            if (rules.Compiler.Facts.Rules == 0)
             {
                 throw new JobFailedException(faults.Count > 0 ? "no rule compiles:\n" + RuleFaultReport.Text(faults) : "there is no rule in what --rules names");
             }
 
-            writer.Send(new CompiledEvent([EngineReport.Of(rules.Facts with { SignatureDate = NewestOf(job) })], faults));
             using var data = new DataStream(writer);
-            rules.Save(data);
+            writer.Send(new CompiledEvent([EngineReport.Of(rules.Compiler.Facts)], faults, rules.Write(data, job.Decided)));
         }
     }
 
-    /// <summary>The date of the newest rule file; the built-in rules are as new as the program.</summary>
-    private static DateTimeOffset? NewestOf(CompileJob job)
-    {
-        IEnumerable<string> files = job.Sources.SelectMany(s => Directory.Exists(s) ? RuleSources.FilesOf(s) : [s]);
-        return files.Concat(job.Builtin ? [typeof(YaraRules).Assembly.Location] : []).Where(File.Exists).Select(f => (DateTimeOffset?)File.GetLastWriteTimeUtc(f)).Max();
-    }
-
-    private static YaraRules Compile(CompileJob job, List<RuleFaultReport> faults)
+    private static RuleParts Compile(CompileJob job, List<RuleFaultReport> faults)
     {
         List<RuleFault> found = [];
         List<RuleFile> files = [.. RuleSources.Read(job.Sources, found)];
@@ -56,7 +48,7 @@ internal static class RuleCompilation
             files.AddRange(RuleSources.Builtin());
         }
 
-        YaraRules rules = YaraRules.Compile(files, new YaraOptions(), found);
+        RuleParts rules = RuleParts.Compile(RuleCompiler.Read(files, new YaraOptions(), found), job.Compiled);
         faults.AddRange(found.Where(f => !f.IsWarning).Select(f => new RuleFaultReport(f.File, f.Line, f.Rule.Length > 0 ? $"rule {f.Rule}: {f.Message}" : f.Message)));
         return rules;
     }
