@@ -11,6 +11,9 @@ namespace Vmsweep.Appliance.Worker;
 internal abstract record WorkerJob
 {
     public required WorkerLimits Limits { get; init; }
+
+    /// <summary>Unix sockets, by sandbox paths, that the job may connect to. Without any it may make no socket at all.</summary>
+    public IReadOnlyList<string> Sockets { get; init; } = [];
 }
 
 /// <summary>What a worker may use.</summary>
@@ -18,12 +21,11 @@ internal abstract record WorkerJob
 /// <param name="CpuSeconds">Processor time, after which the kernel ends it.</param>
 internal sealed record WorkerLimits(long HeapBytes, long CpuSeconds);
 
-/// <summary>Compiles rules and hash lists and answers with the compiled bundle as data frames.</summary>
+/// <summary>Compiles rules and answers with the compiled bundle as data frames.</summary>
 /// <param name="Sources">Rule files and folders as the sandbox sees them.</param>
 /// <param name="Builtin">The built-in rules are part of it.</param>
-/// <param name="HashLists">Hash lists, to be checked only; workers read them by themselves.</param>
-/// <param name="Strict">A rule that does not compile, or a line that is no hash, ends the job.</param>
-internal sealed record CompileJob(IReadOnlyList<string> Sources, bool Builtin, IReadOnlyList<string> HashLists, bool Strict) : WorkerJob
+/// <param name="Strict">A rule that does not compile ends the job.</param>
+internal sealed record CompileJob(IReadOnlyList<string> Sources, bool Builtin, bool Strict) : WorkerJob
 {
     /// <summary>Sets of rule ids that are compiled already: where little is missing in one of them, only that is compiled.</summary>
     public IReadOnlyList<byte[]> Compiled { get; init; } = [];
@@ -67,17 +69,23 @@ internal abstract record VmJob : WorkerJob
 }
 
 /// <param name="Rules">Compiled rules; null when YARA is not asked for.</param>
-/// <param name="HashLists">Hash lists.</param>
+/// <param name="HashSets">Compiled sets of malware's hashes.</param>
 /// <param name="Threads">Matching threads.</param>
 /// <param name="MemoryBytes">Content held at once; larger files are matched in windows.</param>
 /// <param name="TimeoutSeconds">For one content.</param>
-internal sealed record ScanJob(ScanRules? Rules, IReadOnlyList<string> HashLists, int Threads, long MemoryBytes, int TimeoutSeconds) : VmJob
+internal sealed record ScanJob(ScanRules? Rules, IReadOnlyList<string> HashSets, int Threads, long MemoryBytes, int TimeoutSeconds) : VmJob
 {
     /// <summary>
     /// What is to be run over a content of which a verdict is known, by the number of the plan that comes with the verdict: rules that were
     /// added since it was made, or nothing. Null when nothing is remembered; otherwise the worker asks, and standard input has the answers.
     /// </summary>
     public IReadOnlyList<DataPart>? Plans { get; init; }
+
+    /// <summary>Compiled sets of hashes whose contents are not matched.</summary>
+    public IReadOnlyList<string> KnownGood { get; init; } = [];
+
+    /// <summary>Where <c>clamd</c> is reached, one of <see cref="WorkerJob.Sockets"/>; null when ClamAV is not asked for.</summary>
+    public string? ClamdSocket { get; init; }
 }
 
 /// <summary>Where something lies in a file of several.</summary>

@@ -30,7 +30,7 @@ internal static class WorkerMain
             Console.Error.WriteLine($"limit not set: {refused}");
         }
 
-        SystemCallFilter.Apply();
+        SystemCallFilter.Apply(withSockets: job.Sockets.Count > 0);
         try
         {
             VerdictClient? memory = job is ScanJob { Plans: not null } ? new VerdictClient(writer, input) : null;
