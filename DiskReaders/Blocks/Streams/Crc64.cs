@@ -11,7 +11,7 @@ internal static class Crc64
     {
         foreach (byte b in bytes)
         {
-            crc = Table[(byte)crc ^ b] ^ (crc >> 8);
+            crc = Table[(int)(crc & 0xFF) ^ b] ^ (crc >> 8);
         }
 
         return crc;

@@ -32,7 +32,8 @@ internal sealed class VirtualSpace(PhysicalReader memory, ulong root, int levels
         return unchecked((ulong)((long)(address << unused) >> unused));
     }
 
-    public static bool IsKernel(ulong address) => address >= 0xFF00_0000_0000_0000;
+    /// <summary>An address of the upper half. The last of them are none, so that what stands a little behind one is an address too.</summary>
+    public static bool IsKernel(ulong address) => address is >= 0xFF00_0000_0000_0000 and < 0xFFFF_FFFF_FFFF_0000;
 
     public bool TryTranslate(ulong address, out ulong physical)
     {
