@@ -18,7 +18,7 @@ internal static class ScanCommand
 
     public static Command Create()
     {
-        var targets = new Argument<string[]>("TARGET") { Description = "Disk images, VM configuration files (.vmx), or folders of both.", Arity = ArgumentArity.OneOrMore };
+        var targets = new Argument<string[]>("TARGET") { Description = "Images of disks or of guest memory, VM configuration files (.vmx), or folders of them.", Arity = ArgumentArity.OneOrMore };
         Option<string> format = CommonOptions.Format("text", "json", "ndjson");
         Option<FileInfo?> output = CommonOptions.Out();
         var rules = new Option<string[]>("--rules") { Description = "A YARA rule file, or a folder of them; replaces the built-in rules. Repeatable.", HelpName = "FILE|DIR" };
@@ -38,12 +38,13 @@ internal static class ScanCommand
         Option<string?> key = CommonOptions.Key();
         Option<string?> snapshot = CommonOptions.Snapshot();
         Option<bool> deleted = CommonOptions.Deleted();
+        Option<string> memoryScan = CommonOptions.MemoryScan();
         Option<string?> state = CommonOptions.State();
         Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
         Option<bool> noProgress = CommonOptions.NoProgress();
         var command = new Command("scan", "Scans virtual disks and says what was found and what was not read.")
         {
-            targets, format, output, rules, withBuiltin, strict, hashes, engines, threads, memory, timeout, bases, key, snapshot, deleted, state, sandbox, noProgress,
+            targets, format, output, rules, withBuiltin, strict, hashes, engines, threads, memory, timeout, bases, key, snapshot, deleted, memoryScan, state, sandbox, noProgress,
         };
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
@@ -59,6 +60,7 @@ internal static class ScanCommand
                 MemoryBytes = (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes),
                 MatchTimeoutSeconds = parsed.GetValue(timeout),
                 IncludeDeleted = parsed.GetValue(deleted),
+                ScanMemory = parsed.GetValue(memoryScan) != "no",
                 Secrets = KeyFile.Read(parsed.GetValue(key)),
             };
             if (!settings.Engines.Contains("yara") && settings.HashLists.Count == 0)

@@ -71,6 +71,15 @@ internal static class WorkerMain
 
     internal static void RunOnVm(VmJob job, EventWriter writer)
     {
+        RunOnDisks(job, writer);
+        if (job.Memory is { } memory)
+        {
+            MemoryWork.Run(job, memory, writer);
+        }
+    }
+
+    private static void RunOnDisks(VmJob job, EventWriter writer)
+    {
         var progress = new ProgressReporter(writer);
         var context = new ReadContext(new ScanBudget(job.Limits.HeapBytes), writer)
         {
