@@ -43,5 +43,8 @@ internal static class MemoryText
 
     private static string System(MemorySystemReport? system) => system is null
         ? "unknown"
-        : string.Create(CultureInfo.InvariantCulture, $"{Printable.Of(system.Version.Length > 0 ? system.Version : system.Kind)}, {system.Processes} processes");
+        : string.Create(CultureInfo.InvariantCulture, $"{Printable.Of(Name(system))}, {system.Processes} processes");
+
+    /// <summary>Linux tells its compiler and builder too.</summary>
+    private static string Name(MemorySystemReport system) => system.Version.Length > 0 ? system.Version.Split(" (", 2)[0] : system.Kind;
 }

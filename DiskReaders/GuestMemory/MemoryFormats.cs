@@ -12,6 +12,9 @@ public static class MemoryFormats
 {
     private static readonly IReadOnlyList<IMemoryFormat> Readable = [new VmwareMemoryFormat(), new LibvirtSaveFormat(), new QemuStreamFormat(), new ElfCoreFormat()];
 
+    /// <summary>What unpacking a first chunk may hold.</summary>
+    private const long HeadBudgetBytes = 128 << 20;
+
     // Recognised by their bytes. VirtualBox: SSM's magic; kdump: makedumpfile's IMPLEMENTATION.
     private static readonly Signature[] Known =
     [
@@ -44,11 +47,11 @@ public static class MemoryFormats
     /// <summary>Names of all that is recognised, for people.</summary>
     public static IReadOnlyList<string> Titles => [.. Known.Select(s => s.Detail).Concat(KnownNames.Select(n => n.Title)).Distinct()];
 
-    /// <summary>True when the bytes say that a file is guest memory, read or only recognised.</summary>
+    /// <summary>True when the bytes say that a file is guest memory, read or only recognised. Of a packed file the first bytes are unpacked.</summary>
     public static bool IsMemory(IBlockSource file)
     {
         IReadOnlyList<MemoryFile> files = [new MemoryFile("", file)];
-        return Readable.Any(f => f.Probe(files)) || Signature.Find(file, Known) is not null;
+        return Readable.Any(f => f.Probe(files)) || Signature.Find(file, Known) is not null || IsPackedStream(file);
     }
 
     /// <summary>Opens guest memory; what of it is not there is a gap.</summary>
@@ -82,5 +85,24 @@ public static class MemoryFormats
         }
 
         throw new DiskFormatException(Fault.Unsupported, "guest memory", 0, "of no format that is known");
+    }
+
+    private static bool IsPackedStream(IBlockSource file)
+    {
+        if (PackedStreams.Recognise(file) is not { } program)
+        {
+            return false;
+        }
+
+        try
+        {
+            Span<byte> magic = stackalloc byte[4];
+            using UnpackedStream stream = PackedStreams.Open(program, file, new ReadContext(new ScanBudget(HeadBudgetBytes), new GapList(0)));
+            return stream.ReadSome(0, magic) == magic.Length && magic.SequenceEqual("QEVM"u8);
+        }
+        catch (DiskFormatException)
+        {
+            return false;
+        }
     }
 }

@@ -21,6 +21,9 @@ internal sealed class VmwareState
     /// <summary>Real groups have some thousand.</summary>
     private const int MostTags = 1 << 20;
 
+    /// <summary>Of 52 bits of physical addresses.</summary>
+    private const ulong MostPages = 1UL << 40;
+
     private const int PackedBlock = 62;
     private const int PlainBlock = 63;
 
@@ -52,14 +55,14 @@ internal sealed class VmwareState
         List<(long, long, long)> regions = [];
         if (_regions > RunMap.MostRuns)
         {
-            throw new DiskFormatException(Blocks.Fault.Limit, Structure, -1, $"{_regions} regions");
+            throw new DiskFormatException(Fault.Limit, Structure, -1, $"{_regions} regions");
         }
 
         for (uint i = 0; i < _regions; i++)
         {
             if (!_filePages.TryGetValue(i, out long file) || !_memoryPages.TryGetValue(i, out long memory) || !_sizes.TryGetValue(i, out long pages))
             {
-                throw new DiskFormatException(Blocks.Fault.Corrupt, Structure, -1, $"region {i} of {_regions} is not told in full");
+                throw new DiskFormatException(Fault.Corrupt, Structure, -1, $"region {i} of {_regions} is not told in full");
             }
 
             regions.Add((memory * PageBytes, pages * PageBytes, file * PageBytes));
@@ -176,7 +179,7 @@ internal sealed class VmwareState
             ulong number = new LeView(value, "VMware state tag", at).U64(0);
             if (isMemory)
             {
-                Region(name, first, (uint)number);
+                Region(name, first, number, at);
             }
             else if (name == "CR64" && second == 3 && size == 8 && number != 0 && _pageTables.Count < 1024)
             {
@@ -184,25 +187,29 @@ internal sealed class VmwareState
             }
         }
 
-        throw new DiskFormatException(Blocks.Fault.Limit, Structure, at, $"more than {MostTags} tags in a group");
+        throw new DiskFormatException(Fault.Limit, Structure, at, $"more than {MostTags} tags in a group");
     }
 
-    private void Region(string name, uint index, uint value)
+    private void Region(string name, uint index, ulong value, long at)
     {
-        switch (name)
+        Dictionary<uint, long>? numbers = name switch { "regionPageNum" => _filePages, "regionPPN" => _memoryPages, "regionSize" => _sizes, _ => null };
+        if (numbers is null && name != "regionsCount")
         {
-            case "regionsCount":
-                _regions = value;
-                break;
-            case "regionPageNum" when _filePages.Count < RunMap.MostRuns:
-                _filePages[index] = value;
-                break;
-            case "regionPPN" when _memoryPages.Count < RunMap.MostRuns:
-                _memoryPages[index] = value;
-                break;
-            case "regionSize" when _sizes.Count < RunMap.MostRuns:
-                _sizes[index] = value;
-                break;
+            return;
+        }
+
+        if (value > MostPages || numbers?.Count >= RunMap.MostRuns)
+        {
+            throw new DiskFormatException(Fault.Corrupt, Structure, at, $"bad {name}");
+        }
+
+        if (numbers is null)
+        {
+            _regions = (long)value;
+        }
+        else
+        {
+            numbers[index] = (long)value;
         }
     }
 }

@@ -70,6 +70,7 @@ public sealed class VmwareTests
     {
         { "a region that is not told in full", new VmwareWriter().Group("memory").Tag("regionsCount", [], VmwareWriter.U32(2)).Block("Memory", [0, 0], new byte[Page], 0).ToArray(), Fault.Corrupt },
         { "billions of regions", new VmwareWriter().Group("memory").Tag("regionsCount", [], VmwareWriter.U32(0xFFFF_FFFF)).Block("Memory", [0, 0], new byte[Page], 0).ToArray(), Fault.Limit },
+        { "a region of exabytes", new VmwareWriter().Group("memory").Tag("regionsCount", [], VmwareWriter.U32(1)).Tag("regionSize", [0], VmwareWriter.U64(ulong.MaxValue)).ToArray(), Fault.Corrupt },
         { "packed memory", new VmwareWriter().Group("memory").Block("Memory", [0, 0], new byte[Page], 0, isPacked: true).ToArray(), Fault.Unsupported },
         { "no memory", new VmwareWriter().Group("cpu").ToArray(), Fault.MissingParent },
         { "groups beyond the end", [.. VmwareWriter.U32(0xBED2BED2), .. VmwareWriter.U32(8), .. VmwareWriter.U32(5)], Fault.Truncated },
