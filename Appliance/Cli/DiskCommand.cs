@@ -14,9 +14,10 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
     /// <summary>A listing of ten million files is some 2 GiB.</summary>
     private const long MostListingBytes = 4L << 30;
 
-    private readonly Sandbox _sandbox = Sandboxes.Open(options.Sandbox);
+    // Tried while the target is looked at.
+    private readonly Task<Sandbox> _sandbox = Task.Run(() => Sandboxes.Open(options.Sandbox), CancellationToken.None);
 
-    public Sandbox Sandbox => _sandbox;
+    private Sandbox Sandbox => _sandbox.GetAwaiter().GetResult();
 
     /// <summary>What a target holds, in the states that were chosen.</summary>
     /// <exception cref="TargetException">It is not there, or has no such state.</exception>
@@ -54,9 +55,9 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
             return gaps;
         }
 
-        (List<ChainPlan> plans, List<(string Host, string Inside)> binds) = DiskBinds.Of(vm.Disks, _sandbox);
-        var start = new JobStart(DiskLimits.ForReading with { HeapBytes = DiskLimits.ForReading.HeapBytes + DiskLimits.ForKeys(options.Secrets) }, plans, options.Secrets, DiskBinds.Of(vm.Memory, _sandbox, binds));
-        WorkerOutcome outcome = new WorkerProcess(_sandbox.WorkerStart, Silence) { MostEventBytes = MostListingBytes }.Run(job(start) with { VolumeStates = vm.VolumeStates }, binds, message =>
+        (List<ChainPlan> plans, List<(string Host, string Inside)> binds) = DiskBinds.Of(vm.Disks, Sandbox);
+        var start = new JobStart(DiskLimits.ForReading with { HeapBytes = DiskLimits.ForReading.HeapBytes + DiskLimits.ForKeys(options.Secrets) }, plans, options.Secrets, DiskBinds.Of(vm.Memory, Sandbox, binds));
+        WorkerOutcome outcome = new WorkerProcess(Sandbox.WorkerStart, Silence) { MostEventBytes = MostListingBytes }.Run(job(start) with { VolumeStates = vm.VolumeStates }, binds, message =>
         {
             if (message is GapEvent gap)
             {

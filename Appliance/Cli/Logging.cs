@@ -21,8 +21,7 @@ internal static class Logging
                 restrictedToMinimumLevel: LogEventLevel.Warning,
                 standardErrorFromLevel: LogEventLevel.Verbose,
                 formatter: new PrintableFormatter());
-        string folder = state ?? DefaultFolder;
-        if (folder != "none")
+        if (FolderOf(state) is { } folder)
         {
             try
             {
@@ -47,6 +46,9 @@ internal static class Logging
         public void Format(LogEvent logEvent, TextWriter output) =>
             output.WriteLine("vmsweep: " + Printable.Of(logEvent.RenderMessage(CultureInfo.InvariantCulture)));
     }
+
+    /// <summary>The state folder that an option names; null for <c>none</c>.</summary>
+    public static string? FolderOf(string? state) => state == "none" ? null : state ?? DefaultFolder;
 
     private static string DefaultFolder => Environment.IsPrivilegedProcess
         ? "/var/lib/vmsweep"

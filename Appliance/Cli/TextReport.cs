@@ -72,6 +72,7 @@ internal static class TextReport
         foreach (FindingReport finding in target.Findings.OrderBy(f => Array.IndexOf(SeverityOrder, f.Severity)).ThenBy(f => f.Path, StringComparer.Ordinal))
         {
             string path = Printable.Of(finding.Path) + (finding.AlsoAt.Count > 0 ? string.Create(CultureInfo.InvariantCulture, $" (+{finding.AlsoAt.Count} names)") : "") + MemoryText.Of(finding.Memory);
+            path += finding.GuestPath is { } shown ? "\n" + Printable.Of(shown) : "";
             table.AddRow(
                 new Text(finding.Severity, Colour(finding.Severity)),
                 new Text(Printable.Of(finding.Rule)),
@@ -109,7 +110,8 @@ internal static class TextReport
         ReportTotals totals = report.Totals;
         string rules = string.Join(", ", report.Engines.Select(e => string.Create(CultureInfo.InvariantCulture, $"{e.Name} {e.Version} with {e.Rules:N0} rules")));
         double seconds = (report.FinishedAt - report.StartedAt).TotalSeconds;
-        console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"{totals.FilesScanned:N0} of {totals.FilesSeen:N0} files, {Sizes.Show(totals.BytesRead)} of {Sizes.Show(totals.BytesSeen)} in {seconds:0.0} s; {rules}");
+        string cached = totals.FilesCached > 0 ? string.Create(CultureInfo.InvariantCulture, $" ({totals.FilesCached:N0} known from earlier scans)") : "";
+        console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"{totals.FilesScanned:N0} of {totals.FilesSeen:N0} files{cached}, {Sizes.Show(totals.BytesRead)} of {Sizes.Show(totals.BytesSeen)} in {seconds:0.0} s; {rules}");
         (string colour, string text) = report.Verdict switch
         {
             "detected" => ("red bold", string.Create(CultureInfo.InvariantCulture, $"DETECTED: {totals.Findings:N0} findings{(totals.Gaps > 0 ? $", and {totals.Gaps:N0} gaps" : "")}")),

@@ -7,8 +7,11 @@ namespace Vmsweep.Appliance.Pipeline;
 /// <summary>Takes contents one after another; belongs to one thread.</summary>
 internal interface IContentConsumer : IDisposable
 {
-    /// <summary>The content is disposed by the caller.</summary>
+    /// <summary>Takes the content over, and disposes it when it is done with it; it may keep some until <see cref="Flush"/>.</summary>
     void Consume(Content content);
+
+    /// <summary>Nothing more waits at the moment: what was kept is to be done and disposed, for the reader may wait for its memory.</summary>
+    void Flush();
 }
 
 /// <summary>
@@ -79,12 +82,18 @@ internal sealed class ContentPump(
             try
             {
                 using IContentConsumer consumer = createConsumer();
-                foreach (Content content in queue.GetConsumingEnumerable(stop.Token))
+                while (true)
                 {
-                    using (content)
+                    if (!queue.TryTake(out Content? content))
                     {
-                        consumer.Consume(content);
+                        consumer.Flush();
+                        if (!queue.TryTake(out content, Timeout.Infinite, stop.Token))
+                        {
+                            return;
+                        }
                     }
+
+                    consumer.Consume(content);
                 }
             }
             catch (OperationCanceledException)

@@ -8,6 +8,7 @@ internal sealed class Coverage(string id)
 {
     private long _filesSeen;
     private long _filesScanned;
+    private long _filesCached;
     private long _bytesSeen;
     private long _bytesRead;
 
@@ -23,6 +24,10 @@ internal sealed class Coverage(string id)
 
     public void Scanned() => Interlocked.Increment(ref _filesScanned);
 
+    /// <summary>The verdict, or all of it but that of rules added since, was remembered from an earlier scan.</summary>
+    public void Cached() => Interlocked.Increment(ref _filesCached);
+
     public CoverageCounts Counts => new(
-        Interlocked.Read(ref _filesSeen), Interlocked.Read(ref _filesScanned), Interlocked.Read(ref _bytesSeen), Interlocked.Read(ref _bytesRead));
+        Interlocked.Read(ref _filesSeen), Interlocked.Read(ref _filesScanned), Interlocked.Read(ref _bytesSeen), Interlocked.Read(ref _bytesRead),
+        Interlocked.Read(ref _filesCached));
 }

@@ -6,10 +6,19 @@ using Vmsweep.Signatures.Yara;
 namespace Vmsweep.Appliance.Pipeline;
 
 /// <summary>The engines of a scan.</summary>
-internal sealed class Engines : IDisposable
+internal sealed record Engines : IDisposable
 {
-    /// <summary>Engines that look at content.</summary>
+    /// <summary>Engines whose verdict follows from the content alone.</summary>
     public required IReadOnlyList<IEngine> ByContent { get; init; }
+
+    /// <summary>Engines that ask for names, owners or the time as well: they match under each name, and nothing of theirs is remembered.</summary>
+    public IReadOnlyList<IEngine> Volatile { get; init; } = [];
+
+    /// <summary>By plan what is run over content whose verdict is known; nothing where nothing was added.</summary>
+    public IReadOnlyList<IReadOnlyList<IEngine>> Added { get; init; } = [];
+
+    /// <summary>The YARA rules in use.</summary>
+    public Lazy<RuleIndex> Rules { get; init; } = new(() => new RuleIndex([]));
 
     /// <summary>Known hashes; null when none are given.</summary>
     public HashList? Hashes { get; init; }
@@ -18,20 +27,56 @@ internal sealed class Engines : IDisposable
 
     public static Engines Load(ScanJob job)
     {
-        List<IEngine> engines = [];
-        if (job.RulesPath is { } path)
+        List<IEngine> content = [];
+        List<IEngine> @volatile = [];
+        List<IReadOnlyList<IEngine>> added = [];
+        Lazy<RuleIndex> index = new(() => new RuleIndex([]));
+        if (job.Rules is { } rules)
         {
-            using FileStream file = File.OpenRead(path);
-            engines.Add(YaraRules.Load(file, new YaraOptions { Timeout = TimeSpan.FromSeconds(job.TimeoutSeconds) }));
+            var options = new YaraOptions { Timeout = TimeSpan.FromSeconds(job.TimeoutSeconds) };
+            index = new Lazy<RuleIndex>(() => RuleIndex.Load(rules.Own));
+            RuleIndex? baseIndex = rules.Base is null ? null : RuleIndex.Load(rules.Base);
+            AddTo(content, p => p.Content, usesNames: false);
+            AddTo(@volatile, p => p.Volatile, usesNames: true);
+            foreach (DataPart part in job.Plans ?? [])
+            {
+                added.Add(part.IsEmpty ? [] : [new LayeredRules([new RuleLayer(rules.Own.Path, part, null)], index, options)]);
+            }
+
+            void AddTo(List<IEngine> engines, Func<CompiledParts, DataPart> part, bool usesNames)
+            {
+                List<RuleLayer> layers = [];
+                if (rules.Base is { } earlier && !part(earlier.Parts).IsEmpty)
+                {
+                    layers.Add(new RuleLayer(earlier.Path, part(earlier.Parts), baseIndex));
+                }
+
+                if (!part(rules.Own.Parts).IsEmpty)
+                {
+                    layers.Add(new RuleLayer(rules.Own.Path, part(rules.Own.Parts), null));
+                }
+
+                if (layers.Count > 0)
+                {
+                    engines.Add(new LayeredRules(layers, index, options) { UsesNames = usesNames });
+                }
+            }
         }
 
-        // What is wrong with the lists was reported when the rules were compiled.
-        return new Engines { ByContent = engines, Hashes = job.HashLists.Count > 0 ? HashList.Read(job.HashLists, []) : null };
+        return new Engines
+        {
+            ByContent = content,
+            Volatile = @volatile,
+            Added = added,
+            Rules = index,
+            // What is wrong with the lists was reported when the rules were compiled.
+            Hashes = job.HashLists.Count > 0 ? HashList.Read(job.HashLists, []) : null,
+        };
     }
 
     public void Dispose()
     {
-        foreach (IEngine engine in ByContent)
+        foreach (IEngine engine in ByContent.Concat(Volatile).Concat(Added.SelectMany(a => a)))
         {
             engine.Dispose();
         }

@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
+using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.Signatures.Matching;
 
@@ -10,8 +12,8 @@ internal sealed class MatchShared(Engines engines, Action<FindingReport> onFindi
 {
     public Engines Engines => engines;
 
-    /// <summary>Rules ask for names, so that equal contents under other names may match otherwise.</summary>
-    public bool UsesNames { get; } = engines.ByContent.Any(e => e.UsesNames);
+    /// <summary>Verdicts of earlier scans; null when nothing is remembered.</summary>
+    public IVerdictMemory? Memory { get; init; }
 
     /// <summary>What is known of contents whose size more than one item has, so that each is matched once.</summary>
     public ConcurrentDictionary<(long Size, string Sha256), Verdict> Verdicts { get; } = new();
@@ -23,33 +25,184 @@ internal sealed class MatchShared(Engines engines, Action<FindingReport> onFindi
     public void Report(FindingReport finding) => onFinding(finding);
 }
 
-/// <summary>Matches contents against all engines on one thread.</summary>
+/// <summary>
+/// Matches contents against all engines on one thread. Where verdicts are remembered, contents are hashed, some dozen of them are asked
+/// for at once, and while the answer is on its way the next ones are hashed.
+/// </summary>
 internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progress) : IContentConsumer
 {
+    private const int MostAsked = AskEvent.MostKeys;
+
+    /// <summary>Contents that wait for an answer hold memory that the reader may need: large ones wait alone.</summary>
+    private const long MostWaitingBytes = 4 << 20;
+
     private readonly ContentMatcher _matcher = new(shared.Engines, shared.Cancellation);
+    private readonly ContentMatcher? _volatile = shared.Engines.Volatile.Count > 0 ? new(shared.Engines with { ByContent = shared.Engines.Volatile }, shared.Cancellation) : null;
+    private readonly ContentMatcher?[] _added = [.. shared.Engines.Added.Select(e => e.Count > 0 ? new ContentMatcher(shared.Engines with { ByContent = e }, shared.Cancellation) : null)];
+    private List<Waiting> _open = [];
+    private List<Waiting> _asked = [];
+    private Func<KnownVerdict[]>? _answer;
+    private long _openBytes;
 
     public void Consume(Content content)
     {
         progress.Step();
+        ContentItem item = content.Item;
+        bool mayRemember = shared.Memory is not null && content.Windows is null && !content.IsPartial && item.SizeBytes > 0;
+        if (!mayRemember)
+        {
+            using (content)
+            {
+                ConsumeNow(content);
+            }
+
+            return;
+        }
+
+        Waiting waiting;
+        try
+        {
+            waiting = new Waiting(content, shared.Engines.HashNeeds.Of(content.Bytes));
+        }
+        catch
+        {
+            content.Dispose();
+            throw;
+        }
+
+        if (item.MayHaveTwin && shared.Verdicts.TryGetValue((content.Bytes.Length, waiting.Hashes.Hex), out Verdict? verdict))
+        {
+            using (content)
+            {
+                Conclude(content, verdict, waiting.Hashes);
+            }
+
+            return;
+        }
+
+        _open.Add(waiting);
+        _openBytes += content.Bytes.Length;
+        if (_open.Count >= MostAsked || _openBytes >= MostWaitingBytes)
+        {
+            Ask();
+        }
+    }
+
+    public void Flush()
+    {
+        Ask();
+        FinishAsked();
+    }
+
+    public void Dispose()
+    {
+        foreach (Waiting waiting in _open.Concat(_asked))
+        {
+            waiting.Content.Dispose();
+        }
+
+        _matcher.Dispose();
+        _volatile?.Dispose();
+        Array.ForEach(_added, m => m?.Dispose());
+    }
+
+    /// <summary>Asks for the contents that were collected, and meanwhile finishes those that were asked for before.</summary>
+    private void Ask()
+    {
+        if (_open.Count == 0)
+        {
+            return;
+        }
+
+        Func<KnownVerdict[]> answer = shared.Memory!.Ask([.. _open.Select(w => w.Key)], shared.Cancellation);
+        FinishAsked();
+        (_asked, _open, _openBytes, _answer) = (_open, [], 0, answer);
+    }
+
+    private void FinishAsked()
+    {
+        if (_answer is null)
+        {
+            return;
+        }
+
+        KnownVerdict[] known = _answer();
+        _answer = null;
+        for (int i = 0; i < known.Length; i++)
+        {
+            progress.Step();
+            using Content content = _asked[i].Content;
+            Conclude(content, Decide(_asked[i], known[i]), _asked[i].Hashes);
+        }
+
+        _asked = [];
+    }
+
+    private Verdict Decide(Waiting waiting, KnownVerdict known)
+    {
+        Content content = waiting.Content;
+        (long, string) twin = (content.Bytes.Length, waiting.Hashes.Hex);
+        if (content.Item.MayHaveTwin && shared.Verdicts.TryGetValue(twin, out Verdict? verdict))
+        {
+            return verdict;
+        }
+
+        bool isNew = true;
+        verdict = known.Plan >= 0 && known.Plan < _added.Length ? VerdictPayload.Read(known.Payload, shared.Engines.Rules) : null;
+        if (verdict is null)
+        {
+            verdict = _matcher.Match(content.Bytes);
+        }
+        else
+        {
+            content.Item.Coverage.Cached();
+            isNew = _added[known.Plan] is not null;
+            if (_added[known.Plan] is { } added)
+            {
+                verdict = VerdictMerge.Of(verdict, added.Match(content.Bytes), shared.Engines.Rules);
+            }
+        }
+
+        if (isNew && VerdictPayload.Write(verdict, shared.Engines.Rules) is { } payload)
+        {
+            shared.Memory!.Keep(waiting.Key, payload);
+        }
+
+        if (content.Item.MayHaveTwin && verdict.IsSettled)
+        {
+            shared.Verdicts.TryAdd(twin, verdict);
+        }
+
+        return verdict;
+    }
+
+    private void ConsumeNow(Content content)
+    {
         if (content.Windows is { } windows)
         {
             ConsumeWindow(content, windows);
             return;
         }
 
-        ContentItem item = content.Item;
-        bool mayShare = item.MayHaveTwin && !shared.UsesNames && !content.IsPartial;
+        bool mayShare = content.Item.MayHaveTwin && !content.IsPartial;
         ContentHashes? hashes = mayShare || (shared.Engines.Hashes is not null && !content.IsPartial) ? shared.Engines.HashNeeds.Of(content.Bytes) : null;
         if (!mayShare || !shared.Verdicts.TryGetValue((content.Bytes.Length, hashes!.Hex), out Verdict? verdict))
         {
-            verdict = Match(content);
+            verdict = _matcher.Match(content.Bytes);
             if (mayShare && verdict.IsSettled)
             {
                 shared.Verdicts.TryAdd((content.Bytes.Length, hashes!.Hex), verdict);
             }
         }
 
-        verdict = WithKnownHash(verdict, hashes);
+        Conclude(content, verdict, hashes);
+    }
+
+    /// <summary>Adds what does not follow from the content alone, and reports.</summary>
+    private void Conclude(Content content, Verdict verdict, ContentHashes? hashes)
+    {
+        ContentItem item = content.Item;
+        verdict = WithKnownHash(WithVolatile(verdict, content), hashes);
         AddGaps(item, verdict.Gaps, 0);
         if (verdict.Findings.Count > 0)
         {
@@ -62,15 +215,14 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         }
     }
 
-    public void Dispose() => _matcher.Dispose();
-
-    private Verdict Match(Content content) => shared.UsesNames ? _matcher.Match(content.Bytes, content.Item) : _matcher.Match(content.Bytes);
+    private Verdict WithVolatile(Verdict verdict, Content content) =>
+        _volatile is null ? verdict : VerdictMerge.Of(verdict, _volatile.Match(content.Bytes, content.Item), shared.Engines.Rules);
 
     private void ConsumeWindow(Content content, WindowedContent windows)
     {
         if (!content.Bytes.IsEmpty)
         {
-            Verdict verdict = Match(content);
+            Verdict verdict = WithVolatile(_matcher.Match(content.Bytes), content);
             AddGaps(content.Item, verdict.Gaps, content.Offset);
             lock (windows.Found)
             {
@@ -130,5 +282,10 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         {
             shared.Report(FindingReports.Of(finding, paths, item.SizeBytes, sha256));
         }
+    }
+
+    private readonly record struct Waiting(Content Content, ContentHashes Hashes)
+    {
+        public ContentKey Key => ContentKey.Of(Hashes.Sha256, Content.Bytes.Length);
     }
 }

@@ -5,8 +5,7 @@ namespace Vmsweep.Appliance.Pipeline;
 /// <summary>Matches windows of memory on one thread.</summary>
 internal sealed class MemoryConsumer(Engines engines, MemoryHits hits, ReadContext context, ProgressReporter progress, Coverage coverage) : IContentConsumer
 {
-    private readonly ContentMatcher _matcher = new(engines, context.Cancellation);
-    private readonly bool _usesNames = engines.ByContent.Any(e => e.UsesNames);
+    private readonly ContentMatcher _matcher = new(engines with { ByContent = [.. engines.ByContent, .. engines.Volatile] }, context.Cancellation);
 
     public void Consume(Content content)
     {
@@ -14,7 +13,7 @@ internal sealed class MemoryConsumer(Engines engines, MemoryHits hits, ReadConte
         var window = (MemoryWindow)content.Item;
         if (content.Bytes.ContainsAnyExcept((byte)0))
         {
-            Verdict verdict = _usesNames ? _matcher.Match(content.Bytes, window) : _matcher.Match(content.Bytes);
+            Verdict verdict = _matcher.Match(content.Bytes, window);
             foreach (VerdictGap gap in verdict.Gaps)
             {
                 context.Gaps.Add(new CoverageGap(gap.Fault, window.Path, gap.Structure, gap.Offset, gap.Bytes, gap.Detail));

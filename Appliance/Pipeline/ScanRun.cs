@@ -1,6 +1,7 @@
 using Serilog;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Inspection;
@@ -34,6 +35,9 @@ internal sealed record ScanSettings
     /// <summary>Memory of suspended VMs and snapshots too.</summary>
     public bool ScanMemory { get; init; } = true;
 
+    /// <summary>Where verdicts and compiled rules are remembered; null: nothing is.</summary>
+    public string? StateFolder { get; init; }
+
     /// <summary>What unlocks encrypted volumes.</summary>
     public IReadOnlyList<byte[]> Secrets { get; init; } = [];
 }
@@ -66,7 +70,8 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     {
         DateTimeOffset started = time.GetUtcNow();
         using var run = new RunFolder();
-        (string? rules, List<EngineReport> engines, IReadOnlyList<RuleFaultReport> faults) = Compile(run);
+        using VerdictCache? cache = settings.StateFolder is { } folder && settings.Engines.Contains("yara") ? VerdictCache.Open(folder, time) : null;
+        PreparedRules prepared = new RulePreparation(settings, sandbox, worker, cache, Limits(0), cancellation).Run(run);
         List<TargetReport> targets = [];
         int number = 0;
         foreach (Vm vm in vms)
@@ -92,63 +97,15 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             target.Memory = MemoryScan.Announce(vm, settings.ScanMemory, gap => Add(target, gap));
             if (vm.Disks.Count > 0 || target.Memory is { IsScanned: true })
             {
-                ScanDisks(target, vm, rules);
+                ScanDisks(target, vm, prepared);
             }
         }
 
-        return Finish(started, engines, faults, targets);
-    }
-
-    private (string? Rules, List<EngineReport> Engines, IReadOnlyList<RuleFaultReport> Faults) Compile(RunFolder run)
-    {
-        List<EngineReport> engines = [];
-        bool withYara = settings.Engines.Contains("yara");
-        bool withHashes = settings.Engines.Contains("hash") && settings.HashLists.Count > 0;
-        if (!withYara && !withHashes)
-        {
-            return (null, engines, []);
-        }
-
-        List<(string Host, string Inside)> rules = withYara ? Binds(settings.RuleSources, "rules") : [];
-        List<(string Host, string Inside)> lists = withHashes ? Binds(settings.HashLists, "hashes") : [];
-        List<(string Host, string Inside)> binds = [.. rules, .. lists];
-        var job = new CompileJob([.. rules.Select(b => b.Inside)], withYara && settings.WithBuiltin, [.. lists.Select(b => b.Inside)], settings.StrictRules) { Limits = Limits(0) };
-        string path = run.File("rules");
-        IReadOnlyList<RuleFaultReport> faults = [];
-        using (FileStream bundle = File.Create(path))
-        {
-            WorkerOutcome outcome = worker.Run(job, binds, OnEvent, bundle.Write, cancellation);
-            cancellation.ThrowIfCancellationRequested();
-            if (outcome.End != WorkerEnd.Done)
-            {
-                throw new JobFailedException(outcome.End == WorkerEnd.Failed ? outcome.Detail : $"the rules could not be compiled: {outcome.Detail}");
-            }
-        }
-
-        return (withYara ? path : null, engines, faults);
-
-        void OnEvent(WorkerEvent message)
-        {
-            if (message is CompiledEvent compiled)
-            {
-                engines.AddRange(compiled.Engines);
-                faults = [.. compiled.Faults.Select(f => f with { File = HostNameOf(f.File, binds) })];
-            }
-        }
-    }
-
-    private List<(string Host, string Inside)> Binds(IReadOnlyList<string> paths, string folder) =>
-        [.. paths.Select((p, i) => (Path.GetFullPath(p), sandbox.Inside(Path.GetFullPath(p), $"{folder}/{i}/{Path.GetFileName(p.TrimEnd('/'))}")))];
-
-    /// <summary>A path inside the sandbox as the operator knows it.</summary>
-    private static string HostNameOf(string inside, List<(string Host, string Inside)> binds)
-    {
-        (string host, string root) = binds.FirstOrDefault(b => inside == b.Inside || inside.StartsWith(b.Inside + "/", StringComparison.Ordinal));
-        return host is null ? inside : host + inside[root.Length..];
+        return Finish(started, prepared, targets);
     }
 
     /// <summary>All disks of a VM go to one worker: groups, arrays and file systems may span them.</summary>
-    private void ScanDisks(TargetReport target, Vm vm, string? rules)
+    private void ScanDisks(TargetReport target, Vm vm, PreparedRules prepared)
     {
         foreach (VmDisk disk in vm.Disks)
         {
@@ -175,25 +132,26 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
         (List<ChainPlan> plans, List<(string Host, string Inside)> binds) = DiskBinds.Of(vm.Disks, sandbox);
         MemoryPlan? memory = DiskBinds.Of(target.Memory is { IsScanned: true } ? vm.Memory : null, sandbox, binds);
-        string? insideRules = null;
-        if (rules is not null)
+        ScanRules? rules = null;
+        if (prepared.Rules is not null)
         {
-            insideRules = sandbox.Inside(rules, "rules");
-            binds.Add((rules, insideRules));
+            (rules, IReadOnlyList<(string Host, string Inside)> files) = prepared.Rules.For(sandbox);
+            binds.AddRange(files);
         }
 
-        List<(string Host, string Inside)> lists = settings.Engines.Contains("hash") ? Binds(settings.HashLists, "hashes") : [];
+        List<(string Host, string Inside)> lists = settings.Engines.Contains("hash") ? sandbox.Binds(settings.HashLists, "hashes") : [];
         binds.AddRange(lists);
-        var job = new ScanJob(insideRules, [.. lists.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
+        var job = new ScanJob(rules, [.. lists.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
         {
             Limits = Limits(vm.Disks.SelectMany(d => d.Plan.Files).Concat(memory is null ? [] : vm.Memory!.Plan.Files).Select(f => f.Path).Distinct().Total(LengthOf)),
+            Plans = prepared.Verdicts?.Plans,
             Disks = plans,
             Memory = memory,
             Secrets = settings.Secrets,
             VolumeStates = vm.VolumeStates,
             IncludeDeleted = settings.IncludeDeleted,
         };
-        WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message), null, cancellation);
+        WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message, prepared.Verdicts), null, cancellation);
         string stopped = vm.Disks.Count == 1 ? vm.Disks[0].Path : vm.Target;
         switch (outcome.End)
         {
@@ -213,7 +171,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         }
     }
 
-    private void OnEvent(TargetReport target, WorkerEvent message)
+    private void OnEvent(TargetReport target, WorkerEvent message, VerdictSession? verdicts)
     {
         switch (message)
         {
@@ -228,11 +186,20 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             case MemoryEvent opened when target.Memory is { } known:
                 target.Memory = opened.Memory with { Path = known.Path, Bytes = known.Bytes };
                 break;
+            case GuestEvent guest:
+                target.Show(guest.Guest);
+                break;
             case FindingEvent finding:
-                Add(target, finding.Finding);
+                Add(target, finding.Finding with { GuestPath = GuestPlaces.Of(target.Guest, finding.Finding.Path) });
                 break;
             case GapEvent gap:
                 Add(target, gap.Gap);
+                break;
+            case AskEvent ask:
+                verdicts?.OnAsk(ask);
+                break;
+            case KeepEvent keep:
+                verdicts?.OnKeep(keep);
                 break;
             case ProgressEvent progress:
                 Cover(target, progress.Coverage);
@@ -260,7 +227,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             {
                 if (coverage.TryGetValue(volume.Id, out CoverageCounts? counts))
                 {
-                    volume.Files = new FileCounts(counts.FilesSeen, counts.FilesScanned);
+                    volume.Files = new FileCounts(counts.FilesSeen, counts.FilesScanned, Cached: counts.FilesCached);
                     volume.Bytes = new ByteCounts(counts.BytesSeen, counts.BytesRead);
                 }
             }
@@ -279,7 +246,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         listener.OnGap(target, gap);
     }
 
-    private Report Finish(DateTimeOffset started, List<EngineReport> engines, IReadOnlyList<RuleFaultReport> faults, List<TargetReport> targets)
+    private Report Finish(DateTimeOffset started, PreparedRules prepared, List<TargetReport> targets)
     {
         List<DiskReport> disks = [.. targets.SelectMany(t => t.Disks)];
         List<VolumeReport> volumes = [.. disks.SelectMany(d => d.Volumes)];
@@ -289,7 +256,8 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             Saturating.Add(Saturating.Add(volumes.Total(v => v.Bytes.Seen), disks.Total(d => d.Outside.BytesSeen)), targets.Total(t => t.Memory?.Bytes.Seen ?? 0)),
             Saturating.Add(Saturating.Add(volumes.Total(v => v.Bytes.Read), disks.Total(d => d.Outside.BytesRead)), targets.Total(t => t.Memory?.Bytes.Read ?? 0)),
             targets.Total(t => t.Findings.Count),
-            targets.Total(t => t.Gaps.Count));
+            targets.Total(t => t.Gaps.Count),
+            Saturating.Add(volumes.Total(v => v.Files.Cached), disks.Total(d => d.Outside.FilesCached)));
         return new Report
         {
             Verdict = totals.Findings > 0 ? "detected" : totals.Gaps > 0 ? "incomplete" : "clean",
@@ -297,8 +265,8 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             FinishedAt = time.GetUtcNow(),
             Sandbox = sandbox.Name,
             SandboxDetail = sandbox.IsFull ? null : sandbox.Detail,
-            Engines = engines,
-            RuleFaults = faults,
+            Engines = prepared.Engines,
+            RuleFaults = prepared.Faults,
             Targets = targets,
             Totals = totals,
         };

@@ -48,7 +48,7 @@ internal sealed record TargetReport
     /// <summary>Earlier states that the VM's files keep; absent where they were not asked for.</summary>
     public IReadOnlyList<SnapshotReport>? Snapshots { get; init; }
 
-    /// <summary>What the disks say of the system on them; absent where they say nothing, and in reports of scans.</summary>
+    /// <summary>What the disks say of the system on them; absent where they say nothing.</summary>
     public GuestFacts? Guest { get; set; }
 
     public List<DiskReport> Disks { get; } = [];
@@ -118,25 +118,32 @@ internal sealed record VolumeReport
 
     public IReadOnlyList<string> Notes { get; init; } = [];
 
+    /// <summary>Where the guest shows the volume: <c>C:</c>, <c>/home</c>; absent where it is not known.</summary>
+    public IReadOnlyList<string>? MountPoints { get; set; }
+
     public FileCounts Files { get; set; } = new();
 
     public ByteCounts Bytes { get; set; } = new();
 }
 
+/// <param name="Cached">Of those scanned: matched by an earlier scan already, so that at most rules added since were run.</param>
 internal sealed record FileCounts(long Seen = 0, long Scanned = 0, long Inherited = 0, long Cached = 0);
 
 internal sealed record ByteCounts(long Seen = 0, long Read = 0);
 
 /// <summary>How much of a volume, or of what lies outside volumes, was seen and scanned.</summary>
-internal sealed record CoverageCounts(long FilesSeen = 0, long FilesScanned = 0, long BytesSeen = 0, long BytesRead = 0)
+internal sealed record CoverageCounts(long FilesSeen = 0, long FilesScanned = 0, long BytesSeen = 0, long BytesRead = 0, long FilesCached = 0)
 {
     [JsonIgnore]
-    public bool IsSound => FilesSeen >= 0 && FilesScanned >= 0 && BytesSeen >= 0 && BytesRead >= 0;
+    public bool IsSound => FilesSeen >= 0 && FilesScanned >= 0 && FilesCached >= 0 && BytesSeen >= 0 && BytesRead >= 0;
 }
 
 internal sealed record FindingReport
 {
     public required string Path { get; init; }
+
+    /// <summary>The path as the guest's owner knows it, <c>C:\Users\...</c> or <c>/home/...</c>; absent where it is not known.</summary>
+    public string? GuestPath { get; init; }
 
     /// <summary>Other names of the same content: hard links, and duplicates that were matched once.</summary>
     public IReadOnlyList<string> AlsoAt { get; init; } = [];
@@ -173,7 +180,7 @@ internal sealed record MatchReport(string String, long Offset, int Length)
 
 internal sealed record GapReport(string Fault, string Path, string Structure, long Offset, long Bytes, string Detail);
 
-internal sealed record ReportTotals(long FilesSeen, long FilesScanned, long BytesSeen, long BytesRead, long Findings, long Gaps);
+internal sealed record ReportTotals(long FilesSeen, long FilesScanned, long BytesSeen, long BytesRead, long Findings, long Gaps, long FilesCached = 0);
 
 /// <summary>How reports and worker messages become JSON.</summary>
 [JsonSourceGenerationOptions(

@@ -13,10 +13,10 @@ internal static class RuleCompilation
     {
         List<RuleFaultReport> faults = [];
         List<EngineReport> engines = [];
-        using YaraRules? rules = job.Builtin || job.Sources.Count > 0 ? Compile(job, faults) : null;
+        using RuleParts? rules = job.Builtin || job.Sources.Count > 0 ? Compile(job, faults) : null;
         if (rules is not null)
         {
-            engines.Add(ReportOf(rules.Facts));
+            engines.Add(ReportOf(rules.Compiler.Facts));
         }
 
         if (job.HashLists.Count > 0)
@@ -36,12 +36,11 @@ internal static class RuleCompilation
                 : "there is no hash in what --hashes names\n" + Text(faults));
         }
 
-        writer.Send(new CompiledEvent(engines, faults));
         using var data = new DataStream(writer);
-        rules?.Save(data);
+        writer.Send(new CompiledEvent(engines, faults, rules?.Write(data, job.Decided)));
     }
 
-    private static YaraRules Compile(CompileJob job, List<RuleFaultReport> faults)
+    private static RuleParts Compile(CompileJob job, List<RuleFaultReport> faults)
     {
         List<RuleFault> found = [];
         List<RuleFile> files = [.. RuleSources.Read(job.Sources, found)];
@@ -52,7 +51,7 @@ internal static class RuleCompilation
 
         try
         {
-            YaraRules rules = YaraRules.Compile(files, new YaraOptions(), found);
+            RuleParts rules = RuleParts.Compile(RuleCompiler.Read(files, new YaraOptions(), found), job.Compiled);
             faults.AddRange(found.Where(f => !f.IsWarning).Select(f => new RuleFaultReport(f.File, f.Line, f.Rule.Length > 0 ? $"rule {f.Rule}: {f.Message}" : f.Message)));
             return rules;
         }

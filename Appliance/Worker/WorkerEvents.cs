@@ -1,5 +1,6 @@
 using System.Text.RegularExpressions;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
 using Vmsweep.DiskReaders.Inspection.Guest;
 
 namespace Vmsweep.Appliance.Worker;
@@ -27,13 +28,21 @@ internal static partial class WorkerEvents
             GapEvent { Gap: var gap } => Faults.Names.Contains(gap.Fault),
             ProgressEvent progress => progress.BytesDone >= 0 && progress.BytesTotal >= 0 && progress.Coverage.All(c => c.Value.IsSound),
             EntriesEvent entries => entries.Entries.All(e => Kinds.Contains(e.Kind) && Sha256().IsMatch(e.Sha256) && !e.Path.AsSpan().ContainsAny('\t', '\n')),
-            CompiledEvent compiled => compiled.Engines.All(e => EngineWord().IsMatch(e.Name) && EngineWord().IsMatch(e.Version) && e.Rules >= 0),
+            CompiledEvent compiled => compiled.Engines.All(e => EngineWord().IsMatch(e.Name) && EngineWord().IsMatch(e.Version) && e.Rules >= 0) && (compiled.Rules is null || IsSound(compiled.Rules)),
+            AskEvent ask => ask.Keys.Length % ContentKey.Bytes == 0 && ask.Keys.Length is > 0 and <= AskEvent.MostKeys * ContentKey.Bytes,
+            KeepEvent keep => keep.Verdicts.Count <= KeepEvent.MostVerdicts && keep.Verdicts.All(v => v.Key.Length == ContentKey.Bytes && v.Payload.Length <= KeptVerdict.MostPayloadBytes),
             _ => true,
         };
         if (!isSound)
         {
             throw new InvalidDataException($"an event of the kind {message.GetType().Name} breaks its rules");
         }
+    }
+
+    private static bool IsSound(CompiledRules rules)
+    {
+        IEnumerable<DataPart> parts = [rules.Parts.Index, rules.Parts.Content, rules.Parts.Volatile, .. rules.Added.OfType<DataPart>()];
+        return rules.Base >= -1 && rules.All.Length % RuleIds.Bytes == 0 && rules.Decisive.Length % RuleIds.Bytes == 0 && parts.All(p => p.Offset >= 0 && p.Length >= 0);
     }
 
     /// <summary>Guest text is free, but not endless.</summary>

@@ -31,6 +31,8 @@ Command Make(string name, string description, Func<ParseResult, ImageSet, Benchm
 bool Scan(ParseResult p, ImageSet set, BenchmarkRules rules) => ScanBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds), !p.GetValue(noMount));
 bool List(ParseResult p, ImageSet set, BenchmarkRules rules) => ListBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds));
 
+bool Cache(ParseResult p, ImageSet set, BenchmarkRules rules) => CacheBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds));
+
 var readers = new Command("readers", "vmsweep read against qemu-img convert, for each container; ciphers against openssl speed.") { work, rounds };
 readers.SetAction(parsed =>
 {
@@ -47,6 +49,7 @@ var root = new RootCommand("Measures vmsweep against other programs on the same 
     Make("end-to-end", "scan and ls.", (p, set, rules) => Scan(p, set, rules) & List(p, set, rules)),
     Make("scan", "vmsweep scan against yara over extracted files and over an ntfs-3g mount.", Scan),
     Make("ls", "vmsweep ls --sha256 against openssl over extracted files.", List),
+    Make("cache", "vmsweep scan a second time, and after rules were added, against the first scan.", Cache),
     readers,
     micro,
 };

@@ -72,9 +72,9 @@ public sealed class LibvirtSaves : IDisposable
           cat libvirtd.log >&2
           return 1
         }
-        stop() { kill "$daemon" && wait "$daemon" || true; }
-        daemon=
-        trap '[ -z "$daemon" ] || { v destroy "memory guest" > /dev/null 2>&1; stop; }' EXIT
+        stop() { [ "$daemon" = 0 ] || { kill "$daemon" && wait "$daemon" || true; }; daemon=0; }
+        daemon=0
+        trap 'for p in /run/libvirt/qemu/memory*.pid; do [ ! -f "$p" ] || kill "$(cat "$p")"; done; stop' EXIT
         first=1
         for format in $2; do
           start "$format"
@@ -89,6 +89,5 @@ public sealed class LibvirtSaves : IDisposable
           v restore "guest.$format.save" --paused
           stop
         done
-        start raw
         """;
 }

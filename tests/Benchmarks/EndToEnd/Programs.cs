@@ -14,7 +14,10 @@ internal sealed class Programs(ImageSet set, BenchmarkRules rules, int threads)
 
     public static void Build() => Measured.Script("\"$1\" --version > /dev/null", [Path.Combine(Repository.Root, "vmsweep")]);
 
-    public Cost Scan(string image, string report) => Launch(report, [_launcher, "scan", image, .. RuleOptions, .. Threads, "--format", "json", "--no-progress", "--state", "none"]);
+    /// <param name="state">Folder of what is remembered.</param>
+    /// <param name="more">Another file of rules.</param>
+    public Cost Scan(string image, string report, string state = "none", string? more = null, params string[] options) =>
+        Launch(report, [_launcher, "scan", image, .. RuleOptions, .. more is null ? (string[])[] : ["--rules", more], .. Threads, "--format", "json", "--no-progress", "--state", state, .. options]);
 
     /// <summary>A scan with one rule that never matches.</summary>
     public Cost ScanWithout(string image, string report)
