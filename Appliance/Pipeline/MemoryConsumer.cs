@@ -9,6 +9,7 @@ internal sealed class MemoryConsumer(Engines engines, MemoryHits hits, ReadConte
 
     public void Consume(Content content)
     {
+        using Content taken = content;
         progress.Step();
         var window = (MemoryWindow)content.Item;
         if (content.Bytes.ContainsAnyExcept((byte)0))
@@ -26,6 +27,11 @@ internal sealed class MemoryConsumer(Engines engines, MemoryHits hits, ReadConte
         }
 
         coverage.Read(Math.Min(window.FreshBytes, content.Bytes.Length));
+    }
+
+    public void Flush()
+    {
+        // Nothing is kept.
     }
 
     public void Dispose() => _matcher.Dispose();
