@@ -18,7 +18,7 @@ internal static class ScanCommand
 
     public static Command Create()
     {
-        var targets = new Argument<string[]>("TARGET") { Description = "Disk images, VM configuration files (.vmx), or folders of both.", Arity = ArgumentArity.OneOrMore };
+        var targets = new Argument<string[]>("TARGET") { Description = "Images of disks or of guest memory, VM configuration files (.vmx), or folders of them.", Arity = ArgumentArity.OneOrMore };
         Option<string> format = CommonOptions.Format("text", "json", "ndjson");
         Option<FileInfo?> output = CommonOptions.Out();
         var rules = new Option<string[]>("--rules") { Description = "A YARA rule file, or a folder of them; replaces the signature bundle and the built-in rules. Repeatable.", HelpName = "FILE|DIR" };
@@ -42,13 +42,14 @@ internal static class ScanCommand
         Option<string?> key = CommonOptions.Key();
         Option<string?> snapshot = CommonOptions.Snapshot();
         Option<bool> deleted = CommonOptions.Deleted();
+        Option<string> memoryScan = CommonOptions.MemoryScan();
         Option<string?> state = CommonOptions.State();
         var noCache = new Option<bool>("--no-cache") { Description = "Match every content anew, and remember nothing of this scan; otherwise what was matched before is looked up by its SHA-256." };
         Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
         Option<bool> noProgress = CommonOptions.NoProgress();
         var command = new Command("scan", "Scans virtual disks and says what was found and what was not read.")
         {
-            targets, format, output, rules, withBuiltin, strict, hashes, knownGood, ignoreKnownGood, engines, clamd, allow, threads, memory, timeout, bases, key, snapshot, deleted, state, noCache,
+            targets, format, output, rules, withBuiltin, strict, hashes, knownGood, ignoreKnownGood, engines, clamd, allow, threads, memory, timeout, bases, key, snapshot, deleted, memoryScan, state, noCache,
             sandbox, noProgress,
         };
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
@@ -71,6 +72,7 @@ internal static class ScanCommand
                 MatchTimeoutSeconds = parsed.GetValue(timeout),
                 StateFolder = parsed.GetValue(noCache) ? null : StateFolder.Of(parsed.GetValue(state)),
                 IncludeDeleted = parsed.GetValue(deleted),
+                ScanMemory = parsed.GetValue(memoryScan) != "no",
                 Secrets = KeyFile.Read(parsed.GetValue(key)),
                 Bundle = signatures.Bundle,
                 Allow = signatures.Allow,

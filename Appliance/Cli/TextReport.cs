@@ -22,6 +22,11 @@ internal static class TextReport
                 WriteDisk(disk, target.Disks.Count > 1, console);
             }
 
+            if (target.Memory is { } memory)
+            {
+                MemoryText.Write(memory, console);
+            }
+
             WriteFindings(target, console);
             WriteGaps(target, console);
             console.WriteLine();
@@ -72,7 +77,7 @@ internal static class TextReport
         Table table = new Table().Border(TableBorder.Rounded).AddColumns("severity", "rule", "path", "size", "SHA-256");
         foreach (FindingReport finding in target.Findings.Where(f => f.Suppressed is null).OrderBy(f => Array.IndexOf(SeverityOrder, f.Severity)).ThenBy(f => f.Path, StringComparer.Ordinal))
         {
-            string path = Printable.Of(finding.Path) + (finding.AlsoAt.Count > 0 ? string.Create(CultureInfo.InvariantCulture, $" (+{finding.AlsoAt.Count} names)") : "");
+            string path = Printable.Of(finding.Path) + (finding.AlsoAt.Count > 0 ? string.Create(CultureInfo.InvariantCulture, $" (+{finding.AlsoAt.Count} names)") : "") + MemoryText.Of(finding.Memory);
             path += finding.GuestPath is { } shown ? "\n" + Printable.Of(shown) : "";
             table.AddRow(
                 new Text(finding.Severity, Colour(finding.Severity)),

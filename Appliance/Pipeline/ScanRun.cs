@@ -48,6 +48,9 @@ internal sealed record ScanSettings
     /// <summary>Deleted files too.</summary>
     public bool IncludeDeleted { get; init; }
 
+    /// <summary>Memory of suspended VMs and snapshots too.</summary>
+    public bool ScanMemory { get; init; } = true;
+
     /// <summary>Where verdicts and compiled rules are remembered; null: nothing is.</summary>
     public string? StateFolder { get; init; }
 
@@ -134,7 +137,8 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 Add(target, ExpiredBundle(vm.Target, bundle));
             }
 
-            if (vm.Disks.Count > 0)
+            target.Memory = MemoryScan.Announce(vm, settings.ScanMemory, gap => Add(target, gap));
+            if (vm.Disks.Count > 0 || target.Memory is { IsScanned: true })
             {
                 ScanDisks(target, vm, prepared, engines);
             }
@@ -153,9 +157,9 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
         if (cancellation.IsCancellationRequested)
         {
-            foreach (VmDisk disk in vm.Disks)
+            foreach (string path in vm.Disks.Select(d => d.Path).Concat(target.Memory is { IsScanned: true } left ? [left.Path] : []))
             {
-                Add(target, new CoverageGap(Fault.Limit, disk.Path, "scan", -1, 0, "interrupted before this disk was begun").ToReport());
+                Add(target, new CoverageGap(Fault.Limit, path, "scan", -1, 0, "interrupted before this disk was begun").ToReport());
             }
 
             return;
@@ -170,6 +174,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         }
 
         (List<ChainPlan> plans, List<(string Host, string Inside)> binds) = DiskBinds.Of(vm.Disks, sandbox);
+        MemoryPlan? memory = DiskBinds.Of(target.Memory is { IsScanned: true } ? vm.Memory : null, sandbox, binds);
         ScanRules? rules = null;
         if (prepared.Rules is not null)
         {
@@ -183,12 +188,13 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         binds.AddRange([.. sets, .. knownGood, .. clamd]);
         var job = new ScanJob(rules, [.. sets.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
         {
-            Limits = Limits(vm.Disks.SelectMany(d => d.Plan.Files).Select(f => f.Path).Distinct().Total(LengthOf)),
+            Limits = Limits(vm.Disks.SelectMany(d => d.Plan.Files).Concat(memory is null ? [] : vm.Memory!.Plan.Files).Select(f => f.Path).Distinct().Total(LengthOf)),
             Plans = prepared.Verdicts?.Plans,
             Disks = plans,
             KnownGood = [.. knownGood.Select(l => l.Inside)],
             ClamdSocket = clamd.Select(c => c.Inside).FirstOrDefault(),
             Sockets = [.. clamd.Select(c => c.Inside)],
+            Memory = memory,
             Secrets = settings.Secrets,
             VolumeStates = vm.VolumeStates,
             IncludeDeleted = settings.IncludeDeleted,
@@ -226,6 +232,9 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 disk.Volumes.Add(volume.Volume);
                 listener.OnVolume(target, disk, volume.Volume);
                 break;
+            case MemoryEvent opened when target.Memory is { } known:
+                target.Memory = opened.Memory with { Path = known.Path, Bytes = known.Bytes };
+                break;
             case GuestEvent guest:
                 target.Show(guest.Guest);
                 break;
@@ -250,6 +259,11 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
     private static void Cover(TargetReport target, IReadOnlyDictionary<string, CoverageCounts> coverage)
     {
+        if (target.Memory is { } memory && coverage.TryGetValue(MemoryScan.Id, out CoverageCounts? ofMemory))
+        {
+            memory.Bytes = new ByteCounts(ofMemory.BytesSeen, ofMemory.BytesRead);
+        }
+
         for (int i = 0; i < target.Disks.Count; i++)
         {
             DiskReport disk = target.Disks[i];
@@ -294,8 +308,8 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         var totals = new ReportTotals(
             Saturating.Add(volumes.Total(v => v.Files.Seen), disks.Total(d => d.Outside.FilesSeen)),
             Saturating.Add(volumes.Total(v => v.Files.Scanned), disks.Total(d => d.Outside.FilesScanned)),
-            Saturating.Add(volumes.Total(v => v.Bytes.Seen), disks.Total(d => d.Outside.BytesSeen)),
-            Saturating.Add(volumes.Total(v => v.Bytes.Read), disks.Total(d => d.Outside.BytesRead)),
+            Saturating.Add(Saturating.Add(volumes.Total(v => v.Bytes.Seen), disks.Total(d => d.Outside.BytesSeen)), targets.Total(t => t.Memory?.Bytes.Seen ?? 0)),
+            Saturating.Add(Saturating.Add(volumes.Total(v => v.Bytes.Read), disks.Total(d => d.Outside.BytesRead)), targets.Total(t => t.Memory?.Bytes.Read ?? 0)),
             targets.Total(t => t.Findings.Count(f => f.Suppressed is null)),
             targets.Total(t => t.Gaps.Count),
             Saturating.Add(volumes.Total(v => v.Files.Cached), disks.Total(d => d.Outside.FilesCached)),

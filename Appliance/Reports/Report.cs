@@ -74,6 +74,9 @@ internal sealed record TargetReport
 
     public List<DiskReport> Disks { get; } = [];
 
+    /// <summary>Memory of a suspended VM or a snapshot; absent where there is none.</summary>
+    public MemoryReport? Memory { get; set; }
+
     public List<FindingReport> Findings { get; } = [];
 
     public List<GapReport> Gaps { get; } = [];
@@ -192,9 +195,16 @@ internal sealed record FindingReport
 
     /// <summary>An allow list's entry fits: it does not count. Absent: it does.</summary>
     public SuppressedReport? Suppressed { get; init; }
+
+    /// <summary>Where it lies in the guest's memory; absent for files.</summary>
+    public MemoryPlace? Memory { get; init; }
 }
 
-internal sealed record MatchReport(string String, long Offset, int Length);
+internal sealed record MatchReport(string String, long Offset, int Length)
+{
+    /// <summary>In memory: the address that its process, or the kernel, knows it by; absent where that is not known and for files.</summary>
+    public string? VirtualAddress { get; init; }
+}
 
 internal sealed record GapReport(string Fault, string Path, string Structure, long Offset, long Bytes, string Detail);
 

@@ -55,6 +55,9 @@ internal abstract record VmJob : WorkerJob
     /// <summary>Each disk's files, by sandbox paths.</summary>
     public required IReadOnlyList<ChainPlan> Disks { get; init; }
 
+    /// <summary>The VM's memory, by sandbox paths; null where it has none or it is left out.</summary>
+    public MemoryPlan? Memory { get; init; }
+
     /// <summary>What unlocks encrypted volumes. Never part of a command line or an environment.</summary>
     public IReadOnlyList<byte[]> Secrets { get; init; } = [];
 
@@ -134,6 +137,9 @@ internal sealed record VolumeEvent(int Disk, VolumeReport Volume) : WorkerEvent;
 /// <summary>What the VM's disks say of its system; said once, and only when there is one.</summary>
 internal sealed record GuestEvent(GuestFacts Guest) : WorkerEvent;
 
+/// <summary>What is known of the VM's memory; said again when more is known.</summary>
+internal sealed record MemoryEvent(MemoryReport Memory) : WorkerEvent;
+
 internal sealed record FindingEvent(FindingReport Finding) : WorkerEvent;
 
 internal sealed record GapEvent(GapReport Gap) : WorkerEvent;
@@ -212,6 +218,7 @@ internal sealed record DoneEvent : WorkerEvent;
 [JsonSerializable(typeof(DiskEvent))]
 [JsonSerializable(typeof(VolumeEvent))]
 [JsonSerializable(typeof(GuestEvent))]
+[JsonSerializable(typeof(MemoryEvent))]
 [JsonSerializable(typeof(FindingEvent))]
 [JsonSerializable(typeof(GapEvent))]
 [JsonSerializable(typeof(ProgressEvent))]

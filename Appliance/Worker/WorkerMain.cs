@@ -78,6 +78,15 @@ internal static class WorkerMain
 
     internal static void RunOnVm(VmJob job, EventWriter writer, IVerdictMemory? memory = null)
     {
+        RunOnDisks(job, writer, memory);
+        if (job.Memory is { } guest)
+        {
+            MemoryWork.Run(job, guest, writer);
+        }
+    }
+
+    private static void RunOnDisks(VmJob job, EventWriter writer, IVerdictMemory? memory)
+    {
         var progress = new ProgressReporter(writer);
         var context = new ReadContext(new ScanBudget(job.Limits.HeapBytes), writer)
         {
