@@ -15,6 +15,7 @@ public static class Tool
         ["bsdtar"] = "libarchive-tools",
         ["busybox"] = "busybox-static",
         ["bwrap"] = "bubblewrap",
+        ["bzip2"] = "bzip2",
         ["cache_restore"] = "thin-provisioning-tools",
         ["chattr"] = "e2fsprogs",
         ["cpio"] = "cpio",
