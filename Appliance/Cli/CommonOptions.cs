@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using Vmsweep.Appliance.Worker;
+using Vmsweep.Signatures.ClamAv;
 
 namespace Vmsweep.Appliance.Cli;
 
@@ -43,6 +44,12 @@ internal static class CommonOptions
     {
         Description = "An earlier state by its name or id, as info lists them (volume shadow copies by id), or all: every state and the present one.",
         HelpName = "NAME|all",
+    };
+
+    public static Option<string?> Clamd() => new("--clamd")
+    {
+        Description = $"The Unix socket of ClamAV's daemon; {ClamdOptions.DefaultSocket} where only --engine asks for it.",
+        HelpName = "SOCKET",
     };
 
     public static Option<bool> Deleted() => new("--deleted")

@@ -1,10 +1,14 @@
 using Serilog;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Pipeline.Detections;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Inspection;
+using Vmsweep.Signatures.AllowLists;
+using Vmsweep.Signatures.ClamAv;
+using Vmsweep.Signatures.Yara;
 
 namespace Vmsweep.Appliance.Pipeline;
 
@@ -17,10 +21,22 @@ internal sealed record ScanSettings
 
     public required bool StrictRules { get; init; }
 
+    /// <summary>Lists in text and compiled sets.</summary>
     public required IReadOnlyList<string> HashLists { get; init; }
 
-    /// <summary><c>yara</c>, <c>hash</c>.</summary>
+    /// <summary>The same of hashes whose contents need not be matched.</summary>
+    public IReadOnlyList<string> KnownGood { get; init; } = [];
+
+    public string ClamdSocket { get; init; } = ClamdOptions.DefaultSocket;
+
+    /// <summary>Of <see cref="EngineNames.All"/>.</summary>
     public required IReadOnlyList<string> Engines { get; init; }
+
+    /// <summary>The operator named the engines: one that cannot take part is a gap.</summary>
+    public bool EnginesAreNamed { get; init; }
+
+    /// <summary>Without it a scan is less than what its operator expects: what he named, YARA unless he named others, ClamAV when he gave its socket.</summary>
+    public bool IsAskedFor(string engine) => Engines.Contains(engine) && (EnginesAreNamed || engine is YaraRules.EngineName or ClamdEngine.EngineName);
 
     public required int Threads { get; init; }
 
@@ -40,6 +56,15 @@ internal sealed record ScanSettings
 
     /// <summary>What unlocks encrypted volumes.</summary>
     public IReadOnlyList<byte[]> Secrets { get; init; } = [];
+
+    /// <summary>The signature bundle that rules and lists come from; null for none.</summary>
+    public BundleReport? Bundle { get; init; }
+
+    /// <summary>Findings that do not count.</summary>
+    public AllowList Allow { get; init; } = AllowList.Empty;
+
+    /// <summary>What was left out before the scan began.</summary>
+    public IReadOnlyList<RuleFaultReport> Faults { get; init; } = [];
 }
 
 /// <summary>Hears of everything as it happens. Called on one thread.</summary>
@@ -70,8 +95,15 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     {
         DateTimeOffset started = time.GetUtcNow();
         using var run = new RunFolder();
-        using VerdictCache? cache = settings.StateFolder is { } folder && settings.Engines.Contains("yara") ? VerdictCache.Open(folder, time) : null;
+        using VerdictCache? cache = settings.StateFolder is { } folder && settings.Engines.Contains(YaraRules.EngineName) ? VerdictCache.Open(folder, time) : null;
         PreparedRules prepared = new RulePreparation(settings, sandbox, worker, cache, Limits(0), cancellation).Run(run);
+        using PreparedEngines engines = PreparedEngines.Make(settings, run, cancellation);
+        prepared = prepared with { Engines = [.. prepared.Engines, .. engines.Reports], Faults = [.. prepared.Faults, .. engines.Faults] };
+        if (prepared.Engines.FirstOrDefault(e => e.Fault is not null) is { } missing && prepared.Rules is null && !engines.CanMatch)
+        {
+            throw new JobFailedException($"no engine can match: {missing.Name}: {missing.Fault}");
+        }
+
         List<TargetReport> targets = [];
         int number = 0;
         foreach (Vm vm in vms)
@@ -89,15 +121,26 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 Add(target, HostileImage.ForbiddenReference(vm.Identity.Id, LengthOf(vm.Identity.Id), name));
             }
 
+            foreach (EngineReport engine in prepared.Engines.Where(e => e.Fault is not null && settings.IsAskedFor(e.Name)))
+            {
+                Fault fault = engine.Name != ClamdEngine.EngineName ? Fault.Unsupported : engines.Clamd is null ? Fault.Transport : Fault.Limit;
+                Add(target, new CoverageGap(fault, vm.Target, $"engine {engine.Name}", -1, 0, engine.Fault!).ToReport());
+            }
+
             foreach (GapReport gap in ManifestCheck.Run(vm.Manifest, cancellation))
             {
                 Add(target, gap);
             }
 
+            if (settings.Bundle is { IsExpired: true } bundle)
+            {
+                Add(target, ExpiredBundle(vm.Target, bundle));
+            }
+
             target.Memory = MemoryScan.Announce(vm, settings.ScanMemory, gap => Add(target, gap));
             if (vm.Disks.Count > 0 || target.Memory is { IsScanned: true })
             {
-                ScanDisks(target, vm, prepared);
+                ScanDisks(target, vm, prepared, engines);
             }
         }
 
@@ -105,7 +148,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     }
 
     /// <summary>All disks of a VM go to one worker: groups, arrays and file systems may span them.</summary>
-    private void ScanDisks(TargetReport target, Vm vm, PreparedRules prepared)
+    private void ScanDisks(TargetReport target, Vm vm, PreparedRules prepared, PreparedEngines engines)
     {
         foreach (VmDisk disk in vm.Disks)
         {
@@ -139,18 +182,24 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             binds.AddRange(files);
         }
 
-        List<(string Host, string Inside)> lists = settings.Engines.Contains("hash") ? sandbox.Binds(settings.HashLists, "hashes") : [];
-        binds.AddRange(lists);
-        var job = new ScanJob(rules, [.. lists.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
+        List<(string Host, string Inside)> sets = sandbox.Binds(engines.HashSets, "hashes");
+        List<(string Host, string Inside)> knownGood = sandbox.Binds(engines.KnownGood, "known-good");
+        List<(string Host, string Inside)> clamd = engines.Clamd is { } gate ? [(gate.Path, sandbox.Inside(gate.Path, "clamd"))] : [];
+        binds.AddRange([.. sets, .. knownGood, .. clamd]);
+        var job = new ScanJob(rules, [.. sets.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
         {
             Limits = Limits(vm.Disks.SelectMany(d => d.Plan.Files).Concat(memory is null ? [] : vm.Memory!.Plan.Files).Select(f => f.Path).Distinct().Total(LengthOf)),
             Plans = prepared.Verdicts?.Plans,
             Disks = plans,
+            KnownGood = [.. knownGood.Select(l => l.Inside)],
+            ClamdSocket = clamd.Select(c => c.Inside).FirstOrDefault(),
+            Sockets = [.. clamd.Select(c => c.Inside)],
             Memory = memory,
             Secrets = settings.Secrets,
             VolumeStates = vm.VolumeStates,
             IncludeDeleted = settings.IncludeDeleted,
         };
+        prepared.Verdicts?.BeginWorker();
         WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message, prepared.Verdicts), null, cancellation);
         string stopped = vm.Disks.Count == 1 ? vm.Disks[0].Path : vm.Target;
         switch (outcome.End)
@@ -227,15 +276,21 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             {
                 if (coverage.TryGetValue(volume.Id, out CoverageCounts? counts))
                 {
-                    volume.Files = new FileCounts(counts.FilesSeen, counts.FilesScanned, Cached: counts.FilesCached);
+                    volume.Files = new FileCounts(counts.FilesSeen, counts.FilesScanned, Cached: counts.FilesCached, KnownGood: counts.FilesKnownGood);
                     volume.Bytes = new ByteCounts(counts.BytesSeen, counts.BytesRead);
                 }
             }
         }
     }
 
+    /// <summary>What came up since is not looked for: that limits what "clean" can mean.</summary>
+    private static GapReport ExpiredBundle(string target, BundleReport bundle) =>
+        new CoverageGap(Fault.Limit, target, "signature bundle", -1, 0, $"{bundle.Title} expired on {bundle.Expires.UtcDateTime:yyyy-MM-dd HH:mm} UTC; what is newer is not looked for").ToReport();
+
     private void Add(TargetReport target, FindingReport finding)
     {
+        AllowEntry? allowed = settings.Allow.Find(new AllowSubject(finding.Sha256, [finding.Path, .. finding.AlsoAt], finding.Rule, finding.Tags, target.Vm.Id, target.Vm.Name));
+        finding = finding with { Suppressed = allowed is null ? null : new SuppressedReport(allowed.Who, allowed.Why, allowed.Until, allowed.Where) };
         target.Findings.Add(finding);
         listener.OnFinding(target, finding);
     }
@@ -255,18 +310,25 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             Saturating.Add(volumes.Total(v => v.Files.Scanned), disks.Total(d => d.Outside.FilesScanned)),
             Saturating.Add(Saturating.Add(volumes.Total(v => v.Bytes.Seen), disks.Total(d => d.Outside.BytesSeen)), targets.Total(t => t.Memory?.Bytes.Seen ?? 0)),
             Saturating.Add(Saturating.Add(volumes.Total(v => v.Bytes.Read), disks.Total(d => d.Outside.BytesRead)), targets.Total(t => t.Memory?.Bytes.Read ?? 0)),
-            targets.Total(t => t.Findings.Count),
+            targets.Total(t => t.Findings.Count(f => f.Suppressed is null)),
             targets.Total(t => t.Gaps.Count),
-            Saturating.Add(volumes.Total(v => v.Files.Cached), disks.Total(d => d.Outside.FilesCached)));
+            Saturating.Add(volumes.Total(v => v.Files.Cached), disks.Total(d => d.Outside.FilesCached)),
+            targets.Total(t => t.Findings.Count(f => f.Suppressed is not null)))
+        {
+            Informational = targets.Total(t => t.Findings.Count(f => f.Suppressed is null && BuiltinDetection.IsOnlyWorthKnowing(f.Engine, f.Severity))),
+        };
         return new Report
         {
-            Verdict = totals.Findings > 0 ? "detected" : totals.Gaps > 0 ? "incomplete" : "clean",
+            // What is only worth knowing is no detection.
+            Verdict = totals.Findings > totals.Informational ? "detected" : totals.Gaps > 0 ? "incomplete" : "clean",
             StartedAt = started,
             FinishedAt = time.GetUtcNow(),
             Sandbox = sandbox.Name,
             SandboxDetail = sandbox.IsFull ? null : sandbox.Detail,
-            Engines = prepared.Engines,
-            RuleFaults = prepared.Faults,
+            Bundle = settings.Bundle,
+            // Its id stands for all sources in it, and is what "signatures list" shows.
+            Engines = [.. prepared.Engines.Select(e => settings.Bundle is { } bundle && bundle.Holds(e.Name) ? e with { Bundle = bundle.Id } : e)],
+            RuleFaults = [.. settings.Faults, .. prepared.Faults],
             Targets = targets,
             Totals = totals,
         };

@@ -13,6 +13,8 @@ internal static class MessageText
     public static byte[] Of(WorkerJob job) => job switch
     {
         CompileJob m => Write("{\"job\":\"compile\""u8, m, MessageJson.Default.CompileJob),
+        CheckPartsJob m => Write("{\"job\":\"check-parts\""u8, m, MessageJson.Default.CheckPartsJob),
+        TryRulesJob m => Write("{\"job\":\"try-rules\""u8, m, MessageJson.Default.TryRulesJob),
         ScanJob m => Write("{\"job\":\"scan\""u8, m, MessageJson.Default.ScanJob),
         InfoJob m => Write("{\"job\":\"info\""u8, m, MessageJson.Default.InfoJob),
         ListJob m => Write("{\"job\":\"list\""u8, m, MessageJson.Default.ListJob),
@@ -32,6 +34,8 @@ internal static class MessageText
         ProgressEvent m => Write("{\"event\":\"progress\""u8, m, MessageJson.Default.ProgressEvent),
         EntriesEvent m => Write("{\"event\":\"entries\""u8, m, MessageJson.Default.EntriesEvent),
         CompiledEvent m => Write("{\"event\":\"compiled\""u8, m, MessageJson.Default.CompiledEvent),
+        PartsCheckedEvent m => Write("{\"event\":\"parts-checked\""u8, m, MessageJson.Default.PartsCheckedEvent),
+        RulesTriedEvent m => Write("{\"event\":\"rules-tried\""u8, m, MessageJson.Default.RulesTriedEvent),
         AskEvent m => Write("{\"event\":\"ask\""u8, m, MessageJson.Default.AskEvent),
         KeepEvent m => Write("{\"event\":\"keep\""u8, m, MessageJson.Default.KeepEvent),
         FailedEvent m => Write("{\"event\":\"failed\""u8, m, MessageJson.Default.FailedEvent),
@@ -44,6 +48,8 @@ internal static class MessageText
     public static WorkerJob Job(ReadOnlySpan<byte> json) => Kind(json, "job"u8) switch
     {
         "compile" => Read(json, MessageJson.Default.CompileJob),
+        "check-parts" => Read(json, MessageJson.Default.CheckPartsJob),
+        "try-rules" => Read(json, MessageJson.Default.TryRulesJob),
         "scan" => Read(json, MessageJson.Default.ScanJob),
         "info" => Read(json, MessageJson.Default.InfoJob),
         "list" => Read(json, MessageJson.Default.ListJob),
@@ -65,6 +71,8 @@ internal static class MessageText
         "progress" => Read(json, MessageJson.Default.ProgressEvent),
         "entries" => Read(json, MessageJson.Default.EntriesEvent),
         "compiled" => Read(json, MessageJson.Default.CompiledEvent),
+        "parts-checked" => Read(json, MessageJson.Default.PartsCheckedEvent),
+        "rules-tried" => Read(json, MessageJson.Default.RulesTriedEvent),
         "ask" => Read(json, MessageJson.Default.AskEvent),
         "keep" => Read(json, MessageJson.Default.KeepEvent),
         "failed" => Read(json, MessageJson.Default.FailedEvent),

@@ -11,6 +11,9 @@ namespace Vmsweep.Appliance.Worker;
 internal abstract record WorkerJob
 {
     public required WorkerLimits Limits { get; init; }
+
+    /// <summary>Unix sockets, by sandbox paths, that the job may connect to. Without any it may make no socket at all.</summary>
+    public IReadOnlyList<string> Sockets { get; init; } = [];
 }
 
 /// <summary>What a worker may use.</summary>
@@ -18,12 +21,11 @@ internal abstract record WorkerJob
 /// <param name="CpuSeconds">Processor time, after which the kernel ends it.</param>
 internal sealed record WorkerLimits(long HeapBytes, long CpuSeconds);
 
-/// <summary>Compiles rules and hash lists and answers with the compiled bundle as data frames.</summary>
+/// <summary>Compiles rules and answers with the compiled bundle as data frames.</summary>
 /// <param name="Sources">Rule files and folders as the sandbox sees them.</param>
 /// <param name="Builtin">The built-in rules are part of it.</param>
-/// <param name="HashLists">Hash lists, to be checked only; workers read them by themselves.</param>
-/// <param name="Strict">A rule that does not compile, or a line that is no hash, ends the job.</param>
-internal sealed record CompileJob(IReadOnlyList<string> Sources, bool Builtin, IReadOnlyList<string> HashLists, bool Strict) : WorkerJob
+/// <param name="Strict">A rule that does not compile ends the job.</param>
+internal sealed record CompileJob(IReadOnlyList<string> Sources, bool Builtin, bool Strict) : WorkerJob
 {
     /// <summary>Sets of rule ids that are compiled already: where little is missing in one of them, only that is compiled.</summary>
     public IReadOnlyList<byte[]> Compiled { get; init; } = [];
@@ -31,6 +33,21 @@ internal sealed record CompileJob(IReadOnlyList<string> Sources, bool Builtin, I
     /// <summary>Sets of rule ids that verdicts were made with: what was added to each since is compiled by itself.</summary>
     public IReadOnlyList<byte[]> Decided { get; init; } = [];
 }
+
+/// <summary>Checks and counts what stands in the parts of a bundle. Anything that is wrong with one ends the job.</summary>
+/// <param name="Folder">What the parts' paths are relative to, as the sandbox sees it.</param>
+/// <param name="Parts">The parts' paths.</param>
+internal sealed record CheckPartsJob(string Folder, IReadOnlyList<string> Parts) : WorkerJob;
+
+/// <summary>Runs rules over known good files: what matches is a false alarm, and each rule's cost is measured.</summary>
+/// <param name="Sources">Rule files and folders as the sandbox sees them.</param>
+/// <param name="Builtin">The built-in rules are part of it.</param>
+/// <param name="HashLists">Hash lists, which must know none of the files.</param>
+/// <param name="Folder">The good files.</param>
+/// <param name="SampleBytes">How much of them each rule alone is measured on.</param>
+/// <param name="MemoryBytes">The largest file that is held at once.</param>
+/// <param name="TimeoutSeconds">For one file.</param>
+internal sealed record TryRulesJob(IReadOnlyList<string> Sources, bool Builtin, IReadOnlyList<string> HashLists, string Folder, long SampleBytes, long MemoryBytes, int TimeoutSeconds) : WorkerJob;
 
 /// <summary>A job on the disks of one VM: volumes may lie on several of them.</summary>
 internal abstract record VmJob : WorkerJob
@@ -55,17 +72,23 @@ internal abstract record VmJob : WorkerJob
 }
 
 /// <param name="Rules">Compiled rules; null when YARA is not asked for.</param>
-/// <param name="HashLists">Hash lists.</param>
+/// <param name="HashSets">Compiled sets of malware's hashes.</param>
 /// <param name="Threads">Matching threads.</param>
 /// <param name="MemoryBytes">Content held at once; larger files are matched in windows.</param>
 /// <param name="TimeoutSeconds">For one content.</param>
-internal sealed record ScanJob(ScanRules? Rules, IReadOnlyList<string> HashLists, int Threads, long MemoryBytes, int TimeoutSeconds) : VmJob
+internal sealed record ScanJob(ScanRules? Rules, IReadOnlyList<string> HashSets, int Threads, long MemoryBytes, int TimeoutSeconds) : VmJob
 {
     /// <summary>
     /// What is to be run over a content of which a verdict is known, by the number of the plan that comes with the verdict: rules that were
     /// added since it was made, or nothing. Null when nothing is remembered; otherwise the worker asks, and standard input has the answers.
     /// </summary>
     public IReadOnlyList<DataPart>? Plans { get; init; }
+
+    /// <summary>Compiled sets of hashes whose contents are not matched.</summary>
+    public IReadOnlyList<string> KnownGood { get; init; } = [];
+
+    /// <summary>Where <c>clamd</c> is reached, one of <see cref="WorkerJob.Sockets"/>; null when ClamAV is not asked for.</summary>
+    public string? ClamdSocket { get; init; }
 }
 
 /// <summary>Where something lies in a file of several.</summary>
@@ -162,11 +185,17 @@ internal sealed record KeepEvent(IReadOnlyList<KeptVerdict> Verdicts) : WorkerEv
 
 /// <param name="Key">As <see cref="ContentKey"/> writes it.</param>
 /// <param name="Payload">As <c>VerdictPayload</c> has it; to the supervisor it is bytes.</param>
-internal sealed record KeptVerdict(byte[] Key, byte[] Payload)
+/// <param name="HangsOnHashLists">It holds only as long as the run's hash lists stay the same.</param>
+internal sealed record KeptVerdict(byte[] Key, byte[] Payload, bool HangsOnHashLists)
 {
     /// <summary>A longer one is not worth keeping, and an answer of <see cref="AskEvent.MostKeys"/> of them still fits a frame.</summary>
     public const int MostPayloadBytes = 128 << 10;
 }
+
+/// <param name="Counts">Rules, hashes, signatures or entries of each part, in the order of the job.</param>
+internal sealed record PartsCheckedEvent(IReadOnlyList<long> Counts) : WorkerEvent;
+
+internal sealed record RulesTriedEvent(RuleTrial Trial) : WorkerEvent;
 
 /// <summary>The job could not be carried out: rules that do not compile, a path that is not there.</summary>
 internal sealed record FailedEvent(string Message) : WorkerEvent;
@@ -179,6 +208,8 @@ internal sealed record DoneEvent : WorkerEvent;
     RespectNullableAnnotations = true,
     RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(CompileJob))]
+[JsonSerializable(typeof(CheckPartsJob))]
+[JsonSerializable(typeof(TryRulesJob))]
 [JsonSerializable(typeof(ScanJob))]
 [JsonSerializable(typeof(InfoJob))]
 [JsonSerializable(typeof(ListJob))]
@@ -193,6 +224,8 @@ internal sealed record DoneEvent : WorkerEvent;
 [JsonSerializable(typeof(ProgressEvent))]
 [JsonSerializable(typeof(EntriesEvent))]
 [JsonSerializable(typeof(CompiledEvent))]
+[JsonSerializable(typeof(PartsCheckedEvent))]
+[JsonSerializable(typeof(RulesTriedEvent))]
 [JsonSerializable(typeof(AskEvent))]
 [JsonSerializable(typeof(KeepEvent))]
 [JsonSerializable(typeof(FailedEvent))]

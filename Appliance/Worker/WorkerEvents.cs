@@ -7,7 +7,7 @@ namespace Vmsweep.Appliance.Worker;
 
 /// <summary>
 /// What the supervisor requires of events before it believes them: a worker that a guest has taken over must not act on
-/// terminals, forge lines of a listing or break sums. Texts of guests are free and are escaped where they are shown.
+/// terminals, forge lines of a listing, break sums or take back a finding. Texts of guests are free and are escaped where they are shown.
 /// </summary>
 internal static partial class WorkerEvents
 {
@@ -24,13 +24,15 @@ internal static partial class WorkerEvents
             GuestEvent { Guest: var guest } => IsSound(guest),
             MemoryEvent { Memory: var memory } => IsSound(memory),
             FindingEvent { Finding.Memory: { } place } when !IsSound(place) => false,
-            FindingEvent { Finding: var finding } => Severities.Contains(finding.Severity) && Sha256().IsMatch(finding.Sha256) && finding.SizeBytes >= 0,
+            FindingEvent { Finding: var finding } => finding.Suppressed is null && Severities.Contains(finding.Severity) && Sha256().IsMatch(finding.Sha256) && finding.SizeBytes >= 0,
             GapEvent { Gap: var gap } => Faults.Names.Contains(gap.Fault),
-            ProgressEvent progress => progress.BytesDone >= 0 && progress.BytesTotal >= 0 && progress.Coverage.All(c => c.Value.IsSound),
-            EntriesEvent entries => entries.Entries.All(e => Kinds.Contains(e.Kind) && Sha256().IsMatch(e.Sha256) && !e.Path.AsSpan().ContainsAny('\t', '\n')),
-            CompiledEvent compiled => compiled.Engines.All(e => EngineWord().IsMatch(e.Name) && EngineWord().IsMatch(e.Version) && e.Rules >= 0) && (compiled.Rules is null || IsSound(compiled.Rules)),
+            ProgressEvent progress => progress.BytesDone >= 0 && progress.BytesTotal >= 0 && progress.Coverage.All(c => c.Value is { IsSound: true }),
+            EntriesEvent entries => entries.Entries.All(e => e is not null && Kinds.Contains(e.Kind) && Sha256().IsMatch(e.Sha256) && !e.Path.AsSpan().ContainsAny('\t', '\n')),
+            CompiledEvent compiled => compiled.Engines.All(e => e is not null && EngineWord().IsMatch(e.Name) && EngineWord().IsMatch(e.Version) && e.Rules is not < 0) && (compiled.Rules is null || IsSound(compiled.Rules)),
             AskEvent ask => ask.Keys.Length % ContentKey.Bytes == 0 && ask.Keys.Length is > 0 and <= AskEvent.MostKeys * ContentKey.Bytes,
-            KeepEvent keep => keep.Verdicts.Count <= KeepEvent.MostVerdicts && keep.Verdicts.All(v => v.Key.Length == ContentKey.Bytes && v.Payload.Length <= KeptVerdict.MostPayloadBytes),
+            KeepEvent keep => keep.Verdicts.Count <= KeepEvent.MostVerdicts && keep.Verdicts.All(v => v is not null && v.Key.Length == ContentKey.Bytes && v.Payload.Length <= KeptVerdict.MostPayloadBytes),
+            PartsCheckedEvent parts => parts.Counts.All(c => c >= 0),
+            RulesTriedEvent tried => tried.Trial is { SampleFiles: >= 0, SampleBytes: >= 0, Files: >= 0, Bytes: >= 0 } && tried.Trial.Rules.All(r => r is not null && double.IsFinite(r.Milliseconds) && r.Milliseconds >= 0 && r.Line >= 0),
             _ => true,
         };
         if (!isSound)

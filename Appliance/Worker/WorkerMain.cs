@@ -30,7 +30,7 @@ internal static class WorkerMain
             Console.Error.WriteLine($"limit not set: {refused}");
         }
 
-        SystemCallFilter.Apply();
+        SystemCallFilter.Apply(withSockets: job.Sockets.Count > 0);
         try
         {
             VerdictClient? memory = job is ScanJob { Plans: not null } ? new VerdictClient(writer, input) : null;
@@ -61,6 +61,12 @@ internal static class WorkerMain
         {
             case CompileJob compile:
                 RuleCompilation.Run(compile, writer);
+                break;
+            case CheckPartsJob parts:
+                PartsCheck.Run(parts, writer);
+                break;
+            case TryRulesJob rules:
+                RuleTrials.Run(rules, writer);
                 break;
             case VmJob vm:
                 RunOnVm(vm, writer, memory);

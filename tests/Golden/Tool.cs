@@ -8,6 +8,10 @@ public static class Tool
 {
     private static readonly Dictionary<string, string> Packages = new(StringComparer.Ordinal)
     {
+        // Files are named by their whole paths.
+        ["/usr/lib/grub/i386-pc/boot.img"] = "grub-pc-bin",
+        ["/usr/lib/syslinux/mbr/mbr.bin"] = "syslinux-common",
+        ["/usr/share/clamav-testfiles/clam.exe"] = "clamav-testfiles",
         ["7z"] = "p7zip-full",
         ["bdemount"] = "libbde-utils",
         ["blkid"] = "util-linux",
@@ -18,6 +22,8 @@ public static class Tool
         ["bzip2"] = "bzip2",
         ["cache_restore"] = "thin-provisioning-tools",
         ["chattr"] = "e2fsprogs",
+        ["clamd"] = "clamav-daemon",
+        ["clamscan"] = "clamav",
         ["cpio"] = "cpio",
         ["cryptsetup"] = "cryptsetup-bin",
         ["db5.3_load"] = "db5.3-util",
@@ -60,6 +66,7 @@ public static class Tool
         ["ntfscp"] = "ntfs-3g",
         ["ntfsinfo"] = "ntfs-3g",
         ["openssl"] = "openssl",
+        ["parted"] = "parted",
         ["python3"] = "python3",
         ["qemu-img"] = "qemu-utils",
         ["qemu-io"] = "qemu-utils",
@@ -132,7 +139,9 @@ public static class Tool
     {
         if (program.Contains('/', StringComparison.Ordinal))
         {
-            return program;
+            return !Packages.TryGetValue(program, out string? from) || File.Exists(program)
+                ? program
+                : throw new InvalidOperationException($"{program} is missing; install it with: apt-get install -y {from}");
         }
 
         foreach (string folder in $"{Environment.GetEnvironmentVariable("PATH")}:/usr/sbin:/sbin".Split(':', StringSplitOptions.RemoveEmptyEntries))
