@@ -6,7 +6,9 @@ namespace Vmsweep.DiskReaders.Blocks.Streams;
 /// </summary>
 internal sealed class UnpackedStream : IBlockSource, IExtentMap, IUnpacker
 {
-    private const int CachedUnits = 32;
+    /// <summary>Tables of pages are read here and there; unpacking a unit again costs far more than keeping it.</summary>
+    private const int MostCachedUnits = 256;
+
     private const int MostStates = 4096;
     private const long LeastSpacing = 1 << 20;
 
@@ -66,7 +68,7 @@ internal sealed class UnpackedStream : IBlockSource, IExtentMap, IUnpacker
     }
 
     /// <summary>From now on it is as long as it was unpacked until now, and can be read at any offset.</summary>
-    public void Seal() => _units = new MappedSource(this, [], _context, unpacker: this, cachedUnits: CachedUnits);
+    public void Seal() => _units = new MappedSource(this, [], _context, unpacker: this, cachedUnits: (int)Math.Clamp(_context.Budget.CeilingBytes / 16 / UnitBytes, 4, MostCachedUnits));
 
     public void Read(long offset, Span<byte> destination) => (_units ?? throw new InvalidOperationException("not sealed")).Read(offset, destination);
 

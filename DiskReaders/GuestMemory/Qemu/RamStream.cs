@@ -114,10 +114,10 @@ internal sealed class RamStream : IDisposable
                 }
             }
         }
-        catch (DiskFormatException e) when (_blocks.Count > 0 || e.Fault == Vmsweep.DiskReaders.Blocks.Fault.Limit)
+        catch (DiskFormatException e) when (_blocks.Count > 0)
         {
             // What came before is good.
-            Fault = _blocks.Count > 0 ? e : throw e;
+            Fault = e;
         }
 
         if (_blocks.Count == 0)

@@ -122,9 +122,11 @@ internal sealed class VmwareState
         return state;
     }
 
-    private void Tags(IBlockSource file, long at, bool isMemory, ReadContext context)
+    private void Tags(PageCache file, long at, bool isMemory, ReadContext context)
     {
         Span<byte> fields = stackalloc byte[256 + 16];
+        Span<byte> lengths = stackalloc byte[18];
+        Span<byte> value = stackalloc byte[8];
         for (int tag = 0; tag < MostTags; tag++)
         {
             context.ThrowIfCancelled();
@@ -146,7 +148,6 @@ internal sealed class VmwareState
             at += 2 + nameBytes + (4 * indices);
             if (size is PackedBlock or PlainBlock)
             {
-                Span<byte> lengths = stackalloc byte[18];
                 file.Read(at, lengths);
                 var block = new LeView(lengths, "VMware state block", at);
                 long stored = block.NonNegative64(0, "size");
@@ -172,7 +173,6 @@ internal sealed class VmwareState
                 continue;
             }
 
-            Span<byte> value = stackalloc byte[8];
             value.Clear();
             file.Read(at, value[..Math.Min(size, 8)]);
             at += size;
