@@ -57,6 +57,18 @@ internal static class CommonOptions
         Description = "Deleted files too, as far as nothing was written over them (NTFS).",
     };
 
+    public static Option<string> MemoryScan()
+    {
+        var option = new Option<string>("--memory-scan")
+        {
+            Description = "Whether memory of suspended VMs and of snapshots is scanned too; left out it is named in the report and is no gap.",
+            HelpName = "yes|no",
+            DefaultValueFactory = _ => "yes",
+        };
+        option.AcceptOnlyFromAmong("yes", "no");
+        return option;
+    }
+
     public static Option<int> Threads() => new("--threads")
     {
         Description = "Matching threads; by default one for each processor.",

@@ -21,7 +21,7 @@ internal static class Logging
                 restrictedToMinimumLevel: LogEventLevel.Warning,
                 standardErrorFromLevel: LogEventLevel.Verbose,
                 formatter: new PrintableFormatter());
-        if (FolderOf(state) is { } folder)
+        if (StateFolder.Of(state) is { } folder)
         {
             try
             {
@@ -46,13 +46,4 @@ internal static class Logging
         public void Format(LogEvent logEvent, TextWriter output) =>
             output.WriteLine("vmsweep: " + Printable.Of(logEvent.RenderMessage(CultureInfo.InvariantCulture)));
     }
-
-    /// <summary>The state folder that an option names; null for <c>none</c>.</summary>
-    public static string? FolderOf(string? state) => state == "none" ? null : state ?? DefaultFolder;
-
-    private static string DefaultFolder => Environment.IsPrivilegedProcess
-        ? "/var/lib/vmsweep"
-        : Path.Combine(
-            Environment.GetEnvironmentVariable("XDG_STATE_HOME") is { Length: > 0 } given ? given : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".local", "state"),
-            "vmsweep");
 }

@@ -18,11 +18,11 @@ internal static class ScanCommand
 
     public static Command Create()
     {
-        var targets = new Argument<string[]>("TARGET") { Description = "Disk images, VM configuration files (.vmx), or folders of both.", Arity = ArgumentArity.OneOrMore };
+        var targets = new Argument<string[]>("TARGET") { Description = "Images of disks or of guest memory, VM configuration files (.vmx), or folders of them.", Arity = ArgumentArity.OneOrMore };
         Option<string> format = CommonOptions.Format("text", "json", "ndjson");
         Option<FileInfo?> output = CommonOptions.Out();
-        var rules = new Option<string[]>("--rules") { Description = "A YARA rule file, or a folder of them; replaces the built-in rules. Repeatable.", HelpName = "FILE|DIR" };
-        var withBuiltin = new Option<bool>("--with-builtin") { Description = "The built-in rules as well as --rules." };
+        var rules = new Option<string[]>("--rules") { Description = "A YARA rule file, or a folder of them; replaces the signature bundle and the built-in rules. Repeatable.", HelpName = "FILE|DIR" };
+        var withBuiltin = new Option<bool>("--with-builtin") { Description = "The built-in rules as well as --rules or the signature bundle." };
         var strict = new Option<bool>("--strict-rules") { Description = "A rule that does not compile ends the command, instead of being left out and reported." };
         var hashes = new Option<string[]>("--hashes") { Description = "Hashes of malware: SHA-256, SHA-1 or MD5, one a line or CSV with a name, or a compiled set. Repeatable.", HelpName = "FILE" };
         var knownGood = new Option<string[]>("--known-good") { Description = "Hashes of contents that need not be matched: SHA-256 or SHA-1, in text (NSRL RDS too) or compiled. Repeatable.", HelpName = "FILE" };
@@ -34,6 +34,7 @@ internal static class ScanCommand
             HelpName = string.Join(',', EngineNames.All),
             CustomParser = ParseEngines,
         };
+        var allow = new Option<string[]>("--allow") { Description = "An allow list (JSON): findings that are reported, but do not count. Repeatable.", HelpName = "FILE" };
         Option<int> threads = CommonOptions.Threads();
         Option<long?> memory = CommonOptions.Memory();
         var timeout = new Option<int>("--match-timeout") { Description = "Seconds that matching one content may take; beyond it is a gap.", DefaultValueFactory = _ => 60, HelpName = "SECONDS" };
@@ -41,34 +42,41 @@ internal static class ScanCommand
         Option<string?> key = CommonOptions.Key();
         Option<string?> snapshot = CommonOptions.Snapshot();
         Option<bool> deleted = CommonOptions.Deleted();
+        Option<string> memoryScan = CommonOptions.MemoryScan();
         Option<string?> state = CommonOptions.State();
         var noCache = new Option<bool>("--no-cache") { Description = "Match every content anew, and remember nothing of this scan; otherwise what was matched before is looked up by its SHA-256." };
         Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
         Option<bool> noProgress = CommonOptions.NoProgress();
         var command = new Command("scan", "Scans virtual disks and says what was found and what was not read.")
         {
-            targets, format, output, rules, withBuiltin, strict, hashes, knownGood, ignoreKnownGood, engines, clamd, threads, memory, timeout, bases, key, snapshot, deleted, state, noCache,
+            targets, format, output, rules, withBuiltin, strict, hashes, knownGood, ignoreKnownGood, engines, clamd, allow, threads, memory, timeout, bases, key, snapshot, deleted, memoryScan, state, noCache,
             sandbox, noProgress,
         };
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
             using IDisposable log = Logging.Open(parsed.GetValue(state));
+            using ScanSignatures signatures = ScanSignatures.Choose(
+                Existing(parsed.GetValue(rules) ?? []), Existing(parsed.GetValue(hashes) ?? []), parsed.GetValue(withBuiltin), Existing(parsed.GetValue(allow) ?? []), StateFolder.Of(parsed.GetValue(state)), TimeProvider.System);
             var settings = new ScanSettings
             {
-                RuleSources = Existing(parsed.GetValue(rules) ?? []),
-                WithBuiltin = parsed.GetValue(withBuiltin) || parsed.GetValue(rules) is null or [],
+                RuleSources = signatures.Rules,
+                WithBuiltin = signatures.WithBuiltin,
                 StrictRules = parsed.GetValue(strict),
-                HashLists = Existing(parsed.GetValue(hashes) ?? []),
-                KnownGood = parsed.GetValue(ignoreKnownGood) ? [] : Existing(parsed.GetValue(knownGood) ?? []),
+                HashLists = signatures.HashLists,
+                KnownGood = parsed.GetValue(ignoreKnownGood) ? [] : [.. Existing(parsed.GetValue(knownGood) ?? []), .. signatures.KnownGoodLists],
                 Engines = parsed.GetValue(engines) is { Length: > 0 } chosen ? chosen : [.. EngineNames.All.Where(n => n != ClamdEngine.EngineName || parsed.GetValue(clamd) is not null)],
                 EnginesAreNamed = parsed.GetValue(engines) is { Length: > 0 },
                 ClamdSocket = parsed.GetValue(clamd) ?? ClamdOptions.DefaultSocket,
                 Threads = parsed.GetValue(threads),
                 MemoryBytes = (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes),
                 MatchTimeoutSeconds = parsed.GetValue(timeout),
-                StateFolder = parsed.GetValue(noCache) ? null : Logging.FolderOf(parsed.GetValue(state)),
+                StateFolder = parsed.GetValue(noCache) ? null : StateFolder.Of(parsed.GetValue(state)),
                 IncludeDeleted = parsed.GetValue(deleted),
+                ScanMemory = parsed.GetValue(memoryScan) != "no",
                 Secrets = KeyFile.Read(parsed.GetValue(key)),
+                Bundle = signatures.Bundle,
+                Allow = signatures.Allow,
+                Faults = signatures.Faults,
             };
             if (!settings.Engines.Any(n => n != HashSet.EngineName) && settings.HashLists.Count == 0)
             {
@@ -157,7 +165,7 @@ internal static class ScanCommand
 
         public void OnFinding(TargetReport target, FindingReport finding)
         {
-            _findings++;
+            _findings += finding.Suppressed is null ? 1 : 0;
             next?.OnFinding(target, finding);
         }
 

@@ -31,6 +31,9 @@ internal sealed class ContentPump(
 
     private const int MostQueued = 1024;
 
+    /// <summary>A consumer that keeps contents to do some at once is not hurried by a reader that pauses for so long.</summary>
+    private const int PatienceMilliseconds = 20;
+
     /// <summary>Hashing what is not stored is needed only for the hash of a finding: some ten seconds of it.</summary>
     public const long MostZerosOfScan = 16L << 30;
 
@@ -84,7 +87,7 @@ internal sealed class ContentPump(
                 using IContentConsumer consumer = createConsumer();
                 while (true)
                 {
-                    if (!queue.TryTake(out Content? content))
+                    if (!queue.TryTake(out Content? content, PatienceMilliseconds, stop.Token))
                     {
                         consumer.Flush();
                         if (!queue.TryTake(out content, Timeout.Infinite, stop.Token))

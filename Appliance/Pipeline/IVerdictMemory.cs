@@ -17,5 +17,6 @@ internal interface IVerdictMemory
     Func<KnownVerdict[]> Ask(IReadOnlyList<ContentKey> keys, CancellationToken cancellation);
 
     /// <summary>Remembers a verdict.</summary>
-    void Keep(ContentKey key, byte[] payload);
+    /// <param name="hangsOnHashLists">It holds only as long as the hash lists stay the same.</param>
+    void Keep(ContentKey key, byte[] payload, bool hangsOnHashLists);
 }

@@ -38,7 +38,7 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
     private const int MostAsked = AskEvent.MostKeys;
 
     /// <summary>Contents that wait for an answer hold memory that the reader may need: large ones wait alone.</summary>
-    private const long MostWaitingBytes = 4 << 20;
+    private const long MostWaitingBytes = 8 << 20;
 
     private readonly ContentMatcher _matcher = new(shared.Engines, shared.Cancellation);
     private readonly ContentMatcher? _volatile = shared.Engines.Volatile.Count > 0 ? new(shared.Engines with { ByContent = shared.Engines.Volatile }, shared.Cancellation) : null;
@@ -181,7 +181,7 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
 
         if (isNew && VerdictPayload.Write(verdict, shared.Engines.Rules) is { } payload)
         {
-            shared.Memory!.Keep(waiting.Key, payload);
+            shared.Memory!.Keep(waiting.Key, payload, verdict.HangsOnHashLists);
         }
 
         if (content.Item.MayHaveTwin && verdict.IsSettled)

@@ -64,7 +64,7 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
             }
 
             record = found;
-            IReadOnlyList<Basis> earlier = EarlierOf(record.Event.Rules!);
+            IReadOnlyList<Basis> earlier = EarlierOf(record.Event);
             if (AreAdditionsKnown(record, earlier))
             {
                 return Prepared(new RuleFiles(record.Path, record.Event.Rules!, FilesOf(record.Base)), record.Event, record.Decided, earlier, binds);
@@ -72,7 +72,7 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
         }
 
         IReadOnlyList<CompiledRecord> wholes = key is null ? [] : cache!.Try(() => cache.Compiled.Wholes(MostCompiledSets)) ?? [];
-        IReadOnlyList<Basis> decided = (record ?? (wholes.Count > 0 ? wholes[0] : null))?.Event.Rules is { } compiledBefore ? EarlierOf(compiledBefore) : [];
+        IReadOnlyList<Basis> decided = (record ?? (wholes.Count > 0 ? wholes[0] : null))?.Event is { } compiledBefore ? EarlierOf(compiledBefore) : [];
         long bytes = wholes.Sum(w => (long)w.Event.Rules!.All.Length) + decided.Sum(d => (long)d.Rules.Length);
         if (bytes > MostIdBytes)
         {
@@ -111,7 +111,7 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
             });
         }
 
-        return Prepared(new RuleFiles(path, parts, FilesOf(@base)), compiled, digests, cache is null ? [] : EarlierOf(parts), binds);
+        return Prepared(new RuleFiles(path, parts, FilesOf(@base)), compiled, digests, EarlierOf(compiled), binds);
     }
 
     /// <summary>Where all rules are compiled already, but not what was added since other verdicts, only that is compiled, and needs a name beside its base.</summary>
@@ -137,10 +137,11 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
         RuleFiles files, CompiledEvent compiled, IReadOnlyList<byte[]> decided, IReadOnlyList<Basis> earlier, List<(string Host, string Inside)> binds)
     {
         VerdictSession? verdicts = null;
-        if (cache is not null && ContextOf(files.Compiled) is { } context)
+        if (cache is not null && ContextOf(compiled) is { } context)
         {
             HashSet<UInt128> decisive = RuleIds.Unpack(files.Compiled.Decisive);
-            verdicts = VerdictSession.Begin(cache, context, files.Compiled.Decisive, earlier, basis => AddedSince(basis, decisive, files.Compiled, decided));
+            byte[] lists = SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', compiled.Engines.Where(e => e.Name == "hash").Select(e => e.Bundle))));
+            verdicts = VerdictSession.Begin(cache, context, files.Compiled.Decisive, earlier, basis => AddedSince(basis, decisive, files.Compiled, decided), lists);
         }
 
         return new PreparedRules(files, [.. compiled.Engines.Select(e => e with { SignatureDate = NewestRule(binds) })], FaultsOf(compiled, binds), verdicts);
@@ -175,15 +176,23 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
             || record.Decided.Any(d => d.AsSpan().SequenceEqual(earlier[0].Digest)) || !RuleParts.IsWorthwhile(decisive, RuleIds.Unpack(earlier[0].Rules));
     }
 
-    private IReadOnlyList<Basis> EarlierOf(CompiledRules rules) => cache is not null && ContextOf(rules) is { } context ? VerdictSession.Earlier(cache, context) : [];
+    private IReadOnlyList<Basis> EarlierOf(CompiledEvent compiled) => cache is not null && ContextOf(compiled) is { } context ? VerdictSession.Earlier(cache, context) : [];
 
     /// <summary>
-    /// What a verdict on content depends on beside the bytes and the rules: this program, the engine's library, and every limit and option
-    /// that changes what matching a content gives. Time limits do not: a verdict that ran into one is not kept. Null when it is not known.
+    /// What a verdict on content depends on beside the bytes and the YARA rules: this program, the engine's library, the other engines that
+    /// look at content, and every limit and option that changes what matching a content gives. Time limits do not: a verdict that ran into one
+    /// is not kept. Hash lists do not: they are looked up anew. Null when it is not known.
     /// </summary>
-    private byte[]? ContextOf(CompiledRules rules) => CompiledRuleStore.DigestOfLibrary(rules.LibraryFile) is { } library
-        ? SHA256.HashData([.. VerdictCache.Program, .. library, .. BitConverter.GetBytes(settings.MemoryBytes)])
-        : null;
+    private byte[]? ContextOf(CompiledEvent compiled)
+    {
+        if (compiled.Rules is null || CompiledRuleStore.DigestOfLibrary(compiled.Rules.LibraryFile) is not { } library)
+        {
+            return null;
+        }
+
+        string engines = string.Join('\n', compiled.Engines.Where(e => e.Name is not (YaraRules.EngineName or "hash")).Select(e => $"{e.Name}\0{e.Version}\0{e.Bundle}"));
+        return SHA256.HashData([.. VerdictCache.Program, .. library, .. BitConverter.GetBytes(settings.MemoryBytes), .. Encoding.UTF8.GetBytes(engines)]);
+    }
 
     private static RuleFiles? FilesOf(CompiledRecord? record) => record is null ? null : new RuleFiles(record.Path, record.Event.Rules!, null);
 

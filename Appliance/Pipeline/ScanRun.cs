@@ -1,10 +1,12 @@
 using Serilog;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Pipeline.Detections;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Inspection;
+using Vmsweep.Signatures.AllowLists;
 using Vmsweep.Signatures.ClamAv;
 using Vmsweep.Signatures.Yara;
 
@@ -46,11 +48,23 @@ internal sealed record ScanSettings
     /// <summary>Deleted files too.</summary>
     public bool IncludeDeleted { get; init; }
 
+    /// <summary>Memory of suspended VMs and snapshots too.</summary>
+    public bool ScanMemory { get; init; } = true;
+
     /// <summary>Where verdicts and compiled rules are remembered; null: nothing is.</summary>
     public string? StateFolder { get; init; }
 
     /// <summary>What unlocks encrypted volumes.</summary>
     public IReadOnlyList<byte[]> Secrets { get; init; } = [];
+
+    /// <summary>The signature bundle that rules and lists come from; null for none.</summary>
+    public BundleReport? Bundle { get; init; }
+
+    /// <summary>Findings that do not count.</summary>
+    public AllowList Allow { get; init; } = AllowList.Empty;
+
+    /// <summary>What was left out before the scan began.</summary>
+    public IReadOnlyList<RuleFaultReport> Faults { get; init; } = [];
 }
 
 /// <summary>Hears of everything as it happens. Called on one thread.</summary>
@@ -118,7 +132,13 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 Add(target, gap);
             }
 
-            if (vm.Disks.Count > 0)
+            if (settings.Bundle is { IsExpired: true } bundle)
+            {
+                Add(target, ExpiredBundle(vm.Target, bundle));
+            }
+
+            target.Memory = MemoryScan.Announce(vm, settings.ScanMemory, gap => Add(target, gap));
+            if (vm.Disks.Count > 0 || target.Memory is { IsScanned: true })
             {
                 ScanDisks(target, vm, prepared, engines);
             }
@@ -137,9 +157,9 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
         if (cancellation.IsCancellationRequested)
         {
-            foreach (VmDisk disk in vm.Disks)
+            foreach (string path in vm.Disks.Select(d => d.Path).Concat(target.Memory is { IsScanned: true } left ? [left.Path] : []))
             {
-                Add(target, new CoverageGap(Fault.Limit, disk.Path, "scan", -1, 0, "interrupted before this disk was begun").ToReport());
+                Add(target, new CoverageGap(Fault.Limit, path, "scan", -1, 0, "interrupted before this disk was begun").ToReport());
             }
 
             return;
@@ -154,6 +174,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         }
 
         (List<ChainPlan> plans, List<(string Host, string Inside)> binds) = DiskBinds.Of(vm.Disks, sandbox);
+        MemoryPlan? memory = DiskBinds.Of(target.Memory is { IsScanned: true } ? vm.Memory : null, sandbox, binds);
         ScanRules? rules = null;
         if (prepared.Rules is not null)
         {
@@ -167,16 +188,18 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         binds.AddRange([.. sets, .. knownGood, .. clamd]);
         var job = new ScanJob(rules, [.. sets.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
         {
-            Limits = Limits(vm.Disks.SelectMany(d => d.Plan.Files).Select(f => f.Path).Distinct().Total(LengthOf)),
+            Limits = Limits(vm.Disks.SelectMany(d => d.Plan.Files).Concat(memory is null ? [] : vm.Memory!.Plan.Files).Select(f => f.Path).Distinct().Total(LengthOf)),
             Plans = prepared.Verdicts?.Plans,
             Disks = plans,
             KnownGood = [.. knownGood.Select(l => l.Inside)],
             ClamdSocket = clamd.Select(c => c.Inside).FirstOrDefault(),
             Sockets = [.. clamd.Select(c => c.Inside)],
+            Memory = memory,
             Secrets = settings.Secrets,
             VolumeStates = vm.VolumeStates,
             IncludeDeleted = settings.IncludeDeleted,
         };
+        prepared.Verdicts?.BeginWorker();
         WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message, prepared.Verdicts), null, cancellation);
         string stopped = vm.Disks.Count == 1 ? vm.Disks[0].Path : vm.Target;
         switch (outcome.End)
@@ -209,6 +232,9 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 disk.Volumes.Add(volume.Volume);
                 listener.OnVolume(target, disk, volume.Volume);
                 break;
+            case MemoryEvent opened when target.Memory is { } known:
+                target.Memory = opened.Memory with { Path = known.Path, Bytes = known.Bytes };
+                break;
             case GuestEvent guest:
                 target.Show(guest.Guest);
                 break;
@@ -233,6 +259,11 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
     private static void Cover(TargetReport target, IReadOnlyDictionary<string, CoverageCounts> coverage)
     {
+        if (target.Memory is { } memory && coverage.TryGetValue(MemoryScan.Id, out CoverageCounts? ofMemory))
+        {
+            memory.Bytes = new ByteCounts(ofMemory.BytesSeen, ofMemory.BytesRead);
+        }
+
         for (int i = 0; i < target.Disks.Count; i++)
         {
             DiskReport disk = target.Disks[i];
@@ -252,8 +283,14 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         }
     }
 
+    /// <summary>What came up since is not looked for: that limits what "clean" can mean.</summary>
+    private static GapReport ExpiredBundle(string target, BundleReport bundle) =>
+        new CoverageGap(Fault.Limit, target, "signature bundle", -1, 0, $"{bundle.Title} expired on {bundle.Expires.UtcDateTime:yyyy-MM-dd HH:mm} UTC; what is newer is not looked for").ToReport();
+
     private void Add(TargetReport target, FindingReport finding)
     {
+        AllowEntry? allowed = settings.Allow.Find(new AllowSubject(finding.Sha256, [finding.Path, .. finding.AlsoAt], finding.Rule, finding.Tags, target.Vm.Id, target.Vm.Name));
+        finding = finding with { Suppressed = allowed is null ? null : new SuppressedReport(allowed.Who, allowed.Why, allowed.Until, allowed.Where) };
         target.Findings.Add(finding);
         listener.OnFinding(target, finding);
     }
@@ -271,13 +308,14 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         var totals = new ReportTotals(
             Saturating.Add(volumes.Total(v => v.Files.Seen), disks.Total(d => d.Outside.FilesSeen)),
             Saturating.Add(volumes.Total(v => v.Files.Scanned), disks.Total(d => d.Outside.FilesScanned)),
-            Saturating.Add(volumes.Total(v => v.Bytes.Seen), disks.Total(d => d.Outside.BytesSeen)),
-            Saturating.Add(volumes.Total(v => v.Bytes.Read), disks.Total(d => d.Outside.BytesRead)),
-            targets.Total(t => t.Findings.Count),
+            Saturating.Add(Saturating.Add(volumes.Total(v => v.Bytes.Seen), disks.Total(d => d.Outside.BytesSeen)), targets.Total(t => t.Memory?.Bytes.Seen ?? 0)),
+            Saturating.Add(Saturating.Add(volumes.Total(v => v.Bytes.Read), disks.Total(d => d.Outside.BytesRead)), targets.Total(t => t.Memory?.Bytes.Read ?? 0)),
+            targets.Total(t => t.Findings.Count(f => f.Suppressed is null)),
             targets.Total(t => t.Gaps.Count),
-            Saturating.Add(volumes.Total(v => v.Files.Cached), disks.Total(d => d.Outside.FilesCached)))
+            Saturating.Add(volumes.Total(v => v.Files.Cached), disks.Total(d => d.Outside.FilesCached)),
+            targets.Total(t => t.Findings.Count(f => f.Suppressed is not null)))
         {
-            Informational = targets.Total(t => t.Findings.Count(f => f.Severity == "info")),
+            Informational = targets.Total(t => t.Findings.Count(f => f.Suppressed is null && BuiltinDetection.IsOnlyWorthKnowing(f.Engine, f.Severity))),
         };
         return new Report
         {
@@ -287,8 +325,10 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             FinishedAt = time.GetUtcNow(),
             Sandbox = sandbox.Name,
             SandboxDetail = sandbox.IsFull ? null : sandbox.Detail,
-            Engines = prepared.Engines,
-            RuleFaults = prepared.Faults,
+            Bundle = settings.Bundle,
+            // Its id stands for all sources in it, and is what "signatures list" shows.
+            Engines = [.. prepared.Engines.Select(e => settings.Bundle is { } bundle && bundle.Holds(e.Name) ? e with { Bundle = bundle.Id } : e)],
+            RuleFaults = [.. settings.Faults, .. prepared.Faults],
             Targets = targets,
             Totals = totals,
         };

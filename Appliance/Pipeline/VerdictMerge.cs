@@ -6,9 +6,10 @@ internal static class VerdictMerge
     /// <summary>What both say counts once. The result is in the order of reports where that follows from the rules.</summary>
     public static Verdict Of(Verdict first, Verdict second, Lazy<RuleIndex> rules)
     {
+        bool hangsOnHashLists = first.HangsOnHashLists || second.HangsOnHashLists;
         if (second is { IsSettled: true, Findings.Count: 0, Gaps.Count: 0 })
         {
-            return first;
+            return first.HangsOnHashLists == hangsOnHashLists ? first : first with { HangsOnHashLists = hangsOnHashLists };
         }
 
         List<VerdictFinding> findings = [.. first.Findings];
@@ -21,6 +22,7 @@ internal static class VerdictMerge
         return new Verdict([.. findings.OrderBy(f => f.Inner is null ? -1 : members.IndexOf(MemberOf(f))).ThenBy(f => rules.Value.OrdinalOf(f.Detection))], gaps)
         {
             IsSettled = first.IsSettled && second.IsSettled,
+            HangsOnHashLists = hangsOnHashLists,
         };
     }
 

@@ -20,7 +20,7 @@ internal static class VerdictPayload
             return null;
         }
 
-        if (verdict.Findings.Count == 0 && verdict.Gaps.Count == 0)
+        if (verdict.Findings.Count == 0 && verdict.Gaps.Count == 0 && !verdict.HangsOnHashLists)
         {
             return [];
         }
@@ -40,7 +40,7 @@ internal static class VerdictPayload
                 d.Severity, d.Matches, d.MatchesLeftOut, finding.Inner));
         }
 
-        byte[] payload = JsonSerializer.SerializeToUtf8Bytes(new KeptFindings(findings, verdict.Gaps), KeptJson.Default.KeptFindings);
+        byte[] payload = JsonSerializer.SerializeToUtf8Bytes(new KeptFindings(findings, verdict.Gaps, verdict.HangsOnHashLists), KeptJson.Default.KeptFindings);
         return payload.Length <= KeptVerdict.MostPayloadBytes ? payload : null;
     }
 
@@ -62,7 +62,8 @@ internal static class VerdictPayload
             return null;
         }
 
-        if (kept is null)
+        // A list with nothing in it was never written.
+        if (kept is null || kept.Findings.Any(f => f is null || f.Meta.Any(m => m is null)) || kept.Gaps.Any(g => g is null))
         {
             return null;
         }
@@ -84,7 +85,7 @@ internal static class VerdictPayload
             findings.Add(new VerdictFinding(new Detection(f.Engine, f.Rule, f.Namespace, f.Tags, meta, f.Severity, f.Matches, f.MatchesLeftOut), f.Inner));
         }
 
-        return new Verdict(findings, kept.Gaps);
+        return new Verdict(findings, kept.Gaps) { HangsOnHashLists = kept.HangsOnHashLists };
     }
 }
 
@@ -103,11 +104,11 @@ internal sealed record KeptFinding(
 
 internal sealed record KeptMeta(string Key, MetaKind Kind, string? Text, long Number);
 
-internal sealed record KeptFindings(IReadOnlyList<KeptFinding> Findings, IReadOnlyList<VerdictGap> Gaps);
+internal sealed record KeptFindings(IReadOnlyList<KeptFinding> Findings, IReadOnlyList<VerdictGap> Gaps, bool HangsOnHashLists);
 
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
-    DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
-    RespectNullableAnnotations = true)]
+    RespectNullableAnnotations = true,
+    RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(KeptFindings))]
 internal sealed partial class KeptJson : JsonSerializerContext;

@@ -25,7 +25,10 @@ internal sealed record Report
 
     public required IReadOnlyList<EngineReport> Engines { get; init; }
 
-    /// <summary>Rules that did not compile and were left out.</summary>
+    /// <summary>The signature bundle that was used; absent when none was.</summary>
+    public BundleReport? Bundle { get; init; }
+
+    /// <summary>Rules that did not compile, lines of lists and entries of allow lists: what was left out.</summary>
     public required IReadOnlyList<RuleFaultReport> RuleFaults { get; init; }
 
     public required IReadOnlyList<TargetReport> Targets { get; init; }
@@ -70,6 +73,9 @@ internal sealed record TargetReport
     public GuestFacts? Guest { get; set; }
 
     public List<DiskReport> Disks { get; } = [];
+
+    /// <summary>Memory of a suspended VM or a snapshot; absent where there is none.</summary>
+    public MemoryReport? Memory { get; set; }
 
     public List<FindingReport> Findings { get; } = [];
 
@@ -186,15 +192,27 @@ internal sealed record FindingReport
     public IReadOnlyList<MatchReport> Matches { get; init; } = [];
 
     public IReadOnlyList<string> Inside { get; init; } = [];
+
+    /// <summary>An allow list's entry fits: it does not count. Absent: it does.</summary>
+    public SuppressedReport? Suppressed { get; init; }
+
+    /// <summary>Where it lies in the guest's memory; absent for files.</summary>
+    public MemoryPlace? Memory { get; init; }
 }
 
-internal sealed record MatchReport(string String, long Offset, int Length);
+internal sealed record MatchReport(string String, long Offset, int Length)
+{
+    /// <summary>In memory: the address that its process, or the kernel, knows it by; absent where that is not known and for files.</summary>
+    public string? VirtualAddress { get; init; }
+}
 
 internal sealed record GapReport(string Fault, string Path, string Structure, long Offset, long Bytes, string Detail);
 
-internal sealed record ReportTotals(long FilesSeen, long FilesScanned, long BytesSeen, long BytesRead, long Findings, long Gaps, long FilesCached = 0)
+/// <param name="Findings">Those that count.</param>
+/// <param name="Suppressed">Findings that allow lists take out.</param>
+internal sealed record ReportTotals(long FilesSeen, long FilesScanned, long BytesSeen, long BytesRead, long Findings, long Gaps, long FilesCached = 0, long Suppressed = 0)
 {
-    /// <summary>Findings whose severity is <c>info</c>: part of the findings, but no detections.</summary>
+    /// <summary>What the program itself tells with severity <c>info</c>: part of the findings, but no detections.</summary>
     public long Informational { get; init; }
 }
 

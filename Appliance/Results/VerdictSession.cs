@@ -19,17 +19,23 @@ internal sealed class VerdictSession
     /// <summary>Contents that were asked for and whose verdict has not come: beyond so many, verdicts are not taken.</summary>
     private const int MostPending = 1 << 20;
 
+    /// <summary>Findings that one worker may have remembered: some hundred thousand. Clean verdicts cost nothing of it.</summary>
+    private const long MostPayloadBytes = 256 << 20;
+
     private readonly VerdictCache _cache;
     private readonly long _basis;
+    private readonly byte[] _lists;
     private readonly Dictionary<long, int> _ranks = [];
     private readonly Dictionary<long, int> _plans = [];
     private readonly HashSet<long> _predecessors = [];
     private readonly Dictionary<ContentKey, long> _pending = [];
+    private long _payloadBytes;
 
-    private VerdictSession(VerdictCache cache, Basis present, IReadOnlyList<(Basis Basis, DataPart Added)> earlier)
+    private VerdictSession(VerdictCache cache, Basis present, IReadOnlyList<(Basis Basis, DataPart Added)> earlier, byte[] lists)
     {
         _cache = cache;
         _basis = present.Id;
+        _lists = lists;
         _ranks[present.Id] = 0;
         _plans[present.Id] = 0;
         List<DataPart> plans = [default];
@@ -62,7 +68,8 @@ internal sealed class VerdictSession
 
     /// <summary>Null when the store fails.</summary>
     /// <param name="added">What was added since an earlier set; null when it is not known.</param>
-    public static VerdictSession? Begin(VerdictCache cache, byte[] context, byte[] rules, IReadOnlyList<Basis> earlier, Func<Basis, DataPart?> added) => cache.Try(() =>
+    /// <param name="lists">Digest of the run's hash lists.</param>
+    public static VerdictSession? Begin(VerdictCache cache, byte[] context, byte[] rules, IReadOnlyList<Basis> earlier, Func<Basis, DataPart?> added, byte[] lists) => cache.Try(() =>
     {
         Basis present = cache.Verdicts.Open(Scope, context, rules);
         List<(Basis, DataPart)> usable = [];
@@ -74,8 +81,15 @@ internal sealed class VerdictSession
             }
         }
 
-        return new VerdictSession(cache, present, usable);
+        return new VerdictSession(cache, present, usable, lists);
     });
+
+    /// <summary>Another worker begins, and owes nothing for the one before.</summary>
+    public void BeginWorker()
+    {
+        _pending.Clear();
+        _payloadBytes = 0;
+    }
 
     /// <summary>What is known of contents, one for each key.</summary>
     public KnownVerdict[] Find(ReadOnlySpan<byte> bytes)
@@ -88,21 +102,20 @@ internal sealed class VerdictSession
 
         var known = new KnownVerdict[keys.Length];
         Array.Fill(known, KnownVerdict.None);
-        (long Basis, byte[]? Payload)[]? found = _cache.Try(() => _cache.Verdicts.Find(Scope, keys, _ranks));
+        FoundVerdict[]? found = _cache.Try(() => _cache.Verdicts.Find(Scope, keys, _ranks, _lists));
         for (int i = 0; i < keys.Length; i++)
         {
-            long before = 0;
-            if (found?[i] is (var basis, { } payload))
+            FoundVerdict verdict = found?[i] ?? default;
+            if (verdict.Payload is not null)
             {
-                known[i] = new KnownVerdict(_plans[basis], payload);
-                if (basis == _basis)
+                known[i] = new KnownVerdict(_plans[verdict.Basis], verdict.Payload);
+                if (verdict.Basis == _basis)
                 {
                     continue;
                 }
-
-                before = _predecessors.Contains(basis) ? basis : 0;
             }
 
+            long before = verdict.Basis == _basis || _predecessors.Contains(verdict.Basis) ? verdict.Basis : 0;
             if (_pending.Count < MostPending)
             {
                 _pending[keys[i]] = before;
@@ -113,14 +126,14 @@ internal sealed class VerdictSession
     }
 
     /// <summary>Remembers verdicts that were asked for.</summary>
-    public void Keep(IEnumerable<(ContentKey Key, byte[] Payload)> verdicts)
+    public void Keep(IEnumerable<(ContentKey Key, byte[] Payload, bool HangsOnHashLists)> verdicts)
     {
         List<StoredVerdict> stored = [];
-        foreach ((ContentKey key, byte[] payload) in verdicts)
+        foreach ((ContentKey key, byte[] payload, bool hangsOnHashLists) in verdicts)
         {
-            if (_pending.Remove(key, out long before))
+            if (_pending.Remove(key, out long before) && (_payloadBytes += payload.Length) <= MostPayloadBytes)
             {
-                stored.Add(new StoredVerdict(key, payload, before));
+                stored.Add(new StoredVerdict(key, payload, before, hangsOnHashLists ? _lists : []));
             }
         }
 
@@ -136,5 +149,5 @@ internal sealed class VerdictSession
 
     public void OnAsk(AskEvent ask) => ask.Answer?.Invoke(VerdictClient.Encode(Find(ask.Keys)));
 
-    public void OnKeep(KeepEvent keep) => Keep(keep.Verdicts.Select(v => (ContentKey.Read(v.Key), v.Payload)));
+    public void OnKeep(KeepEvent keep) => Keep(keep.Verdicts.Select(v => (ContentKey.Read(v.Key), v.Payload, v.HangsOnHashLists)));
 }

@@ -34,11 +34,29 @@ internal sealed record CompileJob(IReadOnlyList<string> Sources, bool Builtin, b
     public IReadOnlyList<byte[]> Decided { get; init; } = [];
 }
 
+/// <summary>Checks and counts what stands in the parts of a bundle. Anything that is wrong with one ends the job.</summary>
+/// <param name="Folder">What the parts' paths are relative to, as the sandbox sees it.</param>
+/// <param name="Parts">The parts' paths.</param>
+internal sealed record CheckPartsJob(string Folder, IReadOnlyList<string> Parts) : WorkerJob;
+
+/// <summary>Runs rules over known good files: what matches is a false alarm, and each rule's cost is measured.</summary>
+/// <param name="Sources">Rule files and folders as the sandbox sees them.</param>
+/// <param name="Builtin">The built-in rules are part of it.</param>
+/// <param name="HashLists">Hash lists, which must know none of the files.</param>
+/// <param name="Folder">The good files.</param>
+/// <param name="SampleBytes">How much of them each rule alone is measured on.</param>
+/// <param name="MemoryBytes">The largest file that is held at once.</param>
+/// <param name="TimeoutSeconds">For one file.</param>
+internal sealed record TryRulesJob(IReadOnlyList<string> Sources, bool Builtin, IReadOnlyList<string> HashLists, string Folder, long SampleBytes, long MemoryBytes, int TimeoutSeconds) : WorkerJob;
+
 /// <summary>A job on the disks of one VM: volumes may lie on several of them.</summary>
 internal abstract record VmJob : WorkerJob
 {
     /// <summary>Each disk's files, by sandbox paths.</summary>
     public required IReadOnlyList<ChainPlan> Disks { get; init; }
+
+    /// <summary>The VM's memory, by sandbox paths; null where it has none or it is left out.</summary>
+    public MemoryPlan? Memory { get; init; }
 
     /// <summary>What unlocks encrypted volumes. Never part of a command line or an environment.</summary>
     public IReadOnlyList<byte[]> Secrets { get; init; } = [];
@@ -119,6 +137,9 @@ internal sealed record VolumeEvent(int Disk, VolumeReport Volume) : WorkerEvent;
 /// <summary>What the VM's disks say of its system; said once, and only when there is one.</summary>
 internal sealed record GuestEvent(GuestFacts Guest) : WorkerEvent;
 
+/// <summary>What is known of the VM's memory; said again when more is known.</summary>
+internal sealed record MemoryEvent(MemoryReport Memory) : WorkerEvent;
+
 internal sealed record FindingEvent(FindingReport Finding) : WorkerEvent;
 
 internal sealed record GapEvent(GapReport Gap) : WorkerEvent;
@@ -164,11 +185,17 @@ internal sealed record KeepEvent(IReadOnlyList<KeptVerdict> Verdicts) : WorkerEv
 
 /// <param name="Key">As <see cref="ContentKey"/> writes it.</param>
 /// <param name="Payload">As <c>VerdictPayload</c> has it; to the supervisor it is bytes.</param>
-internal sealed record KeptVerdict(byte[] Key, byte[] Payload)
+/// <param name="HangsOnHashLists">It holds only as long as the run's hash lists stay the same.</param>
+internal sealed record KeptVerdict(byte[] Key, byte[] Payload, bool HangsOnHashLists)
 {
     /// <summary>A longer one is not worth keeping, and an answer of <see cref="AskEvent.MostKeys"/> of them still fits a frame.</summary>
     public const int MostPayloadBytes = 128 << 10;
 }
+
+/// <param name="Counts">Rules, hashes, signatures or entries of each part, in the order of the job.</param>
+internal sealed record PartsCheckedEvent(IReadOnlyList<long> Counts) : WorkerEvent;
+
+internal sealed record RulesTriedEvent(RuleTrial Trial) : WorkerEvent;
 
 /// <summary>The job could not be carried out: rules that do not compile, a path that is not there.</summary>
 internal sealed record FailedEvent(string Message) : WorkerEvent;
@@ -181,6 +208,8 @@ internal sealed record DoneEvent : WorkerEvent;
     RespectNullableAnnotations = true,
     RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(CompileJob))]
+[JsonSerializable(typeof(CheckPartsJob))]
+[JsonSerializable(typeof(TryRulesJob))]
 [JsonSerializable(typeof(ScanJob))]
 [JsonSerializable(typeof(InfoJob))]
 [JsonSerializable(typeof(ListJob))]
@@ -189,11 +218,14 @@ internal sealed record DoneEvent : WorkerEvent;
 [JsonSerializable(typeof(DiskEvent))]
 [JsonSerializable(typeof(VolumeEvent))]
 [JsonSerializable(typeof(GuestEvent))]
+[JsonSerializable(typeof(MemoryEvent))]
 [JsonSerializable(typeof(FindingEvent))]
 [JsonSerializable(typeof(GapEvent))]
 [JsonSerializable(typeof(ProgressEvent))]
 [JsonSerializable(typeof(EntriesEvent))]
 [JsonSerializable(typeof(CompiledEvent))]
+[JsonSerializable(typeof(PartsCheckedEvent))]
+[JsonSerializable(typeof(RulesTriedEvent))]
 [JsonSerializable(typeof(AskEvent))]
 [JsonSerializable(typeof(KeepEvent))]
 [JsonSerializable(typeof(FailedEvent))]

@@ -61,14 +61,14 @@ internal sealed class VerdictClient : IVerdictMemory
         return () => question.Wait(cancellation);
     }
 
-    public void Keep(ContentKey key, byte[] payload)
+    public void Keep(ContentKey key, byte[] payload, bool hangsOnHashLists)
     {
         byte[] bytes = new byte[ContentKey.Bytes];
         key.Write(bytes);
         List<KeptVerdict>? full = null;
         lock (_lock)
         {
-            _kept.Add(new KeptVerdict(bytes, payload));
+            _kept.Add(new KeptVerdict(bytes, payload, hangsOnHashLists));
             _keptBytes += payload.Length;
             if (_kept.Count >= VerdictsInMessage || _keptBytes >= BytesInMessage)
             {

@@ -62,6 +62,12 @@ internal static class WorkerMain
             case CompileJob compile:
                 RuleCompilation.Run(compile, writer);
                 break;
+            case CheckPartsJob parts:
+                PartsCheck.Run(parts, writer);
+                break;
+            case TryRulesJob rules:
+                RuleTrials.Run(rules, writer);
+                break;
             case VmJob vm:
                 RunOnVm(vm, writer, memory);
                 break;
@@ -71,6 +77,15 @@ internal static class WorkerMain
     }
 
     internal static void RunOnVm(VmJob job, EventWriter writer, IVerdictMemory? memory = null)
+    {
+        RunOnDisks(job, writer, memory);
+        if (job.Memory is { } guest)
+        {
+            MemoryWork.Run(job, guest, writer);
+        }
+    }
+
+    private static void RunOnDisks(VmJob job, EventWriter writer, IVerdictMemory? memory)
     {
         var progress = new ProgressReporter(writer);
         var context = new ReadContext(new ScanBudget(job.Limits.HeapBytes), writer)

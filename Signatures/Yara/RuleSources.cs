@@ -1,4 +1,5 @@
 using System.Reflection;
+using Vmsweep.Signatures.Yara.Language;
 
 namespace Vmsweep.Signatures.Yara;
 
@@ -79,6 +80,9 @@ public static class RuleSources
 
         return files;
     }
+
+    /// <summary>How many rules stand in a file, whether they compile or not.</summary>
+    public static int Count(RuleFile file) => RuleFileParser.Parse(file, []).Units.Count;
 
     /// <summary>A file's bytes, or null and a fault.</summary>
     internal static byte[]? ReadText(string file, ICollection<RuleFault> faults)

@@ -67,13 +67,13 @@ internal sealed class InProcessWorker : IWorker
             return () => known!;
         }
 
-        public void Keep(ContentKey key, byte[] payload)
+        public void Keep(ContentKey key, byte[] payload, bool hangsOnHashLists)
         {
             byte[] bytes = new byte[ContentKey.Bytes];
             key.Write(bytes);
             lock (_lock)
             {
-                onEvent(Sent(new KeepEvent([new KeptVerdict(bytes, payload)])));
+                onEvent(Sent(new KeepEvent([new KeptVerdict(bytes, payload, hangsOnHashLists)])));
             }
         }
 

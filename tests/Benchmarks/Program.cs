@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Vmsweep.Benchmarks;
 using Vmsweep.Benchmarks.EndToEnd;
+using Vmsweep.Benchmarks.FileSystems;
 using Vmsweep.Benchmarks.Measuring;
 using Vmsweep.Benchmarks.Readers;
 using Vmsweep.Benchmarks.Signatures;
@@ -42,6 +43,27 @@ readers.SetAction(parsed =>
     CipherBenchmark.Run(parsed.GetValue(rounds));
     return ReadBenchmark.Run(ReaderImages.Make(Path.GetFullPath(parsed.GetRequiredValue(work))), parsed.GetValue(rounds)) ? 0 : 1;
 });
+var files = new Option<int>("--files") { Description = "Files of the walk.", DefaultValueFactory = _ => 1_000_000 };
+var mounts = new Command("file-systems", "vmsweep ls --sha256 against openssl over the kernel's mount and ntfs-3g's, for each file system.") { work, size, rounds, threads };
+mounts.SetAction(parsed =>
+{
+    Measured.Prepare();
+    Programs.Build();
+    return MountBenchmark.Run(MountedImages.Make(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(size)), parsed.GetValue(threads), parsed.GetValue(rounds)) ? 0 : 1;
+});
+var walk = new Command("walk", "Names of a million files in each file system: time and memory.") { work, files, rounds };
+walk.SetAction(parsed =>
+{
+    Measured.Prepare();
+    Programs.Build();
+    WalkBenchmark.Run(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(files), parsed.GetValue(rounds));
+});
+var decoders = new Command("decoders", "Packed files of NTFS and Btrfs in MB/s, beside 7-Zip and the kernel.") { work, rounds };
+decoders.SetAction(parsed =>
+{
+    Measured.Prepare();
+    return DecoderBenchmark.Run(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(rounds)) ? 0 : 1;
+});
 var micro = new Command("micro", "Time and memory of readers, walks and decoders, by BenchmarkDotNet.") { work };
 micro.SetAction(parsed => Micro.Run(Path.GetFullPath(parsed.GetRequiredValue(work))));
 
@@ -56,6 +78,9 @@ var root = new RootCommand("Measures vmsweep against other programs on the same 
     Make("ls", "vmsweep ls --sha256 against openssl over extracted files.", List),
     Make("cache", "vmsweep scan a second time, and after rules were added, against the first scan.", Cache),
     readers,
+    mounts,
+    walk,
+    decoders,
     micro,
     hashes,
 };

@@ -36,6 +36,9 @@ internal sealed record BuiltinDetection(string Id, Severity Severity, string Des
     public static readonly IReadOnlyList<BuiltinDetection> All =
         [FormatDisagrees, ForbiddenReference, ExecutableOutsideFiles, UnknownBootCode, DoubleExtension, ReversedName];
 
+    /// <summary>True for what this program tells without calling it bad. A rule that matches is a detection, whatever severity it gives itself.</summary>
+    public static bool IsOnlyWorthKnowing(string engine, string severity) => engine == Engine && severity == "info";
+
     public Detection Found(string detail, IReadOnlyList<StringMatch>? matches = null, long matchesLeftOut = 0) => new(
         Engine, Id, "builtin", [],
         [new("description", new MetaValue(Description)), new("detail", new MetaValue(detail))],

@@ -39,6 +39,7 @@ internal sealed class Database : IDisposable
             basis INTEGER NOT NULL,
             used INTEGER NOT NULL,
             seal INTEGER NOT NULL,
+            lists BLOB NOT NULL,
             payload BLOB NOT NULL,
             PRIMARY KEY (scope, sha256, size, basis)) WITHOUT ROWID;
         CREATE TABLE compiled (

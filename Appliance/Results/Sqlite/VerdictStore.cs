@@ -9,7 +9,12 @@ namespace Vmsweep.Appliance.Results.Sqlite;
 internal sealed record Basis(long Id, byte[] Digest, byte[] Rules, long Verdicts);
 
 /// <param name="Instead">The basis whose verdict of this content it takes the place of; 0: none.</param>
-internal readonly record struct StoredVerdict(ContentKey Key, byte[] Payload, long Instead);
+/// <param name="Lists">Digest of the hash lists that it hangs on; empty when it hangs on none.</param>
+internal readonly record struct StoredVerdict(ContentKey Key, byte[] Payload, long Instead, byte[] Lists);
+
+/// <param name="Basis">0: nothing is known.</param>
+/// <param name="Payload">Null when what is known holds no more.</param>
+internal readonly record struct FoundVerdict(long Basis, byte[]? Payload);
 
 /// <summary>
 /// Verdicts by content and basis. A row is sealed with a digest over all that it says: a damaged one is not believed. What was not used for
@@ -34,14 +39,14 @@ internal sealed class VerdictStore(Database database, TimeProvider time, long mo
     private const double LeftAfterEviction = 0.85;
 
     private readonly SqliteCommand _find = database.Command(
-        "SELECT basis, used, seal, payload FROM verdict WHERE scope = $scope AND sha256 = $sha256 AND size = $size", "$scope", "$sha256", "$size");
+        "SELECT basis, used, seal, payload, lists FROM verdict WHERE scope = $scope AND sha256 = $sha256 AND size = $size", "$scope", "$sha256", "$size");
 
     private readonly SqliteCommand _touch = database.Command(
         "UPDATE verdict SET used = $used WHERE scope = $scope AND sha256 = $sha256 AND size = $size AND basis = $basis", "$scope", "$sha256", "$size", "$basis", "$used");
 
     private readonly SqliteCommand _add = database.Command(
-        "INSERT OR IGNORE INTO verdict (scope, sha256, size, basis, used, seal, payload) VALUES ($scope, $sha256, $size, $basis, $used, $seal, $payload)",
-        "$scope", "$sha256", "$size", "$basis", "$used", "$seal", "$payload");
+        "INSERT OR IGNORE INTO verdict (scope, sha256, size, basis, used, seal, payload, lists) VALUES ($scope, $sha256, $size, $basis, $used, $seal, $payload, $lists)",
+        "$scope", "$sha256", "$size", "$basis", "$used", "$seal", "$payload", "$lists");
 
     private readonly SqliteCommand _remove = database.Command(
         "DELETE FROM verdict WHERE scope = $scope AND sha256 = $sha256 AND size = $size AND basis = $basis RETURNING length(payload)", "$scope", "$sha256", "$size", "$basis");
@@ -97,11 +102,12 @@ internal sealed class VerdictStore(Database database, TimeProvider time, long mo
         return found;
     }
 
-    /// <summary>For each content the verdict of the basis that ranks first; a payload of null where there is none.</summary>
+    /// <summary>For each content the verdict of the basis that ranks first.</summary>
     /// <param name="ranks">The bases that are of use, by id: 0 is best.</param>
-    public (long Basis, byte[]? Payload)[] Find(long scope, ReadOnlySpan<ContentKey> keys, IReadOnlyDictionary<long, int> ranks)
+    /// <param name="lists">Digest of the hash lists in use.</param>
+    public FoundVerdict[] Find(long scope, ReadOnlySpan<ContentKey> keys, IReadOnlyDictionary<long, int> ranks, byte[] lists)
     {
-        var found = new (long Basis, byte[]? Payload)[keys.Length];
+        var found = new FoundVerdict[keys.Length];
         List<(int Index, long Basis)> touched = [];
         long today = Today;
         using (DatabaseTransaction transaction = database.Begin(isWriting: false))
@@ -121,11 +127,12 @@ internal sealed class VerdictStore(Database database, TimeProvider time, long mo
                     }
 
                     byte[] payload = row.GetFieldValue<byte[]>(3);
-                    if (row.GetInt64(2) == Seal(scope, keys[i], basis, payload))
+                    byte[] hangsOn = row.GetFieldValue<byte[]>(4);
+                    if (row.GetInt64(2) == Seal(scope, keys[i], basis, payload, hangsOn))
                     {
                         best = rank;
                         used = row.GetInt64(1);
-                        found[i] = (basis, payload);
+                        found[i] = new FoundVerdict(basis, hangsOn.Length == 0 || hangsOn.AsSpan().SequenceEqual(lists) ? payload : null);
                     }
                 }
 
@@ -176,7 +183,7 @@ internal sealed class VerdictStore(Database database, TimeProvider time, long mo
                 }
             }
 
-            Database.Set(_add, scope, sha256, verdict.Key.SizeBytes, basis, today, Seal(scope, verdict.Key, basis, verdict.Payload), verdict.Payload);
+            Database.Set(_add, scope, sha256, verdict.Key.SizeBytes, basis, today, Seal(scope, verdict.Key, basis, verdict.Payload, verdict.Lists), verdict.Payload, verdict.Lists);
             if (_add.ExecuteNonQuery() > 0)
             {
                 Count(basis, 1, verdict.Payload.Length + RowBytes);
@@ -305,13 +312,15 @@ internal sealed class VerdictStore(Database database, TimeProvider time, long mo
     }
 
     /// <summary>A digest over all that a row says; for finding damage, not forgery: whoever can write here can write anything.</summary>
-    private static long Seal(long scope, ContentKey key, long basis, byte[] payload)
+    private static long Seal(long scope, ContentKey key, long basis, byte[] payload, byte[] lists)
     {
-        byte[] all = new byte[ContentKey.Bytes + 16 + payload.Length];
+        byte[] all = new byte[ContentKey.Bytes + 20 + lists.Length + payload.Length];
         key.Write(all);
         BinaryPrimitives.WriteInt64LittleEndian(all.AsSpan(ContentKey.Bytes), scope);
         BinaryPrimitives.WriteInt64LittleEndian(all.AsSpan(ContentKey.Bytes + 8), basis);
-        payload.CopyTo(all.AsSpan(ContentKey.Bytes + 16));
+        BinaryPrimitives.WriteInt32LittleEndian(all.AsSpan(ContentKey.Bytes + 16), lists.Length);
+        lists.CopyTo(all.AsSpan(ContentKey.Bytes + 20));
+        payload.CopyTo(all.AsSpan(ContentKey.Bytes + 20 + lists.Length));
         return BinaryPrimitives.ReadInt64LittleEndian(SHA256.HashData(all));
     }
 }

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Text;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.Golden;
 
@@ -45,6 +46,12 @@ public sealed class WorkerMisbehaviourTests
     [InlineData("{\"event\":\"volume\",\"volume\":{\"id\":\"\\u001b]0;x\",\"scheme\":\"\",\"fileSystem\":\"\",\"label\":\"\",\"offsetBytes\":0,\"sizeBytes\":0}}")]
     [InlineData("{\"event\":\"progress\",\"steps\":1,\"bytesDone\":0,\"bytesTotal\":0,\"coverage\":{\"v1\":{\"filesSeen\":-1}}}")]
     [InlineData("{\"event\":\"progress\",\"steps\":1,\"bytesDone\":0,\"bytesTotal\":0,\"coverage\":null}")]
+    [InlineData("{\"event\":\"entries\",\"entries\":[null]}")]
+    [InlineData("{\"event\":\"progress\",\"steps\":1,\"bytesDone\":0,\"bytesTotal\":0,\"coverage\":{\"v1\":null}}")]
+    [InlineData("{\"event\":\"ask\",\"keys\":\"AAAA\"}")]
+    [InlineData("{\"event\":\"ask\",\"keys\":null}")]
+    [InlineData("{\"event\":\"keep\",\"verdicts\":[{\"key\":\"AAAA\",\"payload\":\"\"}]}")]
+    [InlineData("{\"event\":\"keep\",\"verdicts\":[null]}")]
     [InlineData("{\"event\":\"entries\",\"entries\":[{\"path\":\"a\\nb\",\"kind\":\"file\",\"sizeBytes\":0,\"sha256\":\"\"}]}")]
     [InlineData("{\"event\":\"entries\",\"entries\":[{\"path\":\"a\",\"kind\":\"file\",\"sizeBytes\":0,\"sha256\":\"\\u001b[31m\"}]}")]
     public void An_event_that_no_worker_of_ours_sends_costs_its_disk(string json) => Check($"{Frame(json)}; exec sleep 1000", "corrupt");
@@ -69,6 +76,18 @@ public sealed class WorkerMisbehaviourTests
         ScanResult result = Check("printf '\\033[2Jgone\\n' >&2; exit 3", "corrupt");
         Assert.DoesNotContain('\e', result.Text);
         Assert.Contains("gone", result.Text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_worker_that_asks_and_does_not_listen_hangs()
+    {
+        using var scratch = new Scratch();
+        string ask = Frame("{\"event\":\"ask\",\"keys\":\"" + Convert.ToBase64String(new byte[ContentKey.Bytes]) + "\"}");
+        var bad = new WorkerProcess(
+            (_, _) => new ProcessStartInfo("bash", ["-c", $"{ask} > f; while cat f; do :; done"]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = scratch.Folder },
+            TimeSpan.FromSeconds(1));
+        var job = new ScanJob(null, [], 1, 1 << 20, 60) { Limits = InProcess.Limits, Disks = [], Plans = [default] };
+        Assert.Equal(WorkerEnd.Hung, bad.Run(job, [], e => (e as AskEvent)?.Answer?.Invoke(new byte[100_000]), null, TestContext.Current.CancellationToken).End);
     }
 
     [Fact]

@@ -109,7 +109,7 @@ public sealed class DamageTests
             long basis = store.Open(0, [1], [.. new byte[RuleIds.Bytes]]).Id;
             for (int batch = 0; batch < Batches; batch++)
             {
-                store.Keep(0, basis, [.. Enumerable.Range(batch * InBatch, InBatch).Select(i => new StoredVerdict(VerdictStoreTests.Key(i), VerdictStoreTests.Payload(i), 0))]);
+                store.Keep(0, basis, [.. Enumerable.Range(batch * InBatch, InBatch).Select(i => new StoredVerdict(VerdictStoreTests.Key(i), VerdictStoreTests.Payload(i), 0, []))]);
             }
 
             file = ReadShared(scratch["state/vmsweep.db"]);
@@ -136,7 +136,7 @@ public sealed class DamageTests
             {
                 Assert.Empty(Directory.GetFiles(folder, "*.damaged-*"));
                 long basis = store.Open(0, [1], [.. new byte[RuleIds.Bytes]]).Id;
-                var found = store.Find(0, [.. Enumerable.Range(0, Batches * InBatch).Select(VerdictStoreTests.Key)], new Dictionary<long, int> { [basis] = 0 });
+                var found = store.Find(0, [.. Enumerable.Range(0, Batches * InBatch).Select(VerdictStoreTests.Key)], new Dictionary<long, int> { [basis] = 0 }, []);
                 int known = found.TakeWhile(f => f.Payload is not null).Count();
                 Assert.Equal(0, known % InBatch);
                 Assert.All(found.Skip(known), f => Assert.Null(f.Payload));

@@ -10,6 +10,7 @@ internal static class CacheBenchmark
     private const string First = "first scan";
     private const string Second = "second scan";
     private const string Added = "ten rules added";
+    private const string Common = "ten that many files match added";
 
     private const int AddedRules = 10;
     private const double MostOfSecond = 0.15;
@@ -22,7 +23,9 @@ internal static class CacheBenchmark
         string Result(string name) => Path.Combine(set.Scratch, name);
         string state = Result("state");
         string more = Result("added.yar");
-        File.WriteAllText(more, new PublicStyleRules(77).Write(AddedRules));
+        string common = Result("common.yar");
+        File.WriteAllText(more, new PublicStyleRules(77).WriteFamilies(AddedRules));
+        File.WriteAllText(common, new PublicStyleRules(77).Write(AddedRules));
         Rounds costs = Rounds.Run(
         [
             new(First, [set.Vmdk], () =>
@@ -36,6 +39,7 @@ internal static class CacheBenchmark
             }),
             new(Second, [set.Vmdk], () => programs.Scan(set.Vmdk, Result("second.json"), state)),
             new(Added, [set.Vmdk], () => programs.Scan(set.Vmdk, Result("added.json"), state, more)),
+            new(Common, [set.Vmdk], () => programs.Scan(set.Vmdk, Result("common.json"), state, common)),
         ], rounds);
         Console.WriteLine($"\ncache: {set.Files} files, {Text.MiB(set.Bytes)}, NTFS in VMDK, {rules.Files.Count} rule files, {threads} threads, {rounds} rounds, page cache warm");
         costs.Print(First);
@@ -47,9 +51,11 @@ internal static class CacheBenchmark
         Console.WriteLine($"  {Text.MiB(new DirectoryInfo(state).EnumerateFiles("vmsweep.db*").Sum(f => f.Length))} of database, {Text.MiB(new DirectoryInfo(Path.Combine(state, "compiled")).EnumerateFiles().Sum(f => f.Length))} of compiled rules");
         programs.Scan(set.Vmdk, Result("without.json"), state, null, "--no-cache");
         programs.Scan(set.Vmdk, Result("added-without.json"), state, more, "--no-cache");
+        programs.Scan(set.Vmdk, Result("common-without.json"), state, common, "--no-cache");
         return Compare(First, Result("without.json"), Result("first.json"))
             & Compare(Second, Result("without.json"), Result("second.json"))
-            & Compare(Added, Result("added-without.json"), Result("added.json"));
+            & Compare(Added, Result("added-without.json"), Result("added.json"))
+            & Compare(Common, Result("common-without.json"), Result("common.json"));
     }
 
     private static bool Compare(string name, string without, string with)

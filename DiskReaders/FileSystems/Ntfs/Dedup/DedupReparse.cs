@@ -4,9 +4,9 @@ namespace Vmsweep.DiskReaders.FileSystems.Ntfs.Dedup;
 
 /// <summary>
 /// The data of a reparse point IO_REPARSE_TAG_DEDUP: which chunk store of the volume holds the file, and where its stream maps are.
-/// Microsoft has not published it. Sources: Lanterna and Barili, "Forensic analysis of deduplicated file systems" (Digital
-/// Investigation 20, 2017), published recoveries of such volumes, and what two free readers document of it. Little-endian:
-/// major and minor version, length of all, a body by version, CRC-32 of all before it. Versions seen: 1.2, 2.1 and 3.1.
+/// Microsoft has not published it. Sources: write-ups of recovered volumes with their dumps, the fields that the events of
+/// Microsoft-Windows-Deduplication-Change name, and what two free readers document of it. Little-endian: major and minor version, length
+/// of all, a body by version, CRC-32 of all before it. Versions seen: 1.2, 2.1 and 3.1.
 /// </summary>
 internal sealed class DedupReparse
 {

@@ -1,13 +1,12 @@
 using System.Buffers.Binary;
-using Vmsweep.Golden;
 
-namespace Vmsweep.DiskReaders.Tests.FileSystems.Ntfs;
+namespace Vmsweep.Golden;
 
 /// <summary>
 /// Files that wimlib packed: the resources of a WIM are, byte for byte, what a <c>WofCompressedData</c> stream holds. Spec:
 /// Microsoft, "Windows Imaging File Format (WIM)".
 /// </summary>
-internal static class WimImage
+public static class WimImage
 {
     private const int LookupTable = 48;
     private const int LookupEntryBytes = 50;
