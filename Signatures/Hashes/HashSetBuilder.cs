@@ -197,9 +197,9 @@ public sealed class HashSetBuilder : IDisposable
 
         _labels.CopyTo(Write);
         long sources = 0;
+        Span<byte> length = stackalloc byte[sizeof(ushort)];
         foreach (byte[] source in _labels.Sources)
         {
-            Span<byte> length = stackalloc byte[2];
             BinaryPrimitives.WriteUInt16LittleEndian(length, (ushort)source.Length);
             Write(length);
             Write(source);
