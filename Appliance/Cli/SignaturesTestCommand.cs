@@ -6,6 +6,7 @@ using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.Signatures.Bundles;
+using Vmsweep.Signatures.Hashes;
 
 namespace Vmsweep.Appliance.Cli;
 
