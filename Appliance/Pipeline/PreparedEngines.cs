@@ -96,46 +96,21 @@ internal sealed class PreparedEngines : IDisposable
         Prepare(HashSetKind.KnownGood, settings.KnownGood, KnownGood, settings, run, cancellation);
     }
 
-    /// <summary>Compiled sets are checked and taken as they are; all lists together become one more.</summary>
-    private List<HashSetFacts> Prepare(HashSetKind kind, IReadOnlyList<string> paths, List<string> sets, ScanSettings settings, RunFolder run, CancellationToken cancellation)
+    private IReadOnlyList<HashSetFacts> Prepare(HashSetKind kind, IReadOnlyList<string> paths, List<string> sets, ScanSettings settings, RunFolder run, CancellationToken cancellation)
     {
-        List<HashSetFacts> facts = [];
-        List<string> lists = [];
-        foreach (string path in paths)
+        HashSetFiles files = HashSetFiles.Make(kind, paths, run.File(kind == HashSetKind.Bad ? "hashes" : "known-good"), cancellation);
+        if (settings.StrictRules && files.Faults.Count > 0)
         {
-            if (HashSet.IsCompiled(path))
-            {
-                facts.Add(HashSet.Verify(path, kind));
-                sets.Add(path);
-            }
-            else
-            {
-                lists.Add(path);
-            }
+            throw new JobFailedException(RuleFaultReport.Text(files.Faults));
         }
 
-        if (lists.Count == 0)
+        if (files.AreListsEmpty)
         {
-            return facts;
+            throw new JobFailedException($"there is no hash in what {(kind == HashSetKind.Bad ? "--hashes" : "--known-good")} names\n{RuleFaultReport.Text(files.Faults)}");
         }
 
-        using var builder = new HashSetBuilder(kind);
-        lists.ForEach(l => builder.AddFile(l, cancellation));
-        List<RuleFaultReport> faults = [.. builder.Faults.Select(f => new RuleFaultReport(f.File, f.Line, f.Message))];
-        if (settings.StrictRules && faults.Count > 0)
-        {
-            throw new JobFailedException(RuleFaultReport.Text(faults));
-        }
-
-        if (builder.Taken == 0)
-        {
-            throw new JobFailedException($"there is no hash in what {(kind == HashSetKind.Bad ? "--hashes" : "--known-good")} names\n{RuleFaultReport.Text(faults)}");
-        }
-
-        Faults.AddRange(faults);
-        string compiled = run.File(kind == HashSetKind.Bad ? "hashes" : "known-good");
-        facts.Add(builder.Build(compiled));
-        sets.Add(compiled);
-        return facts;
+        Faults.AddRange(files.Faults);
+        sets.AddRange(files.Paths);
+        return files.Facts;
     }
 }

@@ -42,12 +42,12 @@ internal sealed record CheckPartsJob(string Folder, IReadOnlyList<string> Parts)
 /// <summary>Runs rules over known good files: what matches is a false alarm, and each rule's cost is measured.</summary>
 /// <param name="Sources">Rule files and folders as the sandbox sees them.</param>
 /// <param name="Builtin">The built-in rules are part of it.</param>
-/// <param name="HashLists">Hash lists, which must know none of the files.</param>
+/// <param name="HashSets">Compiled sets of hashes, which must know none of the files.</param>
 /// <param name="Folder">The good files.</param>
 /// <param name="SampleBytes">How much of them each rule alone is measured on.</param>
 /// <param name="MemoryBytes">The largest file that is held at once.</param>
 /// <param name="TimeoutSeconds">For one file.</param>
-internal sealed record TryRulesJob(IReadOnlyList<string> Sources, bool Builtin, IReadOnlyList<string> HashLists, string Folder, long SampleBytes, long MemoryBytes, int TimeoutSeconds) : WorkerJob;
+internal sealed record TryRulesJob(IReadOnlyList<string> Sources, bool Builtin, IReadOnlyList<string> HashSets, string Folder, long SampleBytes, long MemoryBytes, int TimeoutSeconds) : WorkerJob;
 
 /// <summary>A job on the disks of one VM: volumes may lie on several of them.</summary>
 internal abstract record VmJob : WorkerJob

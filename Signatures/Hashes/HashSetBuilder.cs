@@ -67,12 +67,38 @@ public sealed class HashSetBuilder : IDisposable
     {
         _labels.AddSource(Path.GetFileName(name));
         _newest = date > _newest ? date : _newest;
+        Parse(text, name, _kind, _faults, Take, cancellation);
+    }
+
+    /// <summary>Reads a list without making anything of it.</summary>
+    /// <param name="faults">Told of lines that would be left out.</param>
+    /// <returns>How many hashes it has.</returns>
+    public static long Check(string path, HashSetKind kind, ICollection<HashFault> faults)
+    {
+        long count = 0;
+        try
+        {
+            using FileStream file = new(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1);
+            Parse(file, path, kind, faults, (_, _) => count++, CancellationToken.None);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            faults.Add(new HashFault(path, 0, e.Message));
+        }
+
+        return count;
+    }
+
+    private delegate void LineAction(ReadOnlySpan<byte> hash, HashLine line);
+
+    private static void Parse(Stream text, string name, HashSetKind kind, ICollection<HashFault> faults, LineAction take, CancellationToken cancellation)
+    {
         var reader = new LineReader(text);
         ReadOnlySpan<byte> head = reader.Peek();
         reader.Drop(head.StartsWith("\uFEFF"u8) ? 3 : 0);
         if (HashText.WhyNot(head) is { } reason)
         {
-            _faults.Add(new HashFault(name, 0, reason));
+            faults.Add(new HashFault(name, 0, reason));
             return;
         }
 
@@ -91,10 +117,10 @@ public sealed class HashSetBuilder : IDisposable
                 continue;
             }
 
-            string? fault = reader.IsTooLong ? $"a line of more than {LineReader.MostLineBytes} bytes" : Add(line);
+            string? fault = reader.IsTooLong ? $"a line of more than {LineReader.MostLineBytes} bytes" : Read(line, kind, take);
             if (fault is not null && !(mayBeHeading && !reader.IsTooLong && HashLine.IsHeading(line)) && ++left <= MostFaults)
             {
-                _faults.Add(new HashFault(name, reader.Number, fault));
+                faults.Add(new HashFault(name, reader.Number, fault));
             }
 
             mayBeHeading = false;
@@ -102,7 +128,7 @@ public sealed class HashSetBuilder : IDisposable
 
         if (left > MostFaults)
         {
-            _faults.Add(new HashFault(name, 0, $"{left - MostFaults} more lines were left out"));
+            faults.Add(new HashFault(name, 0, $"{left - MostFaults} more lines were left out"));
         }
     }
 
@@ -152,7 +178,7 @@ public sealed class HashSetBuilder : IDisposable
         return start < 0 ? [] : line[start..(line.LastIndexOfAnyExcept(Blanks) + 1)];
     }
 
-    private string? Add(ReadOnlySpan<byte> text)
+    private static string? Read(ReadOnlySpan<byte> text, HashSetKind kind, LineAction take)
     {
         if (HashLine.Parse(text, out HashLine line) is { } fault)
         {
@@ -161,7 +187,7 @@ public sealed class HashSetBuilder : IDisposable
 
         Span<byte> hash = stackalloc byte[SHA256.HashSizeInBytes];
         hash = hash[..(line.Hex.Length / 2)];
-        if (_kind == HashSetKind.KnownGood && hash.Length == MD5.HashSizeInBytes)
+        if (kind == HashSetKind.KnownGood && hash.Length == MD5.HashSizeInBytes)
         {
             // Two files with one MD5 are made in seconds: a harmless one gets onto a list, the other one is sent.
             return "an MD5 cannot vouch for a file; known-good sets take SHA-256 and SHA-1";
@@ -172,9 +198,14 @@ public sealed class HashSetBuilder : IDisposable
             return "no hash in hexadecimal digits";
         }
 
+        take(hash, line);
+        return null;
+    }
+
+    private void Take(ReadOnlySpan<byte> hash, HashLine line)
+    {
         uint label = _kind == HashSetKind.KnownGood ? 0 : _labels.NumberOf(line.Name, line.Severity ?? Severity.High);
         _sorters[Array.IndexOf(HashSetLayout.Algorithms, hash.Length)].Add(hash, label);
-        return null;
     }
 
     private HashSetLayout WriteContent(FileStream file)
@@ -197,9 +228,9 @@ public sealed class HashSetBuilder : IDisposable
 
         _labels.CopyTo(Write);
         long sources = 0;
+        Span<byte> length = stackalloc byte[sizeof(ushort)];
         foreach (byte[] source in _labels.Sources)
         {
-            Span<byte> length = stackalloc byte[2];
             BinaryPrimitives.WriteUInt16LittleEndian(length, (ushort)source.Length);
             Write(length);
             Write(source);

@@ -15,6 +15,9 @@ public sealed class HashSets : IDisposable
     {
     }
 
+    /// <summary>Hashes in all sets.</summary>
+    public long Count => _sets.Sum(s => s.Facts.Count);
+
     public bool NeedsSha1 { get; private set; }
 
     public bool NeedsMd5 { get; private set; }

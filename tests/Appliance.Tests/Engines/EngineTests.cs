@@ -153,6 +153,32 @@ public sealed class EngineTests : IDisposable
     }
 
     [Fact]
+    public void What_is_remembered_of_YARA_leaves_the_other_engines_their_part()
+    {
+        using ClamdServer clamd = new ClamdServer("AlertExceedsMax yes").Start();
+        Disk($"printf '{ClamdServer.NdbMarker}' > a; printf hashed > b; printf '{HostileScan.Mark}' > c; printf 'x{HostileScan.Mark}' > d; printf fine > e");
+        File.WriteAllText(_scratch["good.txt"], Sha256("x" + HostileScan.Mark));
+        ScanSettings settings = Settings(["yara", "clamav", "hash"]) with
+        {
+            ClamdSocket = clamd.Socket, HashLists = [List("hashed", "Evil.B")], KnownGood = [_scratch["good.txt"]], StateFolder = Directory.CreateDirectory(_scratch["state"]).FullName,
+        };
+        string[] expected = ["clamav Test.Marker.A.UNOFFICIAL v1/a", "hash Evil.B v1/b", "yara Marked v1/c"];
+        for (int scan = 0; scan < 2; scan++)
+        {
+            ScanResult result = Scan(settings);
+            Assert.Equal(expected, result.Findings.Select(f => $"{f.Engine} {f.Rule} {f.Path}").Order());
+            FileCounts files = result.Report.Targets[0].Disks[0].Volumes[0].Files;
+            Assert.Equal((files.Seen, 1, scan > 0), (files.Scanned, files.KnownGood, files.Cached > 0));
+            Assert.Empty(result.Gaps);
+        }
+
+        clamd.Kill();
+        ScanResult without = Scan(settings);
+        Assert.Equal(expected[1..], without.Findings.Select(f => $"{f.Engine} {f.Rule} {f.Path}").Order());
+        Assert.Equal("transport", Assert.Single(without.Gaps).Fault);
+    }
+
+    [Fact]
     public void Without_libyara_the_other_engines_match_and_the_verdict_is_incomplete()
     {
         Disk("printf hashed > b; printf fine > d");
