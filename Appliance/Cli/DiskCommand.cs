@@ -50,13 +50,13 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
     public List<GapReport> Run(Vm vm, Func<JobStart, VmJob> job, Action<WorkerEvent> onEvent, Action<ReadOnlySpan<byte>>? onData = null)
     {
         List<GapReport> gaps = [.. vm.Gaps];
-        if (vm.Disks.Count == 0)
+        if (vm.Disks.Count == 0 && vm.Memory is null)
         {
             return gaps;
         }
 
         (List<ChainPlan> plans, List<(string Host, string Inside)> binds) = DiskBinds.Of(vm.Disks, Sandbox);
-        var start = new JobStart(DiskLimits.ForReading with { HeapBytes = DiskLimits.ForReading.HeapBytes + DiskLimits.ForKeys(options.Secrets) }, plans, options.Secrets);
+        var start = new JobStart(DiskLimits.ForReading with { HeapBytes = DiskLimits.ForReading.HeapBytes + DiskLimits.ForKeys(options.Secrets) }, plans, options.Secrets, DiskBinds.Of(vm.Memory, Sandbox, binds));
         WorkerOutcome outcome = new WorkerProcess(Sandbox.WorkerStart, Silence) { MostEventBytes = MostListingBytes }.Run(job(start) with { VolumeStates = vm.VolumeStates }, binds, message =>
         {
             if (message is GapEvent gap)
@@ -95,4 +95,4 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
 }
 
 /// <summary>What every job on disks is given.</summary>
-internal sealed record JobStart(WorkerLimits Limits, IReadOnlyList<ChainPlan> Disks, IReadOnlyList<byte[]> Secrets);
+internal sealed record JobStart(WorkerLimits Limits, IReadOnlyList<ChainPlan> Disks, IReadOnlyList<byte[]> Secrets, MemoryPlan? Memory);

@@ -3,6 +3,8 @@ using System.Runtime.InteropServices;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.Signatures.Bundles;
+using Vmsweep.Signatures.ClamAv;
+using Vmsweep.Signatures.Hashes;
 
 namespace Vmsweep.Appliance.Cli;
 
@@ -11,13 +13,16 @@ internal static class DoctorCommand
 {
     public static Command Create()
     {
+        Option<string?> clamd = CommonOptions.Clamd();
+        var hashes = new Option<string[]>("--hashes") { Description = "A compiled hash set to be checked to its end. Repeatable.", HelpName = "FILE" };
+        var knownGood = new Option<string[]>("--known-good") { Description = "The same of known-good hashes. Repeatable.", HelpName = "FILE" };
         Option<string?> state = CommonOptions.State();
-        var command = new Command("doctor", "Says what is missing or reduced on this machine, and how to mend it.") { state };
-        command.SetAction(parsed => Run(StateFolder.Of(parsed.GetValue(state))));
+        var command = new Command("doctor", "Says what is missing or reduced on this machine, and how to mend it.") { clamd, hashes, knownGood, state };
+        command.SetAction(parsed => Run(parsed.GetValue(clamd), parsed.GetValue(hashes) ?? [], parsed.GetValue(knownGood) ?? [], StateFolder.Of(parsed.GetValue(state))));
         return command;
     }
 
-    private static int Run(string? state)
+    private static int Run(string? clamd, string[] hashes, string[] knownGood, string? state)
     {
         bool isSound = true;
         Check("processors", true, $"{Environment.ProcessorCount}, {RuntimeInformation.ProcessArchitecture}, {RuntimeInformation.FrameworkDescription}", "");
@@ -27,6 +32,14 @@ internal static class DoctorCommand
         Check("worker", works, worker, "see the message; with --sandbox reduced it runs without namespaces");
         (bool isCurrent, string signatures, string remedy) = Signatures(state);
         Check("signatures", isCurrent, signatures, remedy);
+        (bool isSet, string daemon, string start) = EngineChecks.Clamd(clamd ?? ClamdOptions.DefaultSocket);
+        Check("clamav", isSet || (clamd is null && !File.Exists(ClamdOptions.DefaultSocket)), isSet || clamd is not null ? daemon : $"not in use: {daemon}", start);
+        foreach ((string path, HashSetKind kind) in hashes.Select(h => (h, HashSetKind.Bad)).Concat(knownGood.Select(k => (k, HashSetKind.KnownGood))))
+        {
+            (bool isWhole, string set) = EngineChecks.HashSet(path, kind);
+            Check("hashes", isWhole, set, "build it again from its lists");
+        }
+
         return isSound ? ExitStatus.Clean : ExitStatus.Incomplete;
 
         void Check(string name, bool isGood, string found, string mend)
@@ -66,7 +79,7 @@ internal static class DoctorCommand
     private static (bool Works, string Detail) TryWorker(Sandbox sandbox)
     {
         string rules = "";
-        var job = new CompileJob([], Builtin: true, [], Strict: true) { Limits = DiskLimits.ForReading };
+        var job = new CompileJob([], Builtin: true, Strict: true) { Limits = DiskLimits.ForReading };
         WorkerOutcome outcome = new WorkerProcess(sandbox.WorkerStart, TimeSpan.FromSeconds(30)).Run(
             job, [], message => rules = message is CompiledEvent compiled ? $"{compiled.Engines[0].Name} {compiled.Engines[0].Version}, {compiled.Engines[0].Rules} built-in rules compiled in the sandbox" : rules, _ => { }, CancellationToken.None);
         return outcome.End == WorkerEnd.Done ? (true, rules) : (false, outcome.Detail);

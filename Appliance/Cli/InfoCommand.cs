@@ -56,7 +56,7 @@ internal static class InfoCommand
             Snapshots = [.. vm.Snapshots.Select(s => new SnapshotReport(s.Id, s.Name, s.Created, s.ParentId, s.IsCurrent))],
         };
         target.Disks.AddRange(vm.Disks.Select(d => new DiskReport { Path = d.Path }));
-        target.Gaps.AddRange(run.Run(vm, start => new InfoJob { Limits = start.Limits, Disks = start.Disks, Secrets = start.Secrets }, message =>
+        target.Gaps.AddRange(run.Run(vm, start => new InfoJob { Limits = start.Limits, Disks = start.Disks, Secrets = start.Secrets, Memory = start.Memory }, message =>
         {
             if (message is DiskEvent opened)
             {
@@ -65,6 +65,10 @@ internal static class InfoCommand
             else if (message is VolumeEvent volume)
             {
                 target.Disks.Of(volume.Disk).Volumes.Add(volume.Volume);
+            }
+            else if (message is MemoryEvent memory && vm.Memory is { } known)
+            {
+                target.Memory = memory.Memory with { Path = known.Path };
             }
             else if (message is GuestEvent told)
             {
@@ -132,6 +136,11 @@ internal static class InfoCommand
                     output.WriteLine("          " + Printable.Of(note));
                 }
             }
+        }
+
+        if (target.Memory is { } memory)
+        {
+            MemoryText.Write(memory, output);
         }
 
         foreach (GapReport gap in target.Gaps)

@@ -6,6 +6,7 @@ using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.Signatures.Bundles;
+using Vmsweep.Signatures.Hashes;
 
 namespace Vmsweep.Appliance.Cli;
 
@@ -120,7 +121,9 @@ internal static class SignaturesTestCommand
         public void Run(string? root, IReadOnlyList<string> rules, bool isBuiltin, IReadOnlyList<string> hashes, string good, long sampleBytes, long memoryBytes, int timeoutSeconds)
         {
             List<(string Host, string Inside)> sources = [.. rules.Select((r, i) => (r, sandbox.Inside(r, $"rules/{i}/{Path.GetFileName(r)}")))];
-            List<(string Host, string Inside)> lists = [.. hashes.Select((h, i) => (h, sandbox.Inside(h, $"hashes/{i}/{Path.GetFileName(h)}")))];
+            using var run = new RunFolder();
+            HashSetFiles sets = HashSetFiles.Make(HashSetKind.Bad, hashes, run.File("hashes"), cancellation);
+            List<(string Host, string Inside)> lists = [.. sets.Paths.Select((h, i) => (h, sandbox.Inside(h, $"hashes/{i}/{Path.GetFileName(h)}")))];
             (string Host, string Inside) folder = (good, sandbox.Inside(good, "good"));
             var job = new TryRulesJob([.. sources.Select(s => s.Inside)], isBuiltin, [.. lists.Select(l => l.Inside)], folder.Inside, sampleBytes, memoryBytes, timeoutSeconds)
             {
@@ -136,10 +139,12 @@ internal static class SignaturesTestCommand
             Result = Result with
             {
                 Rules = [.. Result.Rules.Select(r => r with { File = OnHost(r.File) })],
-                RuleFaults = [.. Result.RuleFaults.Select(f => f with { File = OnHost(f.File) })],
+                RuleFaults = [.. Result.RuleFaults.Select(f => f with { File = OnHost(f.File) }), .. sets.Faults.Select(f => f with { File = OnRoot(f.File) })],
             };
 
-            string OnHost(string text) => sources.Concat(lists).Aggregate(text, (t, b) => t.Replace(b.Inside, root is null ? b.Host : Path.GetRelativePath(root, b.Host), StringComparison.Ordinal));
+            string OnHost(string text) => sources.Concat(lists).Aggregate(text, (t, b) => t.Replace(b.Inside, OnRoot(b.Host), StringComparison.Ordinal));
+
+            string OnRoot(string path) => root is null ? path : Path.GetRelativePath(root, path);
         }
 
         private void OnEvent(WorkerEvent message)

@@ -41,7 +41,7 @@ internal sealed class ContentMatcher(Engines engines, CancellationToken cancella
             if (matcher.Match(content, facts, found, cancellation) is { } fault)
             {
                 gaps.Add(new VerdictGap(
-                    fault.Kind switch { MatchFaultKind.Timeout => Fault.Timeout, MatchFaultKind.Limit => Fault.Limit, _ => Fault.Unsupported },
+                    fault.Kind switch { MatchFaultKind.Timeout => Fault.Timeout, MatchFaultKind.Limit => Fault.Limit, MatchFaultKind.Transport => Fault.Transport, _ => Fault.Unsupported },
                     fault.Rule.Length > 0 ? $"{fault.Engine} rule {fault.Rule}" : fault.Engine, 0, content.Length, fault.Detail, []));
             }
         }

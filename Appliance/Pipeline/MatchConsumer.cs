@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using Vmsweep.Appliance.Pipeline.Detections;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Worker;
@@ -17,6 +18,9 @@ internal sealed class MatchShared(Engines engines, Action<FindingReport> onFindi
 
     /// <summary>What is known of contents whose size more than one item has, so that each is matched once.</summary>
     public ConcurrentDictionary<(long Size, string Sha256), Verdict> Verdicts { get; } = new();
+
+    /// <summary>The same of engines of which nothing is remembered.</summary>
+    public ConcurrentDictionary<(long Size, string Sha256), Verdict> Unkept { get; } = new();
 
     public IGapSink Gaps => gaps;
 
@@ -38,6 +42,7 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
 
     private readonly ContentMatcher _matcher = new(shared.Engines, shared.Cancellation);
     private readonly ContentMatcher? _volatile = shared.Engines.Volatile.Count > 0 ? new(shared.Engines with { ByContent = shared.Engines.Volatile }, shared.Cancellation) : null;
+    private readonly ContentMatcher? _unkept = shared.Engines.Unkept.Count > 0 ? new(shared.Engines with { ByContent = shared.Engines.Unkept }, shared.Cancellation) : null;
     private readonly ContentMatcher?[] _added = [.. shared.Engines.Added.Select(e => e.Count > 0 ? new ContentMatcher(shared.Engines with { ByContent = e }, shared.Cancellation) : null)];
     private List<Waiting> _open = [];
     private List<Waiting> _asked = [];
@@ -68,6 +73,16 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         {
             content.Dispose();
             throw;
+        }
+
+        if (shared.Engines.IsKnownGood(waiting.Hashes))
+        {
+            using (content)
+            {
+                ConcludeKnownGood(content, waiting.Hashes);
+            }
+
+            return;
         }
 
         if (item.MayHaveTwin && shared.Verdicts.TryGetValue((content.Bytes.Length, waiting.Hashes.Hex), out Verdict? verdict))
@@ -103,6 +118,7 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
 
         _matcher.Dispose();
         _volatile?.Dispose();
+        _unkept?.Dispose();
         Array.ForEach(_added, m => m?.Dispose());
     }
 
@@ -185,7 +201,13 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         }
 
         bool mayShare = content.Item.MayHaveTwin && !content.IsPartial;
-        ContentHashes? hashes = mayShare || (shared.Engines.Hashes is not null && !content.IsPartial) ? shared.Engines.HashNeeds.Of(content.Bytes) : null;
+        ContentHashes? hashes = mayShare || (shared.Engines.LooksUpHashes && !content.IsPartial) ? shared.Engines.HashNeeds.Of(content.Bytes) : null;
+        if (hashes is not null && shared.Engines.IsKnownGood(hashes))
+        {
+            ConcludeKnownGood(content, hashes);
+            return;
+        }
+
         if (!mayShare || !shared.Verdicts.TryGetValue((content.Bytes.Length, hashes!.Hex), out Verdict? verdict))
         {
             verdict = _matcher.Match(content.Bytes);
@@ -198,11 +220,21 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         Conclude(content, verdict, hashes);
     }
 
-    /// <summary>Adds what does not follow from the content alone, and reports.</summary>
-    private void Conclude(Content content, Verdict verdict, ContentHashes? hashes)
+    /// <summary>Nothing but what outranks knowing it: lists of malware, and where it lies.</summary>
+    private void ConcludeKnownGood(Content content, ContentHashes hashes)
+    {
+        content.Item.Coverage.KnownGood();
+        Finish(content, WithKnownHash(Verdict.Clean, hashes), hashes);
+    }
+
+    /// <summary>Adds what does not follow from the content alone, or is not remembered, and reports.</summary>
+    private void Conclude(Content content, Verdict verdict, ContentHashes? hashes) =>
+        Finish(content, WithKnownHash(WithUnkept(WithVolatile(verdict, content), content, hashes), hashes), hashes);
+
+    private void Finish(Content content, Verdict verdict, ContentHashes? hashes)
     {
         ContentItem item = content.Item;
-        verdict = WithKnownHash(WithVolatile(verdict, content), hashes);
+        verdict = WithPlace(verdict, content);
         AddGaps(item, verdict.Gaps, 0);
         if (verdict.Findings.Count > 0)
         {
@@ -218,14 +250,37 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
     private Verdict WithVolatile(Verdict verdict, Content content) =>
         _volatile is null ? verdict : VerdictMerge.Of(verdict, _volatile.Match(content.Bytes, content.Item), shared.Engines.Rules);
 
+    private Verdict WithUnkept(Verdict verdict, Content content, ContentHashes? hashes)
+    {
+        if (_unkept is null)
+        {
+            return verdict;
+        }
+
+        (long, string)? twin = content is { Item.MayHaveTwin: true, IsPartial: false } && hashes is not null ? (content.Bytes.Length, hashes.Hex) : null;
+        if (twin is null || !shared.Unkept.TryGetValue(twin.Value, out Verdict? own))
+        {
+            own = _unkept.Match(content.Bytes);
+            if (twin is not null && own.IsSettled)
+            {
+                shared.Unkept.TryAdd(twin.Value, own);
+            }
+        }
+
+        return VerdictMerge.Of(verdict, own, shared.Engines.Rules);
+    }
+
     private void ConsumeWindow(Content content, WindowedContent windows)
     {
         if (!content.Bytes.IsEmpty)
         {
-            Verdict verdict = WithVolatile(_matcher.Match(content.Bytes), content);
+            Verdict verdict = WithUnkept(WithVolatile(_matcher.Match(content.Bytes), content), content, null);
             AddGaps(content.Item, verdict.Gaps, content.Offset);
+            List<Detection> placed = [];
+            PlacedDetections.Add(content.Item, content.Bytes, content.Offset, placed);
             lock (windows.Found)
             {
+                placed.ForEach(d => Merge(windows.Found, d));
                 foreach (Detection detection in verdict.Findings.Select(f => f.Detection))
                 {
                     Merge(windows.Found, detection with { Matches = [.. detection.Matches.Select(m => m with { Offset = m.Offset + content.Offset })] });
@@ -252,6 +307,13 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         hashes is not null && shared.Engines.Hashes?.TryMatch(hashes.Sha256, hashes.Sha1, hashes.Md5) is { } known
             ? verdict with { Findings = [.. verdict.Findings, new VerdictFinding(known)] }
             : verdict;
+
+    private static Verdict WithPlace(Verdict verdict, Content content)
+    {
+        List<Detection> placed = [];
+        PlacedDetections.Add(content.Item, content.Bytes, content.Offset, placed);
+        return placed.Count == 0 ? verdict : verdict with { Findings = [.. verdict.Findings, .. placed.Select(d => new VerdictFinding(d))] };
+    }
 
     private static void Merge(List<Detection> all, Detection detection)
     {

@@ -8,7 +8,7 @@ using Vmsweep.Signatures.Yara;
 
 namespace Vmsweep.Appliance.Pipeline;
 
-/// <summary>Rules and lists, ready for workers.</summary>
+/// <summary>Rules, ready for workers.</summary>
 /// <param name="Rules">Null when YARA is not asked for.</param>
 /// <param name="Verdicts">Null when nothing is remembered.</param>
 internal sealed record PreparedRules(RuleFiles? Rules, IReadOnlyList<EngineReport> Engines, IReadOnlyList<RuleFaultReport> Faults, VerdictSession? Verdicts);
@@ -31,8 +31,8 @@ internal sealed record RuleFiles(string Path, CompiledRules Compiled, RuleFiles?
 }
 
 /// <summary>
-/// Compiles the rules of a run in a worker and checks its lists, unless an earlier run did so with the same ones; and finds out which
-/// verdicts of earlier runs are of use.
+/// Compiles the rules of a run in a worker, unless an earlier run did so with the same ones; and finds out which verdicts of earlier runs
+/// are of use.
 /// </summary>
 /// <param name="cache">Null when nothing is remembered.</param>
 internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IWorker worker, VerdictCache? cache, WorkerLimits limits, CancellationToken cancellation)
@@ -48,17 +48,13 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
     /// <exception cref="JobFailedException">The rules cannot be used.</exception>
     public PreparedRules Run(RunFolder run)
     {
-        bool withYara = settings.Engines.Contains("yara");
-        bool withHashes = settings.Engines.Contains("hash") && settings.HashLists.Count > 0;
-        if (!withYara && !withHashes)
+        if (!settings.Engines.Contains(YaraRules.EngineName))
         {
             return new PreparedRules(null, [], [], null);
         }
 
-        List<(string Host, string Inside)> rules = withYara ? sandbox.Binds(settings.RuleSources, "rules") : [];
-        List<(string Host, string Inside)> lists = withHashes ? sandbox.Binds(settings.HashLists, "hashes") : [];
-        List<(string Host, string Inside)> binds = [.. rules, .. lists];
-        byte[]? key = withYara && cache is not null ? DigestOf(rules, lists) : null;
+        List<(string Host, string Inside)> binds = sandbox.Binds(settings.RuleSources, "rules");
+        byte[]? key = cache is not null ? DigestOf(binds) : null;
         CompiledRecord? record = null;
         foreach (byte[] name in key is null ? [] : (byte[][])[key, SecondName(key)])
         {
@@ -83,7 +79,7 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
             (wholes, decided) = ([], []);
         }
 
-        var job = new CompileJob([.. rules.Select(b => b.Inside)], withYara && settings.WithBuiltin, [.. lists.Select(b => b.Inside)], settings.StrictRules)
+        var job = new CompileJob([.. binds.Select(b => b.Inside)], settings.WithBuiltin, settings.StrictRules)
         {
             Limits = limits,
             Compiled = [.. wholes.Select(w => w.Event.Rules!.All)],
@@ -104,7 +100,7 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
         }
 
         @base = parts.Base >= 0 ? wholes[parts.Base] : null;
-        if (key is not null && DigestOf(rules, lists) is { } again && again.AsSpan().SequenceEqual(key))
+        if (key is not null && DigestOf(binds) is { } again && again.AsSpan().SequenceEqual(key))
         {
             // Sources that changed meanwhile would be remembered under the wrong name.
             byte[] name = @base is not null && @base.Key.AsSpan().SequenceEqual(key) ? SecondName(key) : key;
@@ -148,7 +144,7 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
             verdicts = VerdictSession.Begin(cache, context, files.Compiled.Decisive, earlier, basis => AddedSince(basis, decisive, files.Compiled, decided), lists);
         }
 
-        return new PreparedRules(files, compiled.Engines, FaultsOf(compiled, binds), verdicts);
+        return new PreparedRules(files, [.. compiled.Engines.Select(e => e with { SignatureDate = NewestRule(binds) })], FaultsOf(compiled, binds), verdicts);
     }
 
     /// <summary>Which rules were added since; empty when none were, null when they were not compiled by themselves.</summary>
@@ -200,6 +196,20 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
 
     private static RuleFiles? FilesOf(CompiledRecord? record) => record is null ? null : new RuleFiles(record.Path, record.Event.Rules!, null);
 
+    /// <summary>The date of the newest rule file; the built-in rules are as new as the program.</summary>
+    private DateTimeOffset? NewestRule(List<(string Host, string Inside)> rules)
+    {
+        try
+        {
+            IEnumerable<string> files = rules.SelectMany(r => Directory.Exists(r.Host) ? RuleSources.FilesOf(r.Host) : [r.Host]);
+            return files.Concat(settings.WithBuiltin ? [typeof(YaraRules).Assembly.Location] : []).Where(File.Exists).Select(f => (DateTimeOffset?)File.GetLastWriteTimeUtc(f)).Max();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+
     private static List<RuleFaultReport> FaultsOf(CompiledEvent compiled, List<(string Host, string Inside)> binds) =>
         [.. compiled.Faults.Select(f => f with { File = HostNameOf(f.File, binds) })];
 
@@ -211,16 +221,16 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
     }
 
     /// <summary>The name of a compilation: everything that its result follows from. Null when that cannot be gone through.</summary>
-    private byte[]? DigestOf(List<(string Host, string Inside)> rules, List<(string Host, string Inside)> lists)
+    private byte[]? DigestOf(List<(string Host, string Inside)> rules)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         hash.AppendData(VerdictCache.Program);
         hash.AppendData([settings.WithBuiltin ? (byte)1 : (byte)0]);
         try
         {
-            foreach (((string host, string inside), string kind) in rules.Select(r => (r, "rules")).Concat(lists.Select(l => (l, "list"))))
+            foreach ((string host, string inside) in rules)
             {
-                Add($"{kind}\0{inside}\0");
+                Add($"rules\0{inside}\0");
                 if (!Directory.Exists(host))
                 {
                     AddFile(host);

@@ -1,11 +1,14 @@
 using Serilog;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Pipeline.Detections;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Inspection;
 using Vmsweep.Signatures.AllowLists;
+using Vmsweep.Signatures.ClamAv;
+using Vmsweep.Signatures.Yara;
 
 namespace Vmsweep.Appliance.Pipeline;
 
@@ -18,10 +21,22 @@ internal sealed record ScanSettings
 
     public required bool StrictRules { get; init; }
 
+    /// <summary>Lists in text and compiled sets.</summary>
     public required IReadOnlyList<string> HashLists { get; init; }
 
-    /// <summary><c>yara</c>, <c>hash</c>.</summary>
+    /// <summary>The same of hashes whose contents need not be matched.</summary>
+    public IReadOnlyList<string> KnownGood { get; init; } = [];
+
+    public string ClamdSocket { get; init; } = ClamdOptions.DefaultSocket;
+
+    /// <summary>Of <see cref="EngineNames.All"/>.</summary>
     public required IReadOnlyList<string> Engines { get; init; }
+
+    /// <summary>The operator named the engines: one that cannot take part is a gap.</summary>
+    public bool EnginesAreNamed { get; init; }
+
+    /// <summary>Without it a scan is less than what its operator expects: what he named, YARA unless he named others, ClamAV when he gave its socket.</summary>
+    public bool IsAskedFor(string engine) => Engines.Contains(engine) && (EnginesAreNamed || engine is YaraRules.EngineName or ClamdEngine.EngineName);
 
     public required int Threads { get; init; }
 
@@ -32,6 +47,9 @@ internal sealed record ScanSettings
 
     /// <summary>Deleted files too.</summary>
     public bool IncludeDeleted { get; init; }
+
+    /// <summary>Memory of suspended VMs and snapshots too.</summary>
+    public bool ScanMemory { get; init; } = true;
 
     /// <summary>Where verdicts and compiled rules are remembered; null: nothing is.</summary>
     public string? StateFolder { get; init; }
@@ -77,8 +95,15 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     {
         DateTimeOffset started = time.GetUtcNow();
         using var run = new RunFolder();
-        using VerdictCache? cache = settings.StateFolder is { } folder && settings.Engines.Contains("yara") ? VerdictCache.Open(folder, time) : null;
+        using VerdictCache? cache = settings.StateFolder is { } folder && settings.Engines.Contains(YaraRules.EngineName) ? VerdictCache.Open(folder, time) : null;
         PreparedRules prepared = new RulePreparation(settings, sandbox, worker, cache, Limits(0), cancellation).Run(run);
+        using PreparedEngines engines = PreparedEngines.Make(settings, run, cancellation);
+        prepared = prepared with { Engines = [.. prepared.Engines, .. engines.Reports], Faults = [.. prepared.Faults, .. engines.Faults] };
+        if (prepared.Engines.FirstOrDefault(e => e.Fault is not null) is { } missing && prepared.Rules is null && !engines.CanMatch)
+        {
+            throw new JobFailedException($"no engine can match: {missing.Name}: {missing.Fault}");
+        }
+
         List<TargetReport> targets = [];
         int number = 0;
         foreach (Vm vm in vms)
@@ -96,6 +121,12 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 Add(target, HostileImage.ForbiddenReference(vm.Identity.Id, LengthOf(vm.Identity.Id), name));
             }
 
+            foreach (EngineReport engine in prepared.Engines.Where(e => e.Fault is not null && settings.IsAskedFor(e.Name)))
+            {
+                Fault fault = engine.Name != ClamdEngine.EngineName ? Fault.Unsupported : engines.Clamd is null ? Fault.Transport : Fault.Limit;
+                Add(target, new CoverageGap(fault, vm.Target, $"engine {engine.Name}", -1, 0, engine.Fault!).ToReport());
+            }
+
             foreach (GapReport gap in ManifestCheck.Run(vm.Manifest, cancellation))
             {
                 Add(target, gap);
@@ -106,9 +137,10 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 Add(target, ExpiredBundle(vm.Target, bundle));
             }
 
-            if (vm.Disks.Count > 0)
+            target.Memory = MemoryScan.Announce(vm, settings.ScanMemory, gap => Add(target, gap));
+            if (vm.Disks.Count > 0 || target.Memory is { IsScanned: true })
             {
-                ScanDisks(target, vm, prepared);
+                ScanDisks(target, vm, prepared, engines);
             }
         }
 
@@ -116,7 +148,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     }
 
     /// <summary>All disks of a VM go to one worker: groups, arrays and file systems may span them.</summary>
-    private void ScanDisks(TargetReport target, Vm vm, PreparedRules prepared)
+    private void ScanDisks(TargetReport target, Vm vm, PreparedRules prepared, PreparedEngines engines)
     {
         foreach (VmDisk disk in vm.Disks)
         {
@@ -125,9 +157,9 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
         if (cancellation.IsCancellationRequested)
         {
-            foreach (VmDisk disk in vm.Disks)
+            foreach (string path in vm.Disks.Select(d => d.Path).Concat(target.Memory is { IsScanned: true } left ? [left.Path] : []))
             {
-                Add(target, new CoverageGap(Fault.Limit, disk.Path, "scan", -1, 0, "interrupted before this disk was begun").ToReport());
+                Add(target, new CoverageGap(Fault.Limit, path, "scan", -1, 0, "interrupted before this disk was begun").ToReport());
             }
 
             return;
@@ -142,6 +174,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         }
 
         (List<ChainPlan> plans, List<(string Host, string Inside)> binds) = DiskBinds.Of(vm.Disks, sandbox);
+        MemoryPlan? memory = DiskBinds.Of(target.Memory is { IsScanned: true } ? vm.Memory : null, sandbox, binds);
         ScanRules? rules = null;
         if (prepared.Rules is not null)
         {
@@ -149,13 +182,19 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             binds.AddRange(files);
         }
 
-        List<(string Host, string Inside)> lists = settings.Engines.Contains("hash") ? sandbox.Binds(settings.HashLists, "hashes") : [];
-        binds.AddRange(lists);
-        var job = new ScanJob(rules, [.. lists.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
+        List<(string Host, string Inside)> sets = sandbox.Binds(engines.HashSets, "hashes");
+        List<(string Host, string Inside)> knownGood = sandbox.Binds(engines.KnownGood, "known-good");
+        List<(string Host, string Inside)> clamd = engines.Clamd is { } gate ? [(gate.Path, sandbox.Inside(gate.Path, "clamd"))] : [];
+        binds.AddRange([.. sets, .. knownGood, .. clamd]);
+        var job = new ScanJob(rules, [.. sets.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
         {
-            Limits = Limits(vm.Disks.SelectMany(d => d.Plan.Files).Select(f => f.Path).Distinct().Total(LengthOf)),
+            Limits = Limits(vm.Disks.SelectMany(d => d.Plan.Files).Concat(memory is null ? [] : vm.Memory!.Plan.Files).Select(f => f.Path).Distinct().Total(LengthOf)),
             Plans = prepared.Verdicts?.Plans,
             Disks = plans,
+            KnownGood = [.. knownGood.Select(l => l.Inside)],
+            ClamdSocket = clamd.Select(c => c.Inside).FirstOrDefault(),
+            Sockets = [.. clamd.Select(c => c.Inside)],
+            Memory = memory,
             Secrets = settings.Secrets,
             VolumeStates = vm.VolumeStates,
             IncludeDeleted = settings.IncludeDeleted,
@@ -193,6 +232,9 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 disk.Volumes.Add(volume.Volume);
                 listener.OnVolume(target, disk, volume.Volume);
                 break;
+            case MemoryEvent opened when target.Memory is { } known:
+                target.Memory = opened.Memory with { Path = known.Path, Bytes = known.Bytes };
+                break;
             case GuestEvent guest:
                 target.Show(guest.Guest);
                 break;
@@ -217,6 +259,11 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
     private static void Cover(TargetReport target, IReadOnlyDictionary<string, CoverageCounts> coverage)
     {
+        if (target.Memory is { } memory && coverage.TryGetValue(MemoryScan.Id, out CoverageCounts? ofMemory))
+        {
+            memory.Bytes = new ByteCounts(ofMemory.BytesSeen, ofMemory.BytesRead);
+        }
+
         for (int i = 0; i < target.Disks.Count; i++)
         {
             DiskReport disk = target.Disks[i];
@@ -229,7 +276,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             {
                 if (coverage.TryGetValue(volume.Id, out CoverageCounts? counts))
                 {
-                    volume.Files = new FileCounts(counts.FilesSeen, counts.FilesScanned, Cached: counts.FilesCached);
+                    volume.Files = new FileCounts(counts.FilesSeen, counts.FilesScanned, Cached: counts.FilesCached, KnownGood: counts.FilesKnownGood);
                     volume.Bytes = new ByteCounts(counts.BytesSeen, counts.BytesRead);
                 }
             }
@@ -261,15 +308,19 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         var totals = new ReportTotals(
             Saturating.Add(volumes.Total(v => v.Files.Seen), disks.Total(d => d.Outside.FilesSeen)),
             Saturating.Add(volumes.Total(v => v.Files.Scanned), disks.Total(d => d.Outside.FilesScanned)),
-            Saturating.Add(volumes.Total(v => v.Bytes.Seen), disks.Total(d => d.Outside.BytesSeen)),
-            Saturating.Add(volumes.Total(v => v.Bytes.Read), disks.Total(d => d.Outside.BytesRead)),
+            Saturating.Add(Saturating.Add(volumes.Total(v => v.Bytes.Seen), disks.Total(d => d.Outside.BytesSeen)), targets.Total(t => t.Memory?.Bytes.Seen ?? 0)),
+            Saturating.Add(Saturating.Add(volumes.Total(v => v.Bytes.Read), disks.Total(d => d.Outside.BytesRead)), targets.Total(t => t.Memory?.Bytes.Read ?? 0)),
             targets.Total(t => t.Findings.Count(f => f.Suppressed is null)),
             targets.Total(t => t.Gaps.Count),
             Saturating.Add(volumes.Total(v => v.Files.Cached), disks.Total(d => d.Outside.FilesCached)),
-            targets.Total(t => t.Findings.Count(f => f.Suppressed is not null)));
+            targets.Total(t => t.Findings.Count(f => f.Suppressed is not null)))
+        {
+            Informational = targets.Total(t => t.Findings.Count(f => f.Suppressed is null && BuiltinDetection.IsOnlyWorthKnowing(f.Engine, f.Severity))),
+        };
         return new Report
         {
-            Verdict = totals.Findings > 0 ? "detected" : totals.Gaps > 0 ? "incomplete" : "clean",
+            // What is only worth knowing is no detection.
+            Verdict = totals.Findings > totals.Informational ? "detected" : totals.Gaps > 0 ? "incomplete" : "clean",
             StartedAt = started,
             FinishedAt = time.GetUtcNow(),
             Sandbox = sandbox.Name,

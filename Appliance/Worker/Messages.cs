@@ -11,6 +11,9 @@ namespace Vmsweep.Appliance.Worker;
 internal abstract record WorkerJob
 {
     public required WorkerLimits Limits { get; init; }
+
+    /// <summary>Unix sockets, by sandbox paths, that the job may connect to. Without any it may make no socket at all.</summary>
+    public IReadOnlyList<string> Sockets { get; init; } = [];
 }
 
 /// <summary>What a worker may use.</summary>
@@ -18,12 +21,11 @@ internal abstract record WorkerJob
 /// <param name="CpuSeconds">Processor time, after which the kernel ends it.</param>
 internal sealed record WorkerLimits(long HeapBytes, long CpuSeconds);
 
-/// <summary>Compiles rules and hash lists and answers with the compiled bundle as data frames.</summary>
+/// <summary>Compiles rules and answers with the compiled bundle as data frames.</summary>
 /// <param name="Sources">Rule files and folders as the sandbox sees them.</param>
 /// <param name="Builtin">The built-in rules are part of it.</param>
-/// <param name="HashLists">Hash lists, to be checked only; workers read them by themselves.</param>
-/// <param name="Strict">A rule that does not compile, or a line that is no hash, ends the job.</param>
-internal sealed record CompileJob(IReadOnlyList<string> Sources, bool Builtin, IReadOnlyList<string> HashLists, bool Strict) : WorkerJob
+/// <param name="Strict">A rule that does not compile ends the job.</param>
+internal sealed record CompileJob(IReadOnlyList<string> Sources, bool Builtin, bool Strict) : WorkerJob
 {
     /// <summary>Sets of rule ids that are compiled already: where little is missing in one of them, only that is compiled.</summary>
     public IReadOnlyList<byte[]> Compiled { get; init; } = [];
@@ -40,18 +42,21 @@ internal sealed record CheckPartsJob(string Folder, IReadOnlyList<string> Parts)
 /// <summary>Runs rules over known good files: what matches is a false alarm, and each rule's cost is measured.</summary>
 /// <param name="Sources">Rule files and folders as the sandbox sees them.</param>
 /// <param name="Builtin">The built-in rules are part of it.</param>
-/// <param name="HashLists">Hash lists, which must know none of the files.</param>
+/// <param name="HashSets">Compiled sets of hashes, which must know none of the files.</param>
 /// <param name="Folder">The good files.</param>
 /// <param name="SampleBytes">How much of them each rule alone is measured on.</param>
 /// <param name="MemoryBytes">The largest file that is held at once.</param>
 /// <param name="TimeoutSeconds">For one file.</param>
-internal sealed record TryRulesJob(IReadOnlyList<string> Sources, bool Builtin, IReadOnlyList<string> HashLists, string Folder, long SampleBytes, long MemoryBytes, int TimeoutSeconds) : WorkerJob;
+internal sealed record TryRulesJob(IReadOnlyList<string> Sources, bool Builtin, IReadOnlyList<string> HashSets, string Folder, long SampleBytes, long MemoryBytes, int TimeoutSeconds) : WorkerJob;
 
 /// <summary>A job on the disks of one VM: volumes may lie on several of them.</summary>
 internal abstract record VmJob : WorkerJob
 {
     /// <summary>Each disk's files, by sandbox paths.</summary>
     public required IReadOnlyList<ChainPlan> Disks { get; init; }
+
+    /// <summary>The VM's memory, by sandbox paths; null where it has none or it is left out.</summary>
+    public MemoryPlan? Memory { get; init; }
 
     /// <summary>What unlocks encrypted volumes. Never part of a command line or an environment.</summary>
     public IReadOnlyList<byte[]> Secrets { get; init; } = [];
@@ -67,17 +72,23 @@ internal abstract record VmJob : WorkerJob
 }
 
 /// <param name="Rules">Compiled rules; null when YARA is not asked for.</param>
-/// <param name="HashLists">Hash lists.</param>
+/// <param name="HashSets">Compiled sets of malware's hashes.</param>
 /// <param name="Threads">Matching threads.</param>
 /// <param name="MemoryBytes">Content held at once; larger files are matched in windows.</param>
 /// <param name="TimeoutSeconds">For one content.</param>
-internal sealed record ScanJob(ScanRules? Rules, IReadOnlyList<string> HashLists, int Threads, long MemoryBytes, int TimeoutSeconds) : VmJob
+internal sealed record ScanJob(ScanRules? Rules, IReadOnlyList<string> HashSets, int Threads, long MemoryBytes, int TimeoutSeconds) : VmJob
 {
     /// <summary>
     /// What is to be run over a content of which a verdict is known, by the number of the plan that comes with the verdict: rules that were
     /// added since it was made, or nothing. Null when nothing is remembered; otherwise the worker asks, and standard input has the answers.
     /// </summary>
     public IReadOnlyList<DataPart>? Plans { get; init; }
+
+    /// <summary>Compiled sets of hashes whose contents are not matched.</summary>
+    public IReadOnlyList<string> KnownGood { get; init; } = [];
+
+    /// <summary>Where <c>clamd</c> is reached, one of <see cref="WorkerJob.Sockets"/>; null when ClamAV is not asked for.</summary>
+    public string? ClamdSocket { get; init; }
 }
 
 /// <summary>Where something lies in a file of several.</summary>
@@ -125,6 +136,9 @@ internal sealed record VolumeEvent(int Disk, VolumeReport Volume) : WorkerEvent;
 
 /// <summary>What the VM's disks say of its system; said once, and only when there is one.</summary>
 internal sealed record GuestEvent(GuestFacts Guest) : WorkerEvent;
+
+/// <summary>What is known of the VM's memory; said again when more is known.</summary>
+internal sealed record MemoryEvent(MemoryReport Memory) : WorkerEvent;
 
 internal sealed record FindingEvent(FindingReport Finding) : WorkerEvent;
 
@@ -204,6 +218,7 @@ internal sealed record DoneEvent : WorkerEvent;
 [JsonSerializable(typeof(DiskEvent))]
 [JsonSerializable(typeof(VolumeEvent))]
 [JsonSerializable(typeof(GuestEvent))]
+[JsonSerializable(typeof(MemoryEvent))]
 [JsonSerializable(typeof(FindingEvent))]
 [JsonSerializable(typeof(GapEvent))]
 [JsonSerializable(typeof(ProgressEvent))]

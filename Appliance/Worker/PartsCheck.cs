@@ -35,9 +35,8 @@ internal static class PartsCheck
                     break;
                 case PartKind.Hashes:
                     List<HashFault> found = [];
-                    HashList.Read([file], found);
+                    counts[i] = HashSetBuilder.Check(file, HashSetKind.Bad, found);
                     faults.AddRange(found.Select(f => (f.File, f.Line, f.Message)));
-                    counts[i] = Lines(file);
                     break;
                 default:
                     counts[i] = Lines(file);

@@ -37,8 +37,7 @@ internal sealed class RuleTrials(TryRulesJob job, EventWriter writer)
     private void Run()
     {
         List<RuleFile> rules = [.. RuleSources.Read(job.Sources, _faults), .. job.Builtin ? RuleSources.Builtin() : []];
-        List<HashFault> hashFaults = [];
-        HashList? hashes = job.HashLists.Count > 0 ? HashList.Read(job.HashLists, hashFaults) : null;
+        using HashSets? hashes = job.HashSets.Count > 0 ? HashSets.Open(job.HashSets, HashSetKind.Bad) : null;
         List<(string Path, string Name, long Bytes)> files = Files();
         if (files.Count == 0)
         {
@@ -61,10 +60,7 @@ internal sealed class RuleTrials(TryRulesJob job, EventWriter writer)
                 .. costs.OrderByDescending(c => c.Time).Take(MostRulesSaid)
                     .Select(c => new RuleCostReport(c.Rule, c.Namespace, c.File, c.Line, Math.Round(c.Time.TotalMilliseconds, 3), c.Fault))
             ],
-            [
-                .. _faults.Where(f => !f.IsWarning).Select(f => new RuleFaultReport(f.File, f.Line, f.Rule.Length > 0 ? $"rule {f.Rule}: {f.Message}" : f.Message)),
-                .. hashFaults.Select(f => new RuleFaultReport(f.File, f.Line, f.Message))
-            ])));
+            [.. _faults.Where(f => !f.IsWarning).Select(f => new RuleFaultReport(f.File, f.Line, f.Rule.Length > 0 ? $"rule {f.Rule}: {f.Message}" : f.Message))])));
     }
 
     /// <summary>Regular files below the folder; links are not followed.</summary>
@@ -112,10 +108,10 @@ internal sealed class RuleTrials(TryRulesJob job, EventWriter writer)
 
     private string Shown(string path) => GuestName.Escape(Encoding.UTF8.GetBytes(Path.GetRelativePath(job.Folder, path)), controls: false);
 
-    private void Match(List<RuleFile> rules, HashList? hashes, List<(string Path, string Name, long Bytes)> files)
+    private void Match(List<RuleFile> rules, HashSets? hashes, List<(string Path, string Name, long Bytes)> files)
     {
         using YaraRules? compiled = rules.Count > 0 ? YaraRules.Compile(rules, new YaraOptions { Timeout = TimeSpan.FromSeconds(job.TimeoutSeconds) }, _faults) : null;
-        if ((compiled?.Facts.Rules ?? 0) + (hashes?.Facts.Rules ?? 0) == 0)
+        if ((compiled?.Facts.Rules ?? 0) + (hashes?.Count ?? 0) == 0)
         {
             throw new JobFailedException(_faults.Count > 0 ? string.Join('\n', _faults) : "there is no rule and no hash to try");
         }

@@ -30,7 +30,7 @@ internal static class WorkerMain
             Console.Error.WriteLine($"limit not set: {refused}");
         }
 
-        SystemCallFilter.Apply();
+        SystemCallFilter.Apply(withSockets: job.Sockets.Count > 0);
         try
         {
             VerdictClient? memory = job is ScanJob { Plans: not null } ? new VerdictClient(writer, input) : null;
@@ -77,6 +77,15 @@ internal static class WorkerMain
     }
 
     internal static void RunOnVm(VmJob job, EventWriter writer, IVerdictMemory? memory = null)
+    {
+        RunOnDisks(job, writer, memory);
+        if (job.Memory is { } guest)
+        {
+            MemoryWork.Run(job, guest, writer);
+        }
+    }
+
+    private static void RunOnDisks(VmJob job, EventWriter writer, IVerdictMemory? memory)
     {
         var progress = new ProgressReporter(writer);
         var context = new ReadContext(new ScanBudget(job.Limits.HeapBytes), writer)

@@ -25,8 +25,7 @@ public static class RuleSources
             if (Directory.Exists(path))
             {
                 string folder = Path.GetFullPath(path);
-                var all = new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.None, MaxRecursionDepth = 32 };
-                List<string> found = [.. Directory.EnumerateFiles(folder, "*", all).Where(IsRuleFile).Order(StringComparer.Ordinal)];
+                IReadOnlyList<string> found = FilesOf(folder);
                 if (found.Count == 0)
                 {
                     faults.Add(new RuleFault(path, 0, "", "a folder without *.yar or *.yara files", IsWarning: false));
@@ -56,6 +55,13 @@ public static class RuleSources
                 files.Add(new RuleFile(file, Path.ChangeExtension(name, null).Replace('\\', '/'), folder, text));
             }
         }
+    }
+
+    /// <summary>The rule files below a folder, in ordinal order.</summary>
+    public static IReadOnlyList<string> FilesOf(string folder)
+    {
+        var all = new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.None, MaxRecursionDepth = 32 };
+        return [.. Directory.EnumerateFiles(folder, "*", all).Where(IsRuleFile).Order(StringComparer.Ordinal)];
     }
 
     /// <summary>The starter rules that come with the product.</summary>

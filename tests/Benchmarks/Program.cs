@@ -4,6 +4,7 @@ using Vmsweep.Benchmarks.EndToEnd;
 using Vmsweep.Benchmarks.FileSystems;
 using Vmsweep.Benchmarks.Measuring;
 using Vmsweep.Benchmarks.Readers;
+using Vmsweep.Benchmarks.Signatures;
 using Vmsweep.Benchmarks.Workload;
 
 var work = new Option<string>("--work") { Description = "Folder that keeps the files and images between runs.", DefaultValueFactory = _ => Path.Combine(Path.GetTempPath(), "vmsweep-benchmarks") };
@@ -66,6 +67,10 @@ decoders.SetAction(parsed =>
 var micro = new Command("micro", "Time and memory of readers, walks and decoders, by BenchmarkDotNet.") { work };
 micro.SetAction(parsed => Micro.Run(Path.GetFullPath(parsed.GetRequiredValue(work))));
 
+var entries = new Option<long>("--entries") { Description = "Hashes in the set.", DefaultValueFactory = _ => 50_000_000 };
+var hashes = new Command("hashes", "A compiled set of SHA-256 hashes: size beside its text, time to build, check and look up.") { work, entries };
+hashes.SetAction(parsed => HashSetBenchmark.Run(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(entries)) ? 0 : 1);
+
 var root = new RootCommand("Measures vmsweep against other programs on the same files. Ratios only: absolute times say as much about the machine.")
 {
     Make("end-to-end", "scan and ls.", (p, set, rules) => Scan(p, set, rules) & List(p, set, rules)),
@@ -77,5 +82,6 @@ var root = new RootCommand("Measures vmsweep against other programs on the same 
     walk,
     decoders,
     micro,
+    hashes,
 };
 return root.Parse(args).Invoke();

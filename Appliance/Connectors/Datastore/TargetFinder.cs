@@ -94,6 +94,11 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
                 return new Vm(target, new VmReport(path, Path.GetFileNameWithoutExtension(path), "unknown", ""), [], [unread.ToReport()]);
             }
 
+            if (VmMemory.Is(path))
+            {
+                return MemoryTarget.Of(target, path);
+            }
+
             return new Vm(target, new VmReport(path, Path.GetFileName(path), "unknown", ""), [Disk(path, FolderOf(path))], [.. MissingPieces(path)]);
         }
         catch (InvalidDataException e)
@@ -155,7 +160,10 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
             }
         }
 
-        return new Vm(target, Identity(), disks, gaps);
+        return new Vm(target, Identity(), disks, gaps)
+        {
+            Memory = power == "suspended" ? VmMemory.Named(path, vmx.SuspendState, policy, gaps) : null,
+        };
 
         VmReport Identity() => new(
             vmx.Uuid.Length > 0 ? vmx.Uuid : path,
@@ -181,9 +189,10 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
         }
 
         // A parent or extent that another image names is no disk of its own. Two passes: names lead both ways in the order of files.
-        List<Vm> orphans = [.. files.Where(f => !used.Contains(f) && DiskFiles.IsDisk(f)).Select(f => One(f, f))];
+        List<Vm> orphans = [.. files.Where(f => !used.Contains(f) && (DiskFiles.IsDisk(f) || VmMemory.Is(f))).Select(f => One(f, f))];
         HashSet<string> named = [.. orphans.SelectMany(o => o.Disks).SelectMany(d => d.Plan.Files.Skip(1)).Select(f => f.Path)];
         named.UnionWith(orphans.SelectMany(o => o.Disks).SelectMany(d => d.Plan.Files).SelectMany(f => f.More).Select(m => m.Path));
+        named.UnionWith(orphans.SelectMany(o => o.Memory?.Plan.Files.Skip(1) ?? []).Select(f => f.Path));
         foreach (Vm orphan in orphans.Where(o => !named.Contains(o.Target)))
         {
             found.Add(Use(orphan, used));
@@ -198,12 +207,13 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
             }
         }
 
-        return found.Count > 0 ? found : throw new TargetException($"{root}: neither a VM nor a disk image lies in this folder");
+        return found.Count > 0 ? found : throw new TargetException($"{root}: neither a VM nor an image of a disk or of memory lies in this folder");
     }
 
     private static Vm Use(Vm vm, HashSet<string> used)
     {
         used.UnionWith(vm.Disks.SelectMany(d => d.Plan.Files).SelectMany(f => (string[])[f.Path, .. f.More.Select(m => m.Path)]));
+        used.UnionWith(vm.Snapshots.Select(s => s.Memory).Append(vm.Memory).OfType<VmMemory>().SelectMany(m => m.Plan.Files).Select(f => f.Path));
         return vm;
     }
 

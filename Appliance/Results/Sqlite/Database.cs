@@ -79,9 +79,10 @@ internal sealed class Database : IDisposable
                 return SetAside(path, e.Message, time);
             }
         }
-        catch (Exception e) when (e is SqliteException or IOException or UnauthorizedAccessException or DatabaseException)
+        catch (Exception e) when (e is SqliteException or IOException or UnauthorizedAccessException or DatabaseException or TypeInitializationException or DllNotFoundException)
         {
-            Log.Warning("the database {Path} cannot be used, so that nothing is remembered: {Detail}", path, e.Message);
+            // The last two: SQLite's own library is not beside the program.
+            Log.Warning("the database {Path} cannot be used, so that nothing is remembered: {Detail}", path, e.GetBaseException().Message);
             return null;
         }
     }

@@ -34,7 +34,7 @@ internal static class Aging
                 if seek is not None:
                     f.seek(seek)
                 f.write(data)
-                if r.random() < 0.15:
+                if r.random() < 0.05:
                     f.flush()
                     os.fsync(f.fileno())
 

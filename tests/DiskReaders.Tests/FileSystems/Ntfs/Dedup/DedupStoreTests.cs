@@ -246,7 +246,7 @@ public sealed class DedupStoreTests : IDisposable
         }
 
         Assert.True(regions.Count > 10, $"{regions.Count} structures only");
-        Mutations.Check(image, NtfsMutationTests.ReadAll, regions, repair: SealReparse, budgetBytes: 16 << 20);
+        Mutations.Check(image, NtfsMutationTests.ReadAll, regions, Mutations.PerFormat / 2, repair: SealReparse, budgetBytes: 16 << 20);
     }
 
     private static void SealReparse(byte[] image)
