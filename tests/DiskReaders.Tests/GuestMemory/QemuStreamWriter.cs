@@ -5,7 +5,9 @@ using System.Text;
 namespace Vmsweep.DiskReaders.Tests.GuestMemory;
 
 /// <summary>Writes migration streams of QEMU record by record, for what a real one does not do on demand.</summary>
+#pragma warning disable CA1001 // A memory stream holds nothing that must be given back, and the calls are chained.
 public sealed class QemuStreamWriter
+#pragma warning restore CA1001
 {
     public const int Page = 4096;
 

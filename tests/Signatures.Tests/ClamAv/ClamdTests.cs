@@ -104,7 +104,7 @@ public sealed class ClamdTests : IDisposable
     }
 
     [Fact]
-    public void A_restart_in_the_middle_is_survived()
+    public async Task A_restart_in_the_middle_is_survived()
     {
         ClamdServer server = Start(Loud);
         using var engine = new ClamdEngine(Options(server) with { Timeout = TimeSpan.FromMinutes(3), Outage = TimeSpan.FromMinutes(3) }, "1");
@@ -134,8 +134,8 @@ public sealed class ClamdTests : IDisposable
         }
 
         WaitForMore(100);
-        enough.Cancel();
-        run.Wait(TestContext.Current.CancellationToken);
+        await enough.CancelAsync();
+        await run;
         Assert.Empty(wrong);
 
         void WaitForMore(int count)
