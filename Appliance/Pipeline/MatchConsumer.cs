@@ -89,6 +89,7 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         {
             using (content)
             {
+                Count(item, verdict);
                 Conclude(content, verdict, waiting.Hashes);
             }
 
@@ -160,18 +161,19 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         (long, string) twin = (content.Bytes.Length, waiting.Hashes.Hex);
         if (content.Item.MayHaveTwin && shared.Verdicts.TryGetValue(twin, out Verdict? verdict))
         {
+            Count(content.Item, verdict);
             return verdict;
         }
 
         bool isNew = true;
         verdict = known.Plan >= 0 && known.Plan < _added.Length ? VerdictPayload.Read(known.Payload, shared.Engines.Rules) : null;
+        bool isRemembered = verdict is not null;
         if (verdict is null)
         {
             verdict = _matcher.Match(content.Bytes);
         }
         else
         {
-            content.Item.Coverage.Cached();
             isNew = _added[known.Plan] is not null;
             if (_added[known.Plan] is { } added)
             {
@@ -179,6 +181,8 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
             }
         }
 
+        verdict = isRemembered ? verdict with { IsRemembered = true } : verdict;
+        Count(content.Item, verdict);
         if (isNew && VerdictPayload.Write(verdict, shared.Engines.Rules) is { } payload)
         {
             shared.Memory!.Keep(waiting.Key, payload, verdict.HangsOnHashLists);
@@ -190,6 +194,14 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         }
 
         return verdict;
+    }
+
+    private static void Count(ContentItem item, Verdict verdict)
+    {
+        if (verdict.IsRemembered)
+        {
+            item.Coverage.Cached();
+        }
     }
 
     private void ConsumeNow(Content content)

@@ -77,8 +77,9 @@ internal sealed class CompiledRuleStore(Database database, string folder, byte[]
         using SqliteCommand add = database.Command(
             "INSERT OR REPLACE INTO compiled (key, base, program, sha256, used, event, decided) VALUES ($key, $base, $program, $sha256, $used, $event, $decided)",
             "$key", "$base", "$program", "$sha256", "$used", "$event", "$decided");
-        Database.Set(
-            add, key, @base?.Key ?? [], programDigest, sha256, Today, JsonSerializer.SerializeToUtf8Bytes(compiled, MessageJson.Default.CompiledEvent), decided.SelectMany(d => d).ToArray());
+        byte[] text = JsonSerializer.SerializeToUtf8Bytes(compiled, MessageJson.Default.CompiledEvent);
+        byte[] sets = [.. decided.SelectMany(d => d)];
+        Database.Set(add, key, @base?.Key ?? [], programDigest, sha256, Today, (byte[])[.. Seal(key, @base?.Key ?? [], programDigest, sha256, sets, text), .. text], sets);
         add.ExecuteNonQuery();
         using SqliteCommand forget = database.Command(
             """
@@ -111,7 +112,14 @@ internal sealed class CompiledRuleStore(Database database, string folder, byte[]
 
             (baseKey, programDigest, sha256) = (row.GetFieldValue<byte[]>(0), row.GetFieldValue<byte[]>(1), row.GetFieldValue<byte[]>(2));
             (decided, used) = (row.GetFieldValue<byte[]>(4), row.GetInt64(5));
-            compiled = Parse(row.GetFieldValue<byte[]>(3));
+            // The seal, then the text.
+            byte[] sealedText = row.GetFieldValue<byte[]>(3);
+            if (sealedText.Length < DigestBytes || !Seal(key, baseKey, programDigest, sha256, decided, sealedText[DigestBytes..]).AsSpan().SequenceEqual(sealedText.AsSpan(0, DigestBytes)))
+            {
+                return null;
+            }
+
+            compiled = Parse(sealedText[DigestBytes..]);
         }
 
         if (compiled?.Rules is not { } rules || ProgramWith(rules.LibraryFile) is not { } present || !present.AsSpan().SequenceEqual(programDigest) || !IsIntact(FileOf(sha256), sha256))
@@ -155,6 +163,19 @@ internal sealed class CompiledRuleStore(Database database, string folder, byte[]
         {
             return null;
         }
+    }
+
+    /// <summary>Over all that a record says: a flipped bit in it must neither choose other rules nor stand in a report.</summary>
+    private static byte[] Seal(params ReadOnlySpan<byte[]> parts)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (byte[] part in parts)
+        {
+            hash.AppendData(BitConverter.GetBytes(part.Length));
+            hash.AppendData(part);
+        }
+
+        return hash.GetHashAndReset();
     }
 
     private static bool IsIntact(string path, byte[] sha256)
