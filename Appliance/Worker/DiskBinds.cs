@@ -29,6 +29,9 @@ internal static class DiskBinds
         }
     }
 
+    /// <summary>The sockets among a job's files: a worker may connect to nothing else.</summary>
+    public static IReadOnlyList<string> Sockets(IEnumerable<ChainPlan> plans) => [.. plans.SelectMany(p => p.Files).Where(f => f.Export is not null).Select(f => f.Path).Distinct()];
+
     /// <summary>What stands before the volume ids of a disk: nothing, or <c>d2</c> where a VM has several.</summary>
     public static string Prefix(int index, int count) => count > 1 ? string.Create(CultureInfo.InvariantCulture, $"d{index + 1}") : "";
 }
