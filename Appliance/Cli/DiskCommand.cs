@@ -1,3 +1,4 @@
+using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
@@ -7,7 +8,7 @@ using Vmsweep.DiskReaders.Inspection;
 namespace Vmsweep.Appliance.Cli;
 
 /// <summary>What <c>info</c>, <c>ls</c>, <c>cat</c> and <c>read</c> share: one worker on the disks of one VM, its gaps on standard error.</summary>
-internal sealed class DiskCommand(DiskOptions options, CancellationToken cancellation)
+internal sealed class DiskCommand(DiskOptions options, CancellationToken cancellation) : IDisposable
 {
     private static readonly TimeSpan Silence = TimeSpan.FromMinutes(2);
 
@@ -15,13 +16,15 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
     private const long MostListingBytes = 4L << 30;
 
     private readonly Sandbox _sandbox = Sandboxes.Open(options.Sandbox);
+    private readonly Hypervisors _hypervisors = Hypervisors.Open(options.Configuration, options.State, options.Bases);
+    private IVmView? _view;
 
     public Sandbox Sandbox => _sandbox;
 
     /// <summary>What a target holds, in the states that were chosen.</summary>
     /// <exception cref="TargetException">It is not there, or has no such state.</exception>
     public IReadOnlyList<Vm> Find(string target) =>
-        [.. SnapshotChoice.Choose([.. new TargetFinder(options.Bases, cancellation).Find(target)], options.Snapshot, options.Bases)];
+        [.. SnapshotChoice.Choose([.. _hypervisors.Find(target, new TargetFinder(options.Bases, cancellation))], options.Snapshot, options.Bases)];
 
     /// <summary>The one VM or image of a target, in one state.</summary>
     /// <exception cref="TargetException">There is none, or several and none was chosen.</exception>
@@ -36,7 +39,14 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
     public List<Vm> OneVmsStates(string target)
     {
         IReadOnlyList<Vm> vms = Find(target);
-        List<Vm> withDisks = [.. vms.Where(v => v.Disks.Count > 0)];
+        List<Vm> withDisks = [.. vms.Where(v => v.Disks.Count > 0 || v.Open is not null)];
+        if (withDisks is [{ Open: { } open }])
+        {
+            _hypervisors.Reap();
+            _view = open();
+            return [_view.Vm];
+        }
+
         return withDisks.DistinctBy(v => v.Target).Count() switch
         {
             1 => withDisks,
@@ -56,7 +66,7 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
 
         (List<ChainPlan> plans, List<(string Host, string Inside)> binds) = DiskBinds.Of(vm.Disks, _sandbox);
         var start = new JobStart(DiskLimits.ForReading with { HeapBytes = DiskLimits.ForReading.HeapBytes + DiskLimits.ForKeys(options.Secrets) }, plans, options.Secrets);
-        WorkerOutcome outcome = new WorkerProcess(_sandbox.WorkerStart, Silence) { MostEventBytes = MostListingBytes }.Run(job(start) with { VolumeStates = vm.VolumeStates }, binds, message =>
+        WorkerOutcome outcome = new WorkerProcess(_sandbox.WorkerStart, Silence) { MostEventBytes = MostListingBytes }.Run(job(start) with { VolumeStates = vm.VolumeStates, Sockets = DiskBinds.Sockets(plans) }, binds, message =>
         {
             if (message is GapEvent gap)
             {
@@ -80,6 +90,9 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
                 return gaps;
         }
     }
+
+    /// <summary>Closes the view that was read, where one was opened.</summary>
+    public void Dispose() => _view?.Dispose();
 
     /// <summary>Shows gaps on standard error; the status is incomplete when there are any.</summary>
     public static int Conclude(IReadOnlyList<GapReport> gaps)

@@ -1,5 +1,7 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
+using Vmsweep.Appliance.Connectors;
+using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Worker;
 
@@ -10,12 +12,13 @@ internal static class DoctorCommand
 {
     public static Command Create()
     {
-        var command = new Command("doctor", "Says what is missing or reduced on this machine, and how to mend it.");
-        command.SetAction(_ => Run());
+        Option<string?> configuration = CommonOptions.Configuration();
+        var command = new Command("doctor", "Says what is missing or reduced on this machine, and how to mend it.") { configuration };
+        command.SetAction((parsed, _) => CommandFailure.Guard(() => Run(ApplianceConfiguration.Read(parsed.GetValue(configuration)))));
         return command;
     }
 
-    private static int Run()
+    private static int Run(ApplianceConfiguration configuration)
     {
         bool isSound = true;
         Check("processors", true, $"{Environment.ProcessorCount}, {RuntimeInformation.ProcessArchitecture}, {RuntimeInformation.FrameworkDescription}", "");
@@ -23,6 +26,21 @@ internal static class DoctorCommand
         Check("sandbox", sandbox.IsFull, sandbox.IsFull ? "full (bubblewrap)" : "reduced: " + sandbox.Detail, Sandbox.Find("bwrap") is null ? "apt-get install -y bubblewrap" : "sysctl -w kernel.unprivileged_userns_clone=1, or run as root");
         (bool works, string worker) = TryWorker(sandbox);
         Check("worker", works, worker, "see the message; with --sandbox reduced it runs without namespaces");
+        var catalog = new ConnectorCatalog(configuration, TimeProvider.System);
+        foreach (ConnectorSettings connector in catalog.Configured)
+        {
+            try
+            {
+                _ = connector.Secret?.Read();
+                using IConnector opened = catalog.Open(connector.Name);
+                Check(connector.Name, true, opened.Check(), "");
+            }
+            catch (IOException e)
+            {
+                Check(connector.Name, false, e.Message, $"see the message; the connector's address is {Printable.Of(connector.Address.ToString())}");
+            }
+        }
+
         return isSound ? ExitStatus.Clean : ExitStatus.Incomplete;
 
         void Check(string name, bool isGood, string found, string remedy)

@@ -48,7 +48,8 @@ internal static class Logging
             output.WriteLine("vmsweep: " + Printable.Of(logEvent.RenderMessage(CultureInfo.InvariantCulture)));
     }
 
-    private static string DefaultFolder => Environment.IsPrivilegedProcess
+    /// <summary>The state folder when none is named.</summary>
+    public static string DefaultFolder => Environment.IsPrivilegedProcess
         ? "/var/lib/vmsweep"
         : Path.Combine(
             Environment.GetEnvironmentVariable("XDG_STATE_HOME") is { Length: > 0 } given ? given : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".local", "state"),

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Json;
 using Spectre.Console;
+using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
@@ -41,9 +42,16 @@ internal static class ScanCommand
         Option<string?> state = CommonOptions.State();
         Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
         Option<bool> noProgress = CommonOptions.NoProgress();
+        Option<string?> configuration = CommonOptions.Configuration();
+        var acts = new Option<VmAct[]>("--act")
+        {
+            Description = "What to do to a hypervisor's VM with a finding, separated by commas: annotate, suspend, disconnect, keep (the view, as evidence). Nothing by default.",
+            HelpName = "annotate,suspend,...",
+            CustomParser = ParseActs,
+        };
         var command = new Command("scan", "Scans virtual disks and says what was found and what was not read.")
         {
-            targets, format, output, rules, withBuiltin, strict, hashes, engines, threads, memory, timeout, bases, key, snapshot, deleted, state, sandbox, noProgress,
+            targets, format, output, rules, withBuiltin, strict, hashes, engines, threads, memory, timeout, bases, key, snapshot, deleted, state, sandbox, noProgress, configuration, acts,
         };
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
@@ -60,6 +68,7 @@ internal static class ScanCommand
                 MatchTimeoutSeconds = parsed.GetValue(timeout),
                 IncludeDeleted = parsed.GetValue(deleted),
                 Secrets = KeyFile.Read(parsed.GetValue(key)),
+                Acts = parsed.GetValue(acts) ?? [],
             };
             if (!settings.Engines.Contains("yara") && settings.HashLists.Count == 0)
             {
@@ -67,7 +76,9 @@ internal static class ScanCommand
             }
 
             var finder = new TargetFinder(parsed.GetValue(bases) ?? [], cancellation);
-            List<Vm> found = [.. parsed.GetRequiredValue(targets).SelectMany(finder.Find)];
+            Hypervisors hypervisors = Hypervisors.Open(parsed.GetValue(configuration), parsed.GetValue(state), parsed.GetValue(bases) ?? []);
+            hypervisors.Reap();
+            List<Vm> found = [.. parsed.GetRequiredValue(targets).SelectMany(t => hypervisors.Find(t, finder))];
             List<Vm> vms = [.. SnapshotChoice.Choose(found, parsed.GetValue(snapshot), parsed.GetValue(bases) ?? [])];
             Sandbox box = Sandboxes.Open(parsed.GetValue(sandbox) ?? SandboxMode.Full);
             FileInfo? file = parsed.GetValue(output);
@@ -117,6 +128,24 @@ internal static class ScanCommand
         }
 
         return names;
+    }
+
+    private static VmAct[] ParseActs(System.CommandLine.Parsing.ArgumentResult result)
+    {
+        List<VmAct> acts = [];
+        foreach (string name in result.Tokens.SelectMany(t => t.Value.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)).Distinct())
+        {
+            if (Enum.TryParse(name, ignoreCase: true, out VmAct act) && char.IsAsciiLetter(name[0]))
+            {
+                acts.Add(act);
+            }
+            else
+            {
+                result.AddError($"There is no act '{name}'; there are annotate, suspend, disconnect, keep.");
+            }
+        }
+
+        return [.. acts];
     }
 
     private static string[] Existing(string[] paths)

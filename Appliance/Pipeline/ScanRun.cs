@@ -1,4 +1,5 @@
 using Serilog;
+using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Worker;
@@ -33,6 +34,9 @@ internal sealed record ScanSettings
 
     /// <summary>What unlocks encrypted volumes.</summary>
     public IReadOnlyList<byte[]> Secrets { get; init; } = [];
+
+    /// <summary>What is done to a hypervisor's VM on a detection; nothing unless asked for.</summary>
+    public IReadOnlyList<VmAct> Acts { get; init; } = [];
 }
 
 /// <summary>Hears of everything as it happens. Called on one thread.</summary>
@@ -58,6 +62,9 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     /// <summary>Heap for metadata, caches and findings, beside the content.</summary>
     public const long WorkerHeapBytes = 1L << 30;
 
+    /// <summary>How often an open view is held to its limits.</summary>
+    private static readonly TimeSpan Watched = TimeSpan.FromSeconds(5);
+
     /// <exception cref="JobFailedException">The rules cannot be used.</exception>
     public Report Run(IReadOnlyList<Vm> vms)
     {
@@ -65,34 +72,140 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         using var run = new RunFolder();
         (string? rules, List<EngineReport> engines, IReadOnlyList<RuleFaultReport> faults) = Compile(run);
         List<TargetReport> targets = [];
-        int number = 0;
         foreach (Vm vm in vms)
         {
             var target = new TargetReport { Target = vm.Target, Vm = vm.Identity, Snapshot = vm.Snapshot };
             targets.Add(target);
-            listener.OnTarget(target, ++number, vms.Count);
-            foreach (GapReport gap in vm.Gaps)
+            listener.OnTarget(target, targets.Count, vms.Count);
+            if (vm.Open is null)
             {
-                Add(target, gap);
+                Scan(target, vm, rules, cancellation, () => null);
             }
-
-            foreach (string name in vm.Refused)
+            else
             {
-                Add(target, HostileImage.ForbiddenReference(vm.Identity.Id, LengthOf(vm.Identity.Id), name));
-            }
-
-            foreach (GapReport gap in ManifestCheck.Run(vm.Manifest, cancellation))
-            {
-                Add(target, gap);
-            }
-
-            if (vm.Disks.Count > 0)
-            {
-                ScanDisks(target, vm, rules);
+                ScanView(target, vm, rules);
             }
         }
 
         return Finish(started, engines, faults, targets);
+    }
+
+    /// <summary>A VM of a hypervisor: its disks are there only while a view of it is open.</summary>
+    private void ScanView(TargetReport target, Vm listed, string? rules)
+    {
+        IVmView view;
+        try
+        {
+            cancellation.ThrowIfCancellationRequested();
+            view = listed.Open!();
+        }
+        catch (OperationCanceledException)
+        {
+            Add(target, new CoverageGap(Fault.Limit, listed.Target, "scan", -1, 0, "interrupted before this VM was begun").ToReport());
+            return;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            Add(target, new CoverageGap(Fault.Transport, listed.Target, "view", -1, 0, e.Message).ToReport());
+            return;
+        }
+
+        try
+        {
+            using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+            string? closed = null;
+            using (new Timer(_ => Watch(), null, Watched, Watched))
+            {
+                Scan(target, view.Vm, rules, stop.Token, () => closed);
+            }
+
+            foreach (GapReport gap in view.Conclude())
+            {
+                Add(target, gap);
+            }
+
+            if (target.Gaps.Count == 0)
+            {
+                view.Accept();
+            }
+
+            Act(target, listed, view);
+
+            void Watch()
+            {
+                if (view.MustClose() is { } why)
+                {
+                    closed = why;
+                    stop.Cancel();
+                }
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            Add(target, new CoverageGap(Fault.Transport, listed.Target, "view", -1, 0, e.Message).ToReport());
+        }
+        finally
+        {
+            try
+            {
+                view.Dispose();
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                Log.Warning("what was made to view {Vm} could not be undone yet, and will be tried again: {Reason} (vmsweep leases reap)", listed.Target, e.Message);
+            }
+        }
+    }
+
+    /// <summary>What was asked for on a detection, each on its own: one that fails keeps none of the others back.</summary>
+    private void Act(TargetReport target, Vm vm, IVmView view)
+    {
+        if (target.Findings.Count == 0 || settings.Acts.Count == 0)
+        {
+            return;
+        }
+
+        target.Acts = [];
+        string note = $"vmsweep found {target.Findings.Count} in this VM, first {target.Findings[0].Rule} in {target.Findings[0].Path}";
+        foreach (VmAct act in settings.Acts)
+        {
+            try
+            {
+                target.Acts.Add(
+                    act != VmAct.Keep ? vm.Act!(act, note)
+                    : view.Keep() is { } lease ? new ActReport("keep", true, $"the view stays open as lease {lease}", $"vmsweep leases reap {lease}")
+                    : new ActReport("keep", false, "this VM was read without a view that could be kept", ""));
+            }
+            catch (IOException e)
+            {
+                Log.Warning("{Act} of {Vm} failed: {Reason}", act, vm.Target, e.Message);
+                target.Acts.Add(new ActReport(act.ToString().ToLowerInvariant(), false, e.Message, ""));
+            }
+        }
+    }
+
+    /// <param name="stopped">Why the scan was stopped, where it was not by the operator.</param>
+    private void Scan(TargetReport target, Vm vm, string? rules, CancellationToken stop, Func<string?> stopped)
+    {
+        foreach (GapReport gap in vm.Gaps)
+        {
+            Add(target, gap);
+        }
+
+        foreach (string name in vm.Refused)
+        {
+            Add(target, HostileImage.ForbiddenReference(vm.Identity.Id, LengthOf(vm.Identity.Id), name));
+        }
+
+        foreach (GapReport gap in ManifestCheck.Run(vm.Manifest, cancellation))
+        {
+            Add(target, gap);
+        }
+
+        if (vm.Disks.Count > 0)
+        {
+            ScanDisks(target, vm, rules, stop, stopped);
+        }
     }
 
     private (string? Rules, List<EngineReport> Engines, IReadOnlyList<RuleFaultReport> Faults) Compile(RunFolder run)
@@ -144,7 +257,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     }
 
     /// <summary>All disks of a VM go to one worker: groups, arrays and file systems may span them.</summary>
-    private void ScanDisks(TargetReport target, Vm vm, string? rules)
+    private void ScanDisks(TargetReport target, Vm vm, string? rules, CancellationToken stop, Func<string?> whyStopped)
     {
         foreach (VmDisk disk in vm.Disks)
         {
@@ -181,20 +294,21 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         binds.AddRange(lists);
         var job = new ScanJob(insideRules, [.. lists.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
         {
-            Limits = Limits(vm.Disks.SelectMany(d => d.Plan.Files).Select(f => f.Path).Distinct().Total(LengthOf)),
+            Limits = Limits(vm.Disks.SelectMany(d => d.Plan.Files).DistinctBy(f => (f.Path, f.Export)).Total(f => f.Export?.SizeBytes ?? LengthOf(f.Path))),
+            Sockets = DiskBinds.Sockets(plans),
             Disks = plans,
             Secrets = settings.Secrets,
             VolumeStates = vm.VolumeStates,
             IncludeDeleted = settings.IncludeDeleted,
         };
-        WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message), null, cancellation);
+        WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message), null, stop);
         string stopped = vm.Disks.Count == 1 ? vm.Disks[0].Path : vm.Target;
         switch (outcome.End)
         {
             case WorkerEnd.Done:
                 break;
             case WorkerEnd.Cancelled:
-                Add(target, new CoverageGap(Fault.Limit, stopped, "scan", -1, Unread(target), "interrupted; what was scanned until then is reported").ToReport());
+                Add(target, new CoverageGap(Fault.Limit, stopped, "scan", -1, Unread(target), (whyStopped() ?? "interrupted") + "; what was scanned until then is reported").ToReport());
                 break;
             case WorkerEnd.Hung:
                 Log.Warning("the worker on {Disk} hung: {Detail}", stopped, outcome.Detail);

@@ -84,7 +84,7 @@ public sealed class NbdSourceTests : IDisposable
     }
 
     [Theory]
-    [InlineData("qemu-nbd", "-t -r -f qcow2 -k S -x vda disk.qcow2")]
+    [InlineData("qemu-nbd", "-t -r -f qcow2 -k S -x vda -e 8 disk.qcow2")]
     [InlineData("nbdkit", "-f -r -U S --exit-with-parent file disk.raw")]
     public void Holes_are_those_that_nbdinfo_shows(string server, string arguments)
     {
