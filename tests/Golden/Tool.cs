@@ -53,6 +53,7 @@ public static class Tool
         ["nbdcopy"] = "libnbd-bin",
         ["nbdinfo"] = "libnbd-bin",
         ["nbdkit"] = "nbdkit",
+        ["nbdsh"] = "python3-libnbd",
         ["ntfs-3g"] = "ntfs-3g",
         ["ntfscat"] = "ntfs-3g",
         ["ntfscp"] = "ntfs-3g",

@@ -23,7 +23,7 @@ internal static unsafe partial class LibvirtNative
 
     public const int ErrorNoDomain = 42;
     public const int ErrorOperationInvalid = 55;
-    public const int ErrorNoDomainBackup = 107;
+    public const int ErrorNoDomainBackup = 104;
     public const int ErrorNoDomainCheckpoint = 103;
 
     // What a driver or a kind of disk cannot do.

@@ -1,0 +1,100 @@
+using Vmsweep.Golden;
+using Vmsweep.Rigs;
+
+namespace Vmsweep.Appliance.Tests.Hypervisors;
+
+/// <summary>One libvirtd for all tests of this collection, which run one after the other; each has a guest of its own.</summary>
+[CollectionDefinition(Name, DisableParallelization = true)]
+public sealed class LibvirtCollection : ICollectionFixture<LibvirtFixture>
+{
+    public const string Name = "libvirt";
+}
+
+public sealed class LibvirtFixture : IDisposable
+{
+    private readonly Lazy<LibvirtRig> _rig = new(() =>
+    {
+        var rig = new LibvirtRig();
+        RunningGuest.MakeDisks(rig.Images);
+        return rig;
+    });
+
+    private readonly Scratch _state = new();
+    private int _guests;
+
+    public LibvirtRig Rig => _rig.Value;
+
+    public string State => _state.Folder;
+
+    public string Configuration
+    {
+        get
+        {
+            string path = _state["vmsweep.json"];
+            File.WriteAllText(path, $$"""{ "connectors": { "lab": { "address": "{{Rig.Address}}", "views": "{{Rig.Views}}", "saves": "{{Rig.Saves}}", "minimumFree": "10M" } } }""");
+            return path;
+        }
+    }
+
+    public string[] Options => ["--config", Configuration, "--state", State];
+
+    /// <summary>A guest that runs, with disks of its own.</summary>
+    public (string Name, GuestSerial Serial) Start(string format = "qcow2")
+    {
+        string name = $"vm{++_guests}";
+        return (name, Rig.Start(name, Disks(name, format)));
+    }
+
+    public string[] Disks(string name, string format = "qcow2")
+    {
+        foreach (string disk in (string[])["a", "b"])
+        {
+            string to = Path.Combine(Rig.Images, $"{name}-{disk}.{format}");
+            Tool.Run("qemu-img", "convert", "-q", "-f", "qcow2", "-O", format, Path.Combine(Rig.Images, disk + ".qcow2"), to);
+        }
+
+        return [$"{name}-a.{format}", $"{name}-b.{format}"];
+    }
+
+    /// <summary>Nothing of ours is left of a guest: no job, no checkpoint, no overlay, no scratch file, no socket, no lease.</summary>
+    public void AssertNothingLeft(string name)
+    {
+        Assert.DoesNotContain("vmsweep", Rig.Virsh("dumpxml", name), StringComparison.Ordinal);
+        Assert.DoesNotContain("vmsweep", Rig.Virsh("dumpxml", "--inactive", name), StringComparison.Ordinal);
+        Assert.Contains("None", Rig.Virsh("domjobinfo", name), StringComparison.Ordinal);
+        Assert.Equal("", Rig.Virsh("checkpoint-list", name, "--name").Trim());
+        Assert.Equal("", Rig.Virsh("snapshot-list", name, "--name").Trim());
+        Assert.DoesNotContain(Directory.GetFiles(Rig.Images), f => f.Contains("vmsweep", StringComparison.Ordinal));
+        Assert.Empty(Directory.GetFileSystemEntries(Rig.Views));
+        Assert.Empty(Directory.Exists(Path.Combine(State, "leases")) ? Directory.GetFiles(Path.Combine(State, "leases"), "*.json") : []);
+    }
+
+    /// <summary>The guest is ended, and its file system has no fault after its journal was replayed.</summary>
+    public void AssertFileSystemSound(string name, string format = "qcow2")
+    {
+        Rig.TryVirsh("destroy", name);
+        using var scratch = new Scratch();
+        string image = Path.Combine(Rig.Images, $"{name}-a.{format}");
+        Tool.Shell(
+            $"""
+            export PATH=$PATH:/usr/sbin:/sbin
+            qemu-img check -q -f {format} {image} || [ {format} = raw ]
+            qemu-img convert -f {format} -O raw {image} disk.raw
+            dd if=disk.raw of=fs bs=1M skip=1 status=none
+            truncate -s {RunningGuest.DiskBytes - (2 * RunningGuest.PartitionOffset)} fs
+            e2fsck -p fs || [ $? = 1 ]
+            e2fsck -f -n fs
+            """,
+            scratch.Folder);
+    }
+
+    public void Dispose()
+    {
+        if (_rig.IsValueCreated)
+        {
+            _rig.Value.Dispose();
+        }
+
+        _state.Dispose();
+    }
+}
