@@ -19,7 +19,7 @@ internal static class ScanCommand
 
     public static Command Create()
     {
-        var targets = new Argument<string[]>("TARGET") { Description = "Disk images, VM configuration files (.vmx), or folders of both.", Arity = ArgumentArity.OneOrMore };
+        var targets = new Argument<string[]>("TARGET") { Description = "Disk images, VM configuration files (.vmx), folders of both, or VMs of hypervisors (NAME/VM, libvirt:///system?vm=VM, qemu:///QMP-SOCKET).", Arity = ArgumentArity.OneOrMore };
         Option<string> format = CommonOptions.Format("text", "json", "ndjson");
         Option<FileInfo?> output = CommonOptions.Out();
         var rules = new Option<string[]>("--rules") { Description = "A YARA rule file, or a folder of them; replaces the built-in rules. Repeatable.", HelpName = "FILE|DIR" };
@@ -182,6 +182,8 @@ internal static class ScanCommand
         }
 
         public void OnGap(TargetReport target, GapReport gap) => next?.OnGap(target, gap);
+
+        public void OnAct(TargetReport target, ActReport act) => next?.OnAct(target, act);
 
         public void OnProgress(TargetReport target, ProgressEvent progress)
         {

@@ -34,7 +34,7 @@ internal sealed class ConnectorCatalog(ApplianceConfiguration configuration, Tim
             0 when named is not null => throw new TargetException($"{target}: there is no VM \"{named}\"; there {(all.Count > 0 ? "are " + string.Join(", ", all.Select(v => v.Name).Take(20)) : "is none")}"),
             0 => throw new TargetException($"{target}: there is no VM"),
             > 1 when named is not null => throw new TargetException($"{target}: {chosen.Count} VMs are called \"{named}\"; name one by its id: {string.Join(", ", chosen.Select(v => v.Id))}"),
-            _ => [.. chosen.Select(v => opened.Target(v, named is null ? $"{target}/{v.Name}" : target, request))],
+            _ => [.. chosen.Select(v => opened.Target(v, named is null && all.Count > 1 ? $"{target}/{v.Name}" : target, request))],
         };
         return true;
     }

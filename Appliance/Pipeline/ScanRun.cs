@@ -50,6 +50,8 @@ internal interface IScanListener
 
     void OnGap(TargetReport target, GapReport gap);
 
+    void OnAct(TargetReport target, ActReport act);
+
     void OnProgress(TargetReport target, ProgressEvent progress);
 }
 
@@ -169,18 +171,21 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         string note = $"vmsweep found {target.Findings.Count} in this VM, first {target.Findings[0].Rule} in {target.Findings[0].Path}";
         foreach (VmAct act in settings.Acts)
         {
+            ActReport done;
             try
             {
-                target.Acts.Add(
-                    act != VmAct.Keep ? vm.Act!(act, note)
+                done = act != VmAct.Keep ? vm.Act!(act, note)
                     : view.Keep() is { } lease ? new ActReport("keep", true, $"the view stays open as lease {lease}", $"vmsweep leases reap {lease}")
-                    : new ActReport("keep", false, "this VM was read without a view that could be kept", ""));
+                    : new ActReport("keep", false, "this VM was read without a view that could be kept", "");
             }
             catch (IOException e)
             {
                 Log.Warning("{Act} of {Vm} failed: {Reason}", act, vm.Target, e.Message);
-                target.Acts.Add(new ActReport(act.ToString().ToLowerInvariant(), false, e.Message, ""));
+                done = new ActReport(act.ToString().ToLowerInvariant(), false, e.Message, "");
             }
+
+            target.Acts.Add(done);
+            listener.OnAct(target, done);
         }
     }
 

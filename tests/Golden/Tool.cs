@@ -21,6 +21,7 @@ public static class Tool
         ["cryptsetup"] = "cryptsetup-bin",
         ["debugfs"] = "e2fsprogs",
         ["dislocker-file"] = "dislocker",
+        ["flock"] = "util-linux",
         ["fls"] = "sleuthkit",
         ["fsck.erofs"] = "erofs-utils",
         ["fusermount3"] = "fuse3",

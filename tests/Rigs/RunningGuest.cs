@@ -92,7 +92,7 @@ public static class RunningGuest
           n=$((n+1))
           dd if=/dev/zero of=/mnt/beat bs=4k count=8 conv=fsync 2>&1 | sed -n 's/.*copied, \([0-9.]*\) seconds.*/\1/p' >> /latency
           echo $n > /beats
-          usleep 50000
+          usleep 200000
         done) &
         echo {{Alive}}
         while read -r line; do eval "$line"; echo "status $?"; done

@@ -12,6 +12,8 @@ public sealed class LibvirtCollection : ICollectionFixture<LibvirtFixture>
 
 public sealed class LibvirtFixture : IDisposable
 {
+    private const string Shared = "shared";
+
     private readonly Lazy<LibvirtRig> _rig = new(() =>
     {
         var rig = new LibvirtRig();
@@ -20,7 +22,7 @@ public sealed class LibvirtFixture : IDisposable
     });
 
     private readonly Scratch _state = new();
-    private int _guests;
+    private GuestSerial? _serial;
 
     public LibvirtRig Rig => _rig.Value;
 
@@ -38,11 +40,35 @@ public sealed class LibvirtFixture : IDisposable
 
     public string[] Options => ["--config", Configuration, "--state", State];
 
-    /// <summary>A guest that runs, with disks of its own.</summary>
-    public (string Name, GuestSerial Serial) Start(string format = "qcow2")
+    /// <summary>The guest that tests share, running and without what others planted: booting one takes longer than most tests.</summary>
+    public (string Name, GuestSerial Serial) Guest()
     {
-        string name = $"vm{++_guests}";
-        return (name, Rig.Start(name, Disks(name, format)));
+        if (_serial is not null && !Rig.Virsh("domstate", Shared).Contains("running", StringComparison.Ordinal))
+        {
+            // A test that failed left it so.
+            Ended();
+        }
+
+        if (_serial is null)
+        {
+            if (Rig.TryVirsh("domid", Shared).Status != 0)
+            {
+                Rig.Define(Shared, Disks(Shared));
+            }
+
+            _serial = Rig.Boot(Shared);
+        }
+
+        _serial.Run("rm -f /mnt/*.com; sync");
+        return (Shared, _serial);
+    }
+
+    /// <summary>The shared guest was ended, and is booted again for whoever needs it next.</summary>
+    public void Ended()
+    {
+        Rig.TryVirsh("destroy", Shared);
+        _serial?.Dispose();
+        _serial = null;
     }
 
     public string[] Disks(string name, string format = "qcow2")
@@ -59,8 +85,11 @@ public sealed class LibvirtFixture : IDisposable
     /// <summary>Nothing of ours is left of a guest: no job, no checkpoint, no overlay, no scratch file, no socket, no lease.</summary>
     public void AssertNothingLeft(string name)
     {
-        Assert.DoesNotContain("vmsweep", Rig.Virsh("dumpxml", name), StringComparison.Ordinal);
-        Assert.DoesNotContain("vmsweep", Rig.Virsh("dumpxml", "--inactive", name), StringComparison.Ordinal);
+        foreach (string xml in (string[])[Rig.Virsh("dumpxml", name), Rig.Virsh("dumpxml", "--inactive", name)])
+        {
+            Assert.DoesNotContain("vmsweep", xml.Replace(Rig.Folder, "", StringComparison.Ordinal), StringComparison.Ordinal);
+        }
+
         Assert.Contains("None", Rig.Virsh("domjobinfo", name), StringComparison.Ordinal);
         Assert.Equal("", Rig.Virsh("checkpoint-list", name, "--name").Trim());
         Assert.Equal("", Rig.Virsh("snapshot-list", name, "--name").Trim());
@@ -73,6 +102,11 @@ public sealed class LibvirtFixture : IDisposable
     public void AssertFileSystemSound(string name, string format = "qcow2")
     {
         Rig.TryVirsh("destroy", name);
+        if (name == Shared)
+        {
+            Ended();
+        }
+
         using var scratch = new Scratch();
         string image = Path.Combine(Rig.Images, $"{name}-a.{format}");
         Tool.Shell(
@@ -90,6 +124,7 @@ public sealed class LibvirtFixture : IDisposable
 
     public void Dispose()
     {
+        _serial?.Dispose();
         if (_rig.IsValueCreated)
         {
             _rig.Value.Dispose();
