@@ -28,7 +28,7 @@ internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal
         catalog.TryFind(target, new ViewRequest(journal, bases), out IReadOnlyList<Vm>? vms) ? vms : files.Find(target);
 
     /// <summary>Ends what runs that were killed have left; what cannot be ended is said and tried again next time.</summary>
-    public IReadOnlyList<(LeaseRecord Record, string? Failure)> Reap(Guid? only = null) => new LeaseReaper(journal, lease => catalog.Open(lease.Connector)).Run(only);
+    public IReadOnlyList<(LeaseRecord Record, string? Failure)> Reap(Guid? only = null) => new LeaseReaper(journal, lease => catalog.Open(lease.Connector), TimeProvider.System).Run(only);
 
     private static string Transient => Environment.IsPrivilegedProcess ? "/run/vmsweep" : Path.Combine(Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR") ?? Path.GetTempPath(), "vmsweep");
 }

@@ -29,9 +29,9 @@ internal interface IConnector : ILeaseHolder, IDisposable
 }
 
 /// <summary>How a view is to be opened.</summary>
-/// <param name="Since">Id of an earlier view; then its view tells what changed since. Null: everything.</param>
-/// <param name="WithCheckpoint">A later view may ask what changed since this one.</param>
-internal sealed record ViewRequest(LeaseJournal Journal, IReadOnlyList<string> Bases, string? Since = null, bool WithCheckpoint = false);
+/// <param name="Journal">Where its lease is written down.</param>
+/// <param name="Bases">Folders of declared bases.</param>
+internal sealed record ViewRequest(LeaseJournal Journal, IReadOnlyList<string> Bases);
 
 /// <summary>A VM at one point in time. Disposed, nothing of it is left on the hypervisor.</summary>
 internal interface IVmView : IDisposable
@@ -44,9 +44,6 @@ internal interface IVmView : IDisposable
 
     /// <summary>After reading: what may have spoiled it meanwhile.</summary>
     IReadOnlyList<GapReport> Conclude();
-
-    /// <summary>Everything was read and reported: a later view may build on this one.</summary>
-    void Accept();
 
     /// <summary>It stays open as evidence after it is disposed; the answer is the id of its lease. Null where there is nothing to keep.</summary>
     string? Keep();

@@ -11,8 +11,11 @@ internal interface ILeaseHolder
 
 /// <summary>Ends leases whose owner is gone: at start-up, and every few minutes in a service.</summary>
 /// <param name="open">The connector that a lease's <see cref="LeaseRecord.Connector"/> names, disposed after use where it can be.</param>
-internal sealed class LeaseReaper(LeaseJournal journal, Func<LeaseRecord, ILeaseHolder> open)
+internal sealed class LeaseReaper(LeaseJournal journal, Func<LeaseRecord, ILeaseHolder> open, TimeProvider time)
 {
+    /// <summary>A hypervisor may still be about to do what a scan asked for right before it was killed.</summary>
+    private static readonly TimeSpan Youngest = TimeSpan.FromSeconds(5);
+
     /// <summary>Reaps all, or one by its id, which also ends one that was kept.</summary>
     /// <returns>Each lease that was tried, and why it could not be ended, null when it was.</returns>
     public IReadOnlyList<(LeaseRecord Record, string? Failure)> Run(Guid? only = null)
@@ -29,6 +32,7 @@ internal sealed class LeaseReaper(LeaseJournal journal, Func<LeaseRecord, ILease
             {
                 try
                 {
+                    Settle(record);
                     ILeaseHolder holder = open(lease.Record);
                     using (holder as IDisposable)
                     {
@@ -48,5 +52,14 @@ internal sealed class LeaseReaper(LeaseJournal journal, Func<LeaseRecord, ILease
         }
 
         return tried;
+    }
+
+    private void Settle(LeaseRecord record)
+    {
+        TimeSpan wait = record.Created + Youngest - time.GetUtcNow();
+        if (wait > TimeSpan.Zero && wait <= Youngest && !record.IsKept)
+        {
+            Thread.Sleep(wait);
+        }
     }
 }

@@ -126,11 +126,6 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 Add(target, gap);
             }
 
-            if (target.Gaps.Count == 0)
-            {
-                view.Accept();
-            }
-
             Act(target, listed, view);
 
             void Watch()

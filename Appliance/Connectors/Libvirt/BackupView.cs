@@ -1,4 +1,3 @@
-using System.Xml.Linq;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Connectors.Views;
 using Vmsweep.Appliance.Leases;
@@ -14,10 +13,11 @@ internal sealed class BackupView : IVmView
 {
     private const string ScratchPrefix = "scratch.";
     private const string ViewsKey = "views";
-    private const string CheckpointKey = "checkpoint";
-    private const string AcceptedKey = "accepted";
 
     private static readonly TimeSpan MostWait = TimeSpan.FromSeconds(60);
+
+    /// <summary>For a daemon to carry out what was asked for by a process that is gone.</summary>
+    private static readonly TimeSpan MostBegin = TimeSpan.FromSeconds(30);
 
     private readonly LibvirtConnector _connector;
     private readonly Lease _lease;
@@ -37,9 +37,6 @@ internal sealed class BackupView : IVmView
     public string? MustClose() => _limits.Exceeded();
 
     public IReadOnlyList<GapReport> Conclude() => [];
-
-    /// <summary>The checkpoint stays: from now on what is changed is known against this view.</summary>
-    public void Accept() => _lease.Update(r => r with { Details = new Dictionary<string, string>(r.Details) { [AcceptedKey] = "yes" } });
 
     public string? Keep()
     {
@@ -80,11 +77,6 @@ internal sealed class BackupView : IVmView
                 details[ScratchPrefix + disk.Name] = Path.Combine(FolderOf(connector, disk), $"vmsweep-{key}-{disk.Name}.scratch");
             }
 
-            if (request.WithCheckpoint)
-            {
-                details[CheckpointKey] = "vmsweep-" + key;
-            }
-
             return details;
         });
         try
@@ -100,11 +92,7 @@ internal sealed class BackupView : IVmView
                 }
 
                 List<(string, string?)> all = [.. vm.Disks.Select(d => (d.Name, lease.Record.Details.GetValueOrDefault(ScratchPrefix + d.Name)))];
-                XElement? checkpoint = lease.Record.Details.TryGetValue(CheckpointKey, out string? made)
-                    ? BackupXml.Checkpoint(made, [.. vm.Disks.Select(d => (d.Name, disks.Contains(d) && d.Format == "qcow2"))])
-                    : null;
-                string? since = request.Since is { } earlier && domain.HasCheckpoint(earlier) ? earlier : null;
-                domain.BackupBegin(BackupXml.Backup(socket, all, since), checkpoint);
+                domain.BackupBegin(BackupXml.Backup(socket, all));
                 return true;
             });
             Wait(() => File.Exists(socket), $"{vm.Name}: QEMU does not serve the view");
@@ -144,20 +132,20 @@ internal sealed class BackupView : IVmView
         string socket = ViewFolder.SocketIn(views, lease.Key);
         connector.OnIfThere(lease.VmId, domain =>
         {
+            // A daemon goes on with what a killed scan asked for: first it makes the scratch files, then the job.
+            if (domain.IsActive && Scratch(lease).Any(File.Exists))
+            {
+                TryWait(() => IsOurs(domain, socket) || !Scratch(lease).Any(File.Exists), MostBegin);
+            }
+
             // Another's backup may have been begun since ours ended by itself.
             if (IsOurs(domain, socket))
             {
                 domain.AbortJob();
                 Wait(() => !IsOurs(domain, socket), $"{lease.VmName}: the backup does not end");
             }
-
-            if (lease.Details.TryGetValue(CheckpointKey, out string? checkpoint) && !lease.Details.ContainsKey(AcceptedKey))
-            {
-                // Kept, it would hide from the next view what this one did not read.
-                domain.DeleteCheckpoint(checkpoint);
-            }
         });
-        foreach ((string _, string path) in lease.Details.Where(d => d.Key.StartsWith(ScratchPrefix, StringComparison.Ordinal)))
+        foreach (string path in Scratch(lease))
         {
             if (Path.GetFileName(path).Contains(lease.Key, StringComparison.Ordinal) && HostFile.KindOf(path) == HostFileKind.Regular)
             {
@@ -173,17 +161,29 @@ internal sealed class BackupView : IVmView
     private static string FolderOf(LibvirtConnector connector, InventoryDisk disk) =>
         connector.Settings.Scratch ?? (disk.Type == "file" ? Path.GetDirectoryName(disk.Source)! : "/var/lib/libvirt/images");
 
+    private static IEnumerable<string> Scratch(LeaseRecord lease) => lease.Details.Where(d => d.Key.StartsWith(ScratchPrefix, StringComparison.Ordinal)).Select(d => d.Value);
+
     private static void Wait(Func<bool> until, string otherwise)
+    {
+        if (!TryWait(until, MostWait))
+        {
+            throw new ConnectorException($"{otherwise} within {MostWait.TotalSeconds} s");
+        }
+    }
+
+    private static bool TryWait(Func<bool> until, TimeSpan atMost)
     {
         long started = Environment.TickCount64;
         while (!until())
         {
-            if (Environment.TickCount64 - started > MostWait.TotalMilliseconds)
+            if (Environment.TickCount64 - started > atMost.TotalMilliseconds)
             {
-                throw new ConnectorException($"{otherwise} within {MostWait.TotalSeconds} s");
+                return false;
             }
 
             Thread.Sleep(20);
         }
+
+        return true;
     }
 }

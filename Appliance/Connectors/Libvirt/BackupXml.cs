@@ -2,19 +2,14 @@ using System.Xml.Linq;
 
 namespace Vmsweep.Appliance.Connectors.Libvirt;
 
-/// <summary>What libvirt is asked for. Spec: libvirt.org, "Backup XML format", "Checkpoint XML format", "Snapshot XML format".</summary>
+/// <summary>What libvirt is asked for. Spec: libvirt.org, "Backup XML format", "Snapshot XML format".</summary>
 internal static class BackupXml
 {
-    /// <summary>Of the dirty bitmap that a view over changes exports.</summary>
-    public const string BitmapName = "vmsweep";
-
     /// <param name="disks">Name of each disk, and its scratch file; null leaves it out.</param>
-    /// <param name="since">A checkpoint; the view then tells what changed since.</param>
-    public static XElement Backup(string socket, IReadOnlyList<(string Disk, string? Scratch)> disks, string? since) =>
+    public static XElement Backup(string socket, IReadOnlyList<(string Disk, string? Scratch)> disks) =>
         new(
             "domainbackup",
             new XAttribute("mode", "pull"),
-            since is null ? null : new XElement("incremental", since),
             new XElement("server", new XAttribute("transport", "unix"), new XAttribute("socket", socket)),
             new XElement("disks", disks.Select(d => d.Scratch is null
                 ? new XElement("disk", new XAttribute("name", d.Disk), new XAttribute("backup", "no"))
@@ -24,15 +19,7 @@ internal static class BackupXml
                     new XAttribute("backup", "yes"),
                     new XAttribute("type", "file"),
                     new XAttribute("exportname", d.Disk),
-                    since is null ? null : new XAttribute("exportbitmap", BitmapName),
                     new XElement("scratch", new XAttribute("file", d.Scratch))))));
-
-    public static XElement Checkpoint(string name, IReadOnlyList<(string Disk, bool IsIn)> disks) =>
-        new(
-            "domaincheckpoint",
-            new XElement("name", name),
-            new XElement("description", "made by vmsweep to know later what changed"),
-            new XElement("disks", disks.Select(d => new XElement("disk", new XAttribute("name", d.Disk), new XAttribute("checkpoint", d.IsIn ? "bitmap" : "no")))));
 
     /// <param name="disks">Name of each disk, and its overlay; null leaves it out.</param>
     public static XElement Snapshot(string name, IReadOnlyList<(string Disk, string? Overlay)> disks) =>

@@ -23,10 +23,6 @@ internal sealed class FilesView(LibvirtConnector connector, InventoryVm vm, stri
             : [];
     }
 
-    public void Accept()
-    {
-    }
-
     public string? Keep() => null;
 
     public void Dispose()

@@ -174,7 +174,7 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
         {
             return BackupView.Open(this, vm, read, changing, request, time);
         }
-        catch (LibvirtException e) when (e.IsUnsupported && method is null && request is { WithCheckpoint: false, Since: null })
+        catch (LibvirtException e) when (e.IsUnsupported && method is null)
         {
             Serilog.Log.Information("{Vm}: {Reason}; an external snapshot is used instead", vm.Name, e.Message);
             return OverlayView.Open(this, vm, read, changing, request, time);

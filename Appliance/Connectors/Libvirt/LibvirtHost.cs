@@ -148,7 +148,7 @@ internal sealed class LibvirtDomain(nint domain) : IDisposable
 
     public bool IsActive => Power is "running" or "paused";
 
-    public void BackupBegin(XElement backup, XElement? checkpoint) => LibvirtHost.Check(DomainBackupBegin(domain, backup.ToString(), checkpoint?.ToString(), 0), "begin of a backup");
+    public void BackupBegin(XElement backup) => LibvirtHost.Check(DomainBackupBegin(domain, backup.ToString(), null, 0), "begin of a backup");
 
     /// <summary>The XML of the backup that is under way; null where none is.</summary>
     public string? Backup()
@@ -160,33 +160,6 @@ internal sealed class LibvirtDomain(nint domain) : IDisposable
     }
 
     public void AbortJob() => LibvirtHost.Check(DomainAbortJob(domain), "end of a backup");
-
-    /// <summary>False where there is none of the name.</summary>
-    public bool DeleteCheckpoint(string name)
-    {
-        nint checkpoint = DomainCheckpointLookupByName(domain, name, 0);
-        if (checkpoint == 0)
-        {
-            return LibvirtHost.LastCode == ErrorNoDomainCheckpoint ? false : throw LibvirtHost.Failure("checkpoint " + name);
-        }
-
-        int status = DomainCheckpointDelete(checkpoint, 0);
-        LibvirtException? failure = status < 0 ? LibvirtHost.Failure("removal of the checkpoint " + name) : null;
-        _ = DomainCheckpointFree(checkpoint);
-        return failure is null ? true : throw failure;
-    }
-
-    public bool HasCheckpoint(string name)
-    {
-        nint checkpoint = DomainCheckpointLookupByName(domain, name, 0);
-        if (checkpoint == 0)
-        {
-            return false;
-        }
-
-        _ = DomainCheckpointFree(checkpoint);
-        return true;
-    }
 
     public void SnapshotDisks(XElement snapshot)
     {

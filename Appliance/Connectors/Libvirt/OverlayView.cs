@@ -22,6 +22,9 @@ internal sealed class OverlayView : IVmView
     /// <summary>Merging what a guest wrote while it was scanned.</summary>
     private static readonly TimeSpan MostMerge = TimeSpan.FromMinutes(30);
 
+    /// <summary>For a daemon to carry out what was asked for by a process that is gone.</summary>
+    private static readonly TimeSpan MostBegin = TimeSpan.FromSeconds(30);
+
     private readonly LibvirtConnector _connector;
     private readonly Lease _lease;
     private readonly ViewLimits _limits;
@@ -39,10 +42,6 @@ internal sealed class OverlayView : IVmView
     public string? MustClose() => _limits.Exceeded();
 
     public IReadOnlyList<GapReport> Conclude() => [];
-
-    public void Accept()
-    {
-    }
 
     public string? Keep() => null;
 
@@ -126,6 +125,13 @@ internal sealed class OverlayView : IVmView
 
             connector.OnIfThere(lease.VmId, (host, domain) =>
             {
+                // A daemon goes on with what a killed scan asked for: first it makes the overlay, then the disk moves onto it.
+                long started = Environment.TickCount64;
+                while (domain.IsActive && File.Exists(overlay) && !IsTop(domain.Xml(), disk, overlay) && Environment.TickCount64 - started < MostBegin.TotalMilliseconds)
+                {
+                    Thread.Sleep(50);
+                }
+
                 if (domain.IsActive && IsTop(domain.Xml(), disk, overlay))
                 {
                     Merge(domain, disk, overlay);

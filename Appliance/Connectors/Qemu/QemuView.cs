@@ -40,10 +40,6 @@ internal sealed class QemuView : IVmView
 
     public IReadOnlyList<GapReport> Conclude() => [];
 
-    public void Accept()
-    {
-    }
-
     public string? Keep()
     {
         _isKept = true;

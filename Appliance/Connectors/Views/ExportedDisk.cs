@@ -17,12 +17,4 @@ internal static class ExportedDisk
         using NbdSource source = NbdSource.Open(NbdTransport.Unix(socket), export, new ScanBudget(8 << 20), timeout: MostWait);
         return new VmDisk(image, new ChainPlan("raw", [new PlannedFile(0, image, socket) { Export = new PlannedExport(export, source.Length) }], []), []);
     }
-
-    /// <summary>What changed of it since the view that it was opened over.</summary>
-    public static IReadOnlyList<(long Offset, long Length)> Changes(string socket, string export, string bitmap)
-    {
-        string context = "qemu:dirty-bitmap:" + bitmap;
-        using NbdSource source = NbdSource.Open(NbdTransport.Unix(socket), export, new ScanBudget(8 << 20), context: context, timeout: MostWait);
-        return source.Ranges(context, 1);
-    }
 }

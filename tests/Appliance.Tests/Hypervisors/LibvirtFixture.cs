@@ -93,7 +93,7 @@ public sealed class LibvirtFixture : IDisposable
         Assert.Contains("None", Rig.Virsh("domjobinfo", name), StringComparison.Ordinal);
         Assert.Equal("", Rig.Virsh("checkpoint-list", name, "--name").Trim());
         Assert.Equal("", Rig.Virsh("snapshot-list", name, "--name").Trim());
-        Assert.DoesNotContain(Directory.GetFiles(Rig.Images), f => f.Contains("vmsweep", StringComparison.Ordinal));
+        Assert.DoesNotContain(Directory.GetFiles(Rig.Images), f => Path.GetFileName(f).Contains("vmsweep", StringComparison.Ordinal));
         Assert.Empty(Directory.GetFileSystemEntries(Rig.Views));
         Assert.Empty(Directory.Exists(Path.Combine(State, "leases")) ? Directory.GetFiles(Path.Combine(State, "leases"), "*.json") : []);
     }

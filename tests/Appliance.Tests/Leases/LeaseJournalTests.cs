@@ -47,7 +47,7 @@ public sealed class LeaseJournalTests : IDisposable
 
         using Lease lives = Begin();
         var holder = new Holder();
-        var reaper = new LeaseReaper(Journal, _ => holder);
+        var reaper = new LeaseReaper(Journal, _ => holder, new Later());
         Assert.Equal([left], reaper.Run().Select(r => r.Record.Id));
         Assert.Equal([left], holder.Undone);
         Assert.Empty(reaper.Run());
@@ -61,9 +61,9 @@ public sealed class LeaseJournalTests : IDisposable
     {
         Begin().Dispose();
         var holder = new Holder { Failure = new IOException("no host") };
-        Assert.Equal("no host", Assert.Single(new LeaseReaper(Journal, _ => holder).Run()).Failure);
+        Assert.Equal("no host", Assert.Single(new LeaseReaper(Journal, _ => holder, new Later()).Run()).Failure);
         holder.Failure = null;
-        Assert.Null(Assert.Single(new LeaseReaper(Journal, _ => holder).Run()).Failure);
+        Assert.Null(Assert.Single(new LeaseReaper(Journal, _ => holder, new Later()).Run()).Failure);
         Assert.Empty(Journal.List());
     }
 
@@ -109,8 +109,8 @@ public sealed class LeaseJournalTests : IDisposable
         });
         Assert.Equal(20, Journal.List().Count);
         var holder = new Holder();
-        Parallel.For(0, 4, _ => new LeaseReaper(Journal, _ => holder).Run());
-        new LeaseReaper(Journal, _ => holder).Run();
+        Parallel.For(0, 4, _ => new LeaseReaper(Journal, _ => holder, new Later()).Run());
+        new LeaseReaper(Journal, _ => holder, new Later()).Run();
         Assert.Empty(Journal.List());
         Assert.Equal(20, holder.Undone.Distinct().Count());
         Assert.Equal(20, holder.Undone.Count);
@@ -132,6 +132,12 @@ public sealed class LeaseJournalTests : IDisposable
     }
 
     private Lease Begin() => Journal.Begin("kind", "lab", "id", "name", key => new Dictionary<string, string> { ["key"] = key });
+
+    /// <summary>Leases of a moment ago are old for it.</summary>
+    private sealed class Later : TimeProvider
+    {
+        public override DateTimeOffset GetUtcNow() => base.GetUtcNow().AddMinutes(1);
+    }
 
     private sealed class Holder : ILeaseHolder
     {

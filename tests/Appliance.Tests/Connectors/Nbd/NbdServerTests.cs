@@ -64,7 +64,7 @@ public sealed class NbdServerTests : IDisposable
         Assert.Equal(SHA256.HashData(_content), SHA256.HashData(File.ReadAllBytes(_scratch["converted"])));
 
         // Both kinds of answer: a client that does not want structured replies gets simple ones.
-        Tool.Run("nbdsh", "-c", $"h.set_request_structured_replies(False); h.connect_uri('{Uri}'); open('{_scratch["simple"]}','wb').write(h.pread(1<<20, 3<<20)+h.pread(100, 0))");
+        Python("h.set_request_structured_replies(False)", $"h.connect_uri('{Uri}')", $"open('{_scratch["simple"]}','wb').write(h.pread(1<<20, 3<<20)+h.pread(100, 0))");
         Assert.Equal([.. _content[(3 << 20)..(4 << 20)], .. _content[..100]], File.ReadAllBytes(_scratch["simple"]));
 
         string map = Tool.Run("nbdinfo", "--map", Uri);
@@ -79,15 +79,15 @@ public sealed class NbdServerTests : IDisposable
 
     [Theory]
     [InlineData("h.pread(512, h.get_size() - 100)")]
-    [InlineData("h.set_strict_mode(0); h.pread(1 << 26, 0)")]
-    [InlineData("h.set_strict_mode(0); h.zero(512, 0)")]
-    [InlineData("h.set_strict_mode(0); h.pwrite(b'x' * 512, 0)")]
-    [InlineData("h.set_strict_mode(0); h.trim(512, 0)")]
+    [InlineData("h.pread(1 << 26, 0)")]
+    [InlineData("h.zero(512, 0)")]
+    [InlineData("h.pwrite(b'x' * 512, 0)")]
+    [InlineData("h.trim(512, 0)")]
     public void What_may_not_be_is_refused_and_the_server_goes_on(string call)
     {
         using NbdServer server = NbdServer.OnUnix(_scratch["s"], new Dictionary<string, IBlockSource> { ["disk"] = new MemorySource(_content) });
-        (int status, _, string error) = Tool.Try("nbdsh", null, "-c", $"h.connect_uri('{Uri}')", "-c", call);
-        Assert.True(status != 0, error);
+        string became = Python($"h.connect_uri('{Uri}')", "h.set_strict_mode(0)", "try:", $"  {call}", "  print('taken')", "except nbd.Error as e:", "  print('refused')");
+        Assert.Equal("refused\n", became);
         Tool.Run("nbdcopy", Uri, _scratch["copy"]);
         Assert.Equal(SHA256.HashData(_content), SHA256.HashData(File.ReadAllBytes(_scratch["copy"])));
         Assert.NotEqual(0, Tool.Try("nbdinfo", null, $"nbd+unix:///nothing?socket={_scratch["s"]}").Status);
@@ -154,6 +154,13 @@ public sealed class NbdServerTests : IDisposable
         Assert.Throws<IOException>(() => NbdSource.Open(NbdTls.Transport("localhost", port, null, null, null), "disk", new ScanBudget(1 << 20)));
         using NbdSource byAuthority = NbdSource.Open(NbdTls.Transport("localhost", port, null, [made], null), "disk", new ScanBudget(64 << 20));
         Assert.Equal(ImageBytes, byAuthority.Length);
+    }
+
+    /// <summary>libnbd's own language binding; Debian's Python has it, whichever else is first on the path.</summary>
+    private static string Python(params string[] lines)
+    {
+        Tool.Find("nbdsh");
+        return Tool.Run("/usr/bin/python3", "-c", string.Join('\n', (string[])["import nbd", "h = nbd.NBD()", .. lines]));
     }
 
     private sealed class FailingSource(byte[] content) : IBlockSource
