@@ -81,7 +81,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             listener.OnTarget(target, targets.Count, vms.Count);
             if (vm.Open is null)
             {
-                Scan(target, vm, rules, cancellation, () => null);
+                Scan(target, vm, rules, () => null, cancellation);
             }
             else
             {
@@ -118,7 +118,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             string? closed = null;
             using (new Timer(_ => Watch(), null, Watched, Watched))
             {
-                Scan(target, view.Vm, rules, stop.Token, () => closed);
+                Scan(target, view.Vm, rules, () => closed, stop.Token);
             }
 
             foreach (GapReport gap in view.Conclude())
@@ -185,7 +185,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     }
 
     /// <param name="stopped">Why the scan was stopped, where it was not by the operator.</param>
-    private void Scan(TargetReport target, Vm vm, string? rules, CancellationToken stop, Func<string?> stopped)
+    private void Scan(TargetReport target, Vm vm, string? rules, Func<string?> stopped, CancellationToken stop)
     {
         foreach (GapReport gap in vm.Gaps)
         {
@@ -204,7 +204,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
         if (vm.Disks.Count > 0)
         {
-            ScanDisks(target, vm, rules, stop, stopped);
+            ScanDisks(target, vm, rules, stopped, stop);
         }
     }
 
@@ -257,7 +257,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     }
 
     /// <summary>All disks of a VM go to one worker: groups, arrays and file systems may span them.</summary>
-    private void ScanDisks(TargetReport target, Vm vm, string? rules, CancellationToken stop, Func<string?> whyStopped)
+    private void ScanDisks(TargetReport target, Vm vm, string? rules, Func<string?> whyStopped, CancellationToken stop)
     {
         foreach (VmDisk disk in vm.Disks)
         {

@@ -20,7 +20,8 @@ public sealed class QemuRig : IDisposable
             "-kernel", _scratch["vmlinuz"], "-initrd", _scratch["initrd"], "-append", "console=ttyS0 quiet panic=-1",
             "-serial", $"unix:{_scratch["serial"]},server=on,wait=off",
             "-qmp", $"unix:{Monitor},server=on,wait=off",
-            "-drive", $"file={_scratch["a.qcow2"]},format=qcow2,if=virtio",
+            "-drive", $"file={_scratch["a.qcow2"]},format=qcow2,if=none,id=first",
+            "-device", "virtio-blk-pci,drive=first",
             "-blockdev", $"driver=raw,node-name=second,file.driver=file,file.filename={_scratch["b.raw"]}",
             "-device", "virtio-blk-pci,drive=second");
         Serial = new GuestSerial(_scratch["serial"]);

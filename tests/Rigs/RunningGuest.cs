@@ -86,7 +86,7 @@ public static class RunningGuest
         mount -t proc p /proc; mount -t sysfs s /sys; mount -t devtmpfs d /dev
         for m in /modules/*; do insmod $m; done
         export PATH=/bin
-        mount -t ext4 /dev/vda1 /mnt
+        mount -t ext4 /dev/vda1 /mnt || { echo the disk is not there; cat /proc/partitions; exec sleep 100000; }
         stty -echo
         (n=0; while :; do
           n=$((n+1))

@@ -151,6 +151,7 @@ internal sealed class NbdTransmission(Stream stream, NbdChoice choice)
     {
         long end = offset + length;
         byte[]? buffer = null;
+        Span<byte> at = stackalloc byte[12];
         try
         {
             while (offset < end)
@@ -158,7 +159,6 @@ internal sealed class NbdTransmission(Stream stream, NbdChoice choice)
                 long hole = inOnePiece ? 0 : HoleAt(offset, end - offset);
                 if (hole >= SmallestHole || (hole > 0 && hole == end - offset))
                 {
-                    Span<byte> at = stackalloc byte[12];
                     BinaryPrimitives.WriteInt64BigEndian(at, offset);
                     BinaryPrimitives.WriteUInt32BigEndian(at[8..], (uint)hole);
                     offset += hole;
@@ -183,10 +183,9 @@ internal sealed class NbdTransmission(Stream stream, NbdChoice choice)
 
                 buffer ??= ArrayPool<byte>.Shared.Rent((int)Math.Min(PieceBytes, length));
                 Read(offset, buffer.AsSpan(0, count));
-                Span<byte> start = stackalloc byte[8];
-                BinaryPrimitives.WriteInt64BigEndian(start, offset);
+                BinaryPrimitives.WriteInt64BigEndian(at, offset);
                 offset += count;
-                SendChunk(offset == end, ReplyOffsetData, cookie, start, buffer.AsSpan(0, count));
+                SendChunk(offset == end, ReplyOffsetData, cookie, at[..8], buffer.AsSpan(0, count));
             }
         }
         finally
