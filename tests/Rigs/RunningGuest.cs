@@ -144,7 +144,7 @@ public sealed class GuestSerial : IDisposable
     public void PlantEicar(string name)
     {
         string coded = Convert.ToBase64String(Encoding.ASCII.GetBytes(@"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR" + "-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"));
-        Run($"echo {coded} | base64 -d > /mnt/{name} && sync");
+        Run($"echo {coded} | base64 -d > '/mnt/{name}' && sync");
     }
 
     /// <summary>How often it has written so far.</summary>

@@ -58,7 +58,7 @@ public sealed class LibvirtTests(LibvirtFixture libvirt)
         Assert.Equal(["ext4", "ntfs"], target.Disks.Select(d => d.Volumes.Single().FileSystem));
         Assert.True(target.Disks[0].Volumes[0].Files.Scanned > 100, "few files");
         int beats = serial.Beats;
-        Assert.Equal(["after.com", "before.com"], serial.Run("cd /mnt; ls *.com; cd /").Split('\n', StringSplitOptions.TrimEntries));
+        Assert.Equal(["after.com", "before.com"], serial.Run("cd /mnt; ls -1 *.com; cd /").Split('\n', StringSplitOptions.TrimEntries));
         Assert.True(SpinWait.SpinUntil(() => serial.Beats > beats, TimeSpan.FromSeconds(120)), "the guest stands still");
         libvirt.AssertNothingLeft(name);
     }
