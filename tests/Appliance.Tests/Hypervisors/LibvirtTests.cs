@@ -78,7 +78,7 @@ public sealed class LibvirtTests(LibvirtFixture libvirt)
         Assert.Contains("d1v1/x.com", output, StringComparison.Ordinal);
         Assert.Contains("d2v1/hello.txt", output, StringComparison.Ordinal);
         (status, output, error) = Program.Run(["cat", $"lab/{name}", "d2v1/hello.txt", .. libvirt.Options]);
-        Assert.Equal((0, "hello\n", ""), (status, output, error));
+        Assert.Equal((0, "hello\n", ""), (status, output, error.Trim()));
 
         // The same by its address; views then lie in their default place.
         JsonElement report = Program.Scan($"{libvirt.Rig.Address}&vm={name}", "--state", libvirt.State);
