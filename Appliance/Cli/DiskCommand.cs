@@ -15,11 +15,12 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
     /// <summary>A listing of ten million files is some 2 GiB.</summary>
     private const long MostListingBytes = 4L << 30;
 
-    private readonly Sandbox _sandbox = Sandboxes.Open(options.Sandbox);
+    // Tried while the target is looked at.
+    private readonly Task<Sandbox> _sandbox = Task.Run(() => Sandboxes.Open(options.Sandbox), CancellationToken.None);
     private readonly Hypervisors _hypervisors = Hypervisors.Open(options.Configuration, options.State, options.Bases);
     private IVmView? _view;
 
-    public Sandbox Sandbox => _sandbox;
+    private Sandbox Sandbox => _sandbox.GetAwaiter().GetResult();
 
     /// <summary>What a target holds, in the states that were chosen.</summary>
     /// <exception cref="TargetException">It is not there, or has no such state.</exception>
@@ -59,14 +60,14 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
     public List<GapReport> Run(Vm vm, Func<JobStart, VmJob> job, Action<WorkerEvent> onEvent, Action<ReadOnlySpan<byte>>? onData = null)
     {
         List<GapReport> gaps = [.. vm.Gaps];
-        if (vm.Disks.Count == 0)
+        if (vm.Disks.Count == 0 && vm.Memory is null)
         {
             return gaps;
         }
 
-        (List<ChainPlan> plans, List<(string Host, string Inside)> binds) = DiskBinds.Of(vm.Disks, _sandbox);
-        var start = new JobStart(DiskLimits.ForReading with { HeapBytes = DiskLimits.ForReading.HeapBytes + DiskLimits.ForKeys(options.Secrets) }, plans, options.Secrets);
-        WorkerOutcome outcome = new WorkerProcess(_sandbox.WorkerStart, Silence) { MostEventBytes = MostListingBytes }.Run(job(start) with { VolumeStates = vm.VolumeStates, Sockets = DiskBinds.Sockets(plans) }, binds, message =>
+        (List<ChainPlan> plans, List<(string Host, string Inside)> binds) = DiskBinds.Of(vm.Disks, Sandbox);
+        var start = new JobStart(DiskLimits.ForReading with { HeapBytes = DiskLimits.ForReading.HeapBytes + DiskLimits.ForKeys(options.Secrets) }, plans, options.Secrets, DiskBinds.Of(vm.Memory, Sandbox, binds));
+        WorkerOutcome outcome = new WorkerProcess(Sandbox.WorkerStart, Silence) { MostEventBytes = MostListingBytes }.Run(job(start) with { VolumeStates = vm.VolumeStates, Sockets = DiskBinds.Sockets(plans) }, binds, message =>
         {
             if (message is GapEvent gap)
             {
@@ -107,4 +108,4 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
 }
 
 /// <summary>What every job on disks is given.</summary>
-internal sealed record JobStart(WorkerLimits Limits, IReadOnlyList<ChainPlan> Disks, IReadOnlyList<byte[]> Secrets);
+internal sealed record JobStart(WorkerLimits Limits, IReadOnlyList<ChainPlan> Disks, IReadOnlyList<byte[]> Secrets, MemoryPlan? Memory);

@@ -20,7 +20,7 @@ internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal
     public static Hypervisors Open(string? configuration, string? state, IReadOnlyList<string> bases) =>
         new(
             new ConnectorCatalog(ApplianceConfiguration.Read(configuration), TimeProvider.System),
-            new LeaseJournal(Path.Combine(state switch { "none" => Transient, null => Logging.DefaultFolder, _ => state }, "leases"), TimeProvider.System),
+            new LeaseJournal(Path.Combine(state switch { StateFolder.Nothing => Transient, null => StateFolder.Default, _ => state }, "leases"), TimeProvider.System),
             bases);
 
     /// <summary>VMs of hypervisors, or of files.</summary>

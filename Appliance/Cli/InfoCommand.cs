@@ -59,7 +59,7 @@ internal static class InfoCommand
             Snapshots = [.. vm.Snapshots.Select(s => new SnapshotReport(s.Id, s.Name, s.Created, s.ParentId, s.IsCurrent))],
         };
         target.Disks.AddRange(vm.Disks.Select(d => new DiskReport { Path = d.Path }));
-        target.Gaps.AddRange(run.Run(vm, start => new InfoJob { Limits = start.Limits, Disks = start.Disks, Secrets = start.Secrets }, message =>
+        target.Gaps.AddRange(run.Run(vm, start => new InfoJob { Limits = start.Limits, Disks = start.Disks, Secrets = start.Secrets, Memory = start.Memory }, message =>
         {
             if (message is DiskEvent opened)
             {
@@ -68,6 +68,10 @@ internal static class InfoCommand
             else if (message is VolumeEvent volume)
             {
                 target.Disks.Of(volume.Disk).Volumes.Add(volume.Volume);
+            }
+            else if (message is MemoryEvent memory && vm.Memory is { } known)
+            {
+                target.Memory = memory.Memory with { Path = known.Path };
             }
             else if (message is GuestEvent told)
             {
@@ -135,6 +139,11 @@ internal static class InfoCommand
                     output.WriteLine("          " + Printable.Of(note));
                 }
             }
+        }
+
+        if (target.Memory is { } memory)
+        {
+            MemoryText.Write(memory, output);
         }
 
         foreach (GapReport gap in target.Gaps)

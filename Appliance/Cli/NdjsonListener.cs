@@ -29,6 +29,7 @@ internal sealed class NdjsonListener(TextWriter output) : IScanListener
         StartedAt = report.StartedAt,
         FinishedAt = report.FinishedAt,
         Sandbox = report.Sandbox,
+        Bundle = report.Bundle,
         Engines = report.Engines,
         RuleFaults = report.RuleFaults,
         Totals = report.Totals,
@@ -75,6 +76,8 @@ internal sealed record NdjsonLine(string Event, string? Target)
     public DateTimeOffset? FinishedAt { get; init; }
 
     public string? Sandbox { get; init; }
+
+    public BundleReport? Bundle { get; init; }
 
     public IReadOnlyList<EngineReport>? Engines { get; init; }
 

@@ -1,6 +1,8 @@
 using System.Collections.Concurrent;
-using System.Text.Json;
+using Vmsweep.Appliance.Pipeline.Detections;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
+using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.Signatures.Matching;
 
@@ -11,11 +13,14 @@ internal sealed class MatchShared(Engines engines, Action<FindingReport> onFindi
 {
     public Engines Engines => engines;
 
-    /// <summary>Rules ask for names, so that equal contents under other names may match otherwise.</summary>
-    public bool UsesNames { get; } = engines.ByContent.Any(e => e.UsesNames);
+    /// <summary>Verdicts of earlier scans; null when nothing is remembered.</summary>
+    public IVerdictMemory? Memory { get; init; }
 
     /// <summary>What is known of contents whose size more than one item has, so that each is matched once.</summary>
-    public ConcurrentDictionary<(long Size, string Sha256), IReadOnlyList<Detection>> Verdicts { get; } = new();
+    public ConcurrentDictionary<(long Size, string Sha256), Verdict> Verdicts { get; } = new();
+
+    /// <summary>The same of engines of which nothing is remembered.</summary>
+    public ConcurrentDictionary<(long Size, string Sha256), Verdict> Unkept { get; } = new();
 
     public IGapSink Gaps => gaps;
 
@@ -24,37 +29,216 @@ internal sealed class MatchShared(Engines engines, Action<FindingReport> onFindi
     public void Report(FindingReport finding) => onFinding(finding);
 }
 
-/// <summary>Matches contents against all engines on one thread.</summary>
+/// <summary>
+/// Matches contents against all engines on one thread. Where verdicts are remembered, contents are hashed, some dozen of them are asked
+/// for at once, and while the answer is on its way the next ones are hashed.
+/// </summary>
 internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progress) : IContentConsumer
 {
-    private readonly IMatcher[] _matchers = [.. shared.Engines.ByContent.Select(e => e.CreateMatcher())];
+    private const int MostAsked = AskEvent.MostKeys;
+
+    /// <summary>Contents that wait for an answer hold memory that the reader may need: large ones wait alone.</summary>
+    private const long MostWaitingBytes = 8 << 20;
+
+    private readonly ContentMatcher _matcher = new(shared.Engines, shared.Cancellation);
+    private readonly ContentMatcher? _volatile = shared.Engines.Volatile.Count > 0 ? new(shared.Engines with { ByContent = shared.Engines.Volatile }, shared.Cancellation) : null;
+    private readonly ContentMatcher? _unkept = shared.Engines.Unkept.Count > 0 ? new(shared.Engines with { ByContent = shared.Engines.Unkept }, shared.Cancellation) : null;
+    private readonly ContentMatcher?[] _added = [.. shared.Engines.Added.Select(e => e.Count > 0 ? new ContentMatcher(shared.Engines with { ByContent = e }, shared.Cancellation) : null)];
+    private List<Waiting> _open = [];
+    private List<Waiting> _asked = [];
+    private Func<KnownVerdict[]>? _answer;
+    private long _openBytes;
 
     public void Consume(Content content)
     {
         progress.Step();
+        ContentItem item = content.Item;
+        bool mayRemember = shared.Memory is not null && content.Windows is null && !content.IsPartial && item.SizeBytes > 0;
+        if (!mayRemember)
+        {
+            using (content)
+            {
+                ConsumeNow(content);
+            }
+
+            return;
+        }
+
+        Waiting waiting;
+        try
+        {
+            waiting = new Waiting(content, shared.Engines.HashNeeds.Of(content.Bytes));
+        }
+        catch
+        {
+            content.Dispose();
+            throw;
+        }
+
+        if (shared.Engines.IsKnownGood(waiting.Hashes))
+        {
+            using (content)
+            {
+                ConcludeKnownGood(content, waiting.Hashes);
+            }
+
+            return;
+        }
+
+        if (item.MayHaveTwin && shared.Verdicts.TryGetValue((content.Bytes.Length, waiting.Hashes.Hex), out Verdict? verdict))
+        {
+            using (content)
+            {
+                Conclude(content, verdict, waiting.Hashes);
+            }
+
+            return;
+        }
+
+        _open.Add(waiting);
+        _openBytes += content.Bytes.Length;
+        if (_open.Count >= MostAsked || _openBytes >= MostWaitingBytes)
+        {
+            Ask();
+        }
+    }
+
+    public void Flush()
+    {
+        Ask();
+        FinishAsked();
+    }
+
+    public void Dispose()
+    {
+        foreach (Waiting waiting in _open.Concat(_asked))
+        {
+            waiting.Content.Dispose();
+        }
+
+        _matcher.Dispose();
+        _volatile?.Dispose();
+        _unkept?.Dispose();
+        Array.ForEach(_added, m => m?.Dispose());
+    }
+
+    /// <summary>Asks for the contents that were collected, and meanwhile finishes those that were asked for before.</summary>
+    private void Ask()
+    {
+        if (_open.Count == 0)
+        {
+            return;
+        }
+
+        Func<KnownVerdict[]> answer = shared.Memory!.Ask([.. _open.Select(w => w.Key)], shared.Cancellation);
+        FinishAsked();
+        (_asked, _open, _openBytes, _answer) = (_open, [], 0, answer);
+    }
+
+    private void FinishAsked()
+    {
+        if (_answer is null)
+        {
+            return;
+        }
+
+        KnownVerdict[] known = _answer();
+        _answer = null;
+        for (int i = 0; i < known.Length; i++)
+        {
+            progress.Step();
+            using Content content = _asked[i].Content;
+            Conclude(content, Decide(_asked[i], known[i]), _asked[i].Hashes);
+        }
+
+        _asked = [];
+    }
+
+    private Verdict Decide(Waiting waiting, KnownVerdict known)
+    {
+        Content content = waiting.Content;
+        (long, string) twin = (content.Bytes.Length, waiting.Hashes.Hex);
+        if (content.Item.MayHaveTwin && shared.Verdicts.TryGetValue(twin, out Verdict? verdict))
+        {
+            return verdict;
+        }
+
+        bool isNew = true;
+        verdict = known.Plan >= 0 && known.Plan < _added.Length ? VerdictPayload.Read(known.Payload, shared.Engines.Rules) : null;
+        if (verdict is null)
+        {
+            verdict = _matcher.Match(content.Bytes);
+        }
+        else
+        {
+            content.Item.Coverage.Cached();
+            isNew = _added[known.Plan] is not null;
+            if (_added[known.Plan] is { } added)
+            {
+                verdict = VerdictMerge.Of(verdict, added.Match(content.Bytes), shared.Engines.Rules);
+            }
+        }
+
+        if (isNew && VerdictPayload.Write(verdict, shared.Engines.Rules) is { } payload)
+        {
+            shared.Memory!.Keep(waiting.Key, payload, verdict.HangsOnHashLists);
+        }
+
+        if (content.Item.MayHaveTwin && verdict.IsSettled)
+        {
+            shared.Verdicts.TryAdd(twin, verdict);
+        }
+
+        return verdict;
+    }
+
+    private void ConsumeNow(Content content)
+    {
         if (content.Windows is { } windows)
         {
             ConsumeWindow(content, windows);
             return;
         }
 
-        ContentItem item = content.Item;
-        bool mayShare = item.MayHaveTwin && !shared.UsesNames && !content.IsPartial;
-        ContentHashes? hashes = mayShare || (shared.Engines.Hashes is not null && !content.IsPartial) ? shared.Engines.HashNeeds.Of(content.Bytes) : null;
-        IReadOnlyList<Detection>? found = null;
-        if (!mayShare || !shared.Verdicts.TryGetValue((content.Bytes.Length, hashes!.Hex), out found))
+        bool mayShare = content.Item.MayHaveTwin && !content.IsPartial;
+        ContentHashes? hashes = mayShare || (shared.Engines.LooksUpHashes && !content.IsPartial) ? shared.Engines.HashNeeds.Of(content.Bytes) : null;
+        if (hashes is not null && shared.Engines.IsKnownGood(hashes))
         {
-            (found, bool isComplete) = Match(content);
-            if (mayShare && isComplete)
+            ConcludeKnownGood(content, hashes);
+            return;
+        }
+
+        if (!mayShare || !shared.Verdicts.TryGetValue((content.Bytes.Length, hashes!.Hex), out Verdict? verdict))
+        {
+            verdict = _matcher.Match(content.Bytes);
+            if (mayShare && verdict.IsSettled)
             {
-                shared.Verdicts.TryAdd((content.Bytes.Length, hashes!.Hex), found);
+                shared.Verdicts.TryAdd((content.Bytes.Length, hashes!.Hex), verdict);
             }
         }
 
-        found = WithKnownHash(found, hashes);
-        if (found.Count > 0)
+        Conclude(content, verdict, hashes);
+    }
+
+    /// <summary>Nothing but what outranks knowing it: lists of malware, and where it lies.</summary>
+    private void ConcludeKnownGood(Content content, ContentHashes hashes)
+    {
+        content.Item.Coverage.KnownGood();
+        Finish(content, WithKnownHash(Verdict.Clean, hashes), hashes);
+    }
+
+    /// <summary>Adds what does not follow from the content alone, or is not remembered, and reports.</summary>
+    private void Conclude(Content content, Verdict verdict, ContentHashes? hashes) =>
+        Finish(content, WithKnownHash(WithUnkept(WithVolatile(verdict, content), content, hashes), hashes), hashes);
+
+    private void Finish(Content content, Verdict verdict, ContentHashes? hashes)
+    {
+        ContentItem item = content.Item;
+        verdict = WithPlace(verdict, content);
+        AddGaps(item, verdict.Gaps, 0);
+        if (verdict.Findings.Count > 0)
         {
-            Report(item, found, content.IsPartial ? "" : (hashes ?? HashNeeds.Sha256Only.Of(content.Bytes)).Hex);
+            Report(item, verdict.Findings, content.IsPartial ? "" : (hashes ?? HashNeeds.Sha256Only.Of(content.Bytes)).Hex);
         }
 
         if (!content.IsPartial)
@@ -63,54 +247,41 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         }
     }
 
-    public void Dispose() => Array.ForEach(_matchers, m => m.Dispose());
+    private Verdict WithVolatile(Verdict verdict, Content content) =>
+        _volatile is null ? verdict : VerdictMerge.Of(verdict, _volatile.Match(content.Bytes, content.Item), shared.Engines.Rules);
 
-    /// <summary>Matches under each name that rules could tell apart.</summary>
-    private (IReadOnlyList<Detection> Found, bool Complete) Match(Content content)
+    private Verdict WithUnkept(Verdict verdict, Content content, ContentHashes? hashes)
     {
-        if (!shared.UsesNames)
+        if (_unkept is null)
         {
-            List<Detection> found = [];
-            return (found, MatchAs(content, default, found, content.Item));
+            return verdict;
         }
 
-        List<Detection> all = [];
-        bool complete = true;
-        foreach (string path in content.Item.Paths)
+        (long, string)? twin = content is { Item.MayHaveTwin: true, IsPartial: false } && hashes is not null ? (content.Bytes.Length, hashes.Hex) : null;
+        if (twin is null || !shared.Unkept.TryGetValue(twin.Value, out Verdict? own))
         {
-            List<Detection> found = [];
-            complete &= MatchAs(content, Facts(path, content.Item.Owner), found, content.Item);
-            all.AddRange(found.Where(f => !all.Exists(a => IsSameRule(a, f))));
-        }
-
-        return (all, complete);
-    }
-
-    private bool MatchAs(Content content, ContentFacts facts, List<Detection> found, ContentItem item)
-    {
-        bool complete = true;
-        foreach (IMatcher matcher in _matchers)
-        {
-            if (matcher.Match(content.Bytes, facts, found, shared.Cancellation) is { } fault)
+            own = _unkept.Match(content.Bytes);
+            if (twin is not null && own.IsSettled)
             {
-                complete = false;
-                shared.Gaps.Add(new CoverageGap(
-                    fault.Kind switch { MatchFaultKind.Timeout => Fault.Timeout, MatchFaultKind.Limit => Fault.Limit, _ => Fault.Unsupported },
-                    item.Path, fault.Rule.Length > 0 ? $"{fault.Engine} rule {fault.Rule}" : fault.Engine, content.Offset, content.Bytes.Length, fault.Detail));
+                shared.Unkept.TryAdd(twin.Value, own);
             }
         }
 
-        return complete;
+        return VerdictMerge.Of(verdict, own, shared.Engines.Rules);
     }
 
     private void ConsumeWindow(Content content, WindowedContent windows)
     {
         if (!content.Bytes.IsEmpty)
         {
-            (IReadOnlyList<Detection> found, _) = Match(content);
+            Verdict verdict = WithUnkept(WithVolatile(_matcher.Match(content.Bytes), content), content, null);
+            AddGaps(content.Item, verdict.Gaps, content.Offset);
+            List<Detection> placed = [];
+            PlacedDetections.Add(content.Item, content.Bytes, content.Offset, placed);
             lock (windows.Found)
             {
-                foreach (Detection detection in found)
+                placed.ForEach(d => Merge(windows.Found, d));
+                foreach (Detection detection in verdict.Findings.Select(f => f.Detection))
                 {
                     Merge(windows.Found, detection with { Matches = [.. detection.Matches.Select(m => m with { Offset = m.Offset + content.Offset })] });
                 }
@@ -119,10 +290,10 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
 
         if (windows.Finish() is { } hashes)
         {
-            IReadOnlyList<Detection> found = WithKnownHash(windows.Found, hashes);
-            if (found.Count > 0)
+            Verdict verdict = WithKnownHash(new Verdict([.. windows.Found.Select(f => new VerdictFinding(f))], []), hashes);
+            if (verdict.Findings.Count > 0)
             {
-                Report(content.Item, found, hashes.Hex);
+                Report(content.Item, verdict.Findings, hashes.Hex);
             }
 
             if (!windows.IsBroken)
@@ -132,12 +303,21 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         }
     }
 
-    private IReadOnlyList<Detection> WithKnownHash(IReadOnlyList<Detection> found, ContentHashes? hashes) =>
-        hashes is not null && shared.Engines.Hashes?.TryMatch(hashes.Sha256, hashes.Sha1, hashes.Md5) is { } known ? [.. found, known] : found;
+    private Verdict WithKnownHash(Verdict verdict, ContentHashes? hashes) =>
+        hashes is not null && shared.Engines.Hashes?.TryMatch(hashes.Sha256, hashes.Sha1, hashes.Md5) is { } known
+            ? verdict with { Findings = [.. verdict.Findings, new VerdictFinding(known)] }
+            : verdict;
+
+    private static Verdict WithPlace(Verdict verdict, Content content)
+    {
+        List<Detection> placed = [];
+        PlacedDetections.Add(content.Item, content.Bytes, content.Offset, placed);
+        return placed.Count == 0 ? verdict : verdict with { Findings = [.. verdict.Findings, .. placed.Select(d => new VerdictFinding(d))] };
+    }
 
     private static void Merge(List<Detection> all, Detection detection)
     {
-        int at = all.FindIndex(a => IsSameRule(a, detection));
+        int at = all.FindIndex(a => ContentMatcher.IsSameRule(a, detection));
         if (at < 0)
         {
             all.Add(detection);
@@ -148,45 +328,26 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         }
     }
 
-    private static bool IsSameRule(Detection a, Detection b) => a.Engine == b.Engine && a.Namespace == b.Namespace && a.Rule == b.Rule;
-
-    private static ContentFacts Facts(string path, string owner)
+    /// <param name="base">Where the matched bytes begin in the content.</param>
+    private void AddGaps(ContentItem item, IReadOnlyList<VerdictGap> gaps, long @base)
     {
-        string name = path[(path.LastIndexOf('/') + 1)..];
-        int dot = name.LastIndexOf('.');
-        return new ContentFacts(name, path, dot > 0 ? name[dot..] : "", null, owner);
+        foreach (VerdictGap gap in gaps)
+        {
+            shared.Gaps.Add(new CoverageGap(gap.Fault, item.Path, gap.Structure, gap.Offset < 0 || gap.Inside.Count > 0 ? gap.Offset : gap.Offset + @base, gap.Bytes, gap.Detail));
+        }
     }
 
-    private void Report(ContentItem item, IReadOnlyList<Detection> found, string sha256)
+    private void Report(ContentItem item, IReadOnlyList<VerdictFinding> found, string sha256)
     {
         IReadOnlyList<string> paths = item.Paths;
-        foreach (Detection detection in found)
+        foreach (VerdictFinding finding in found)
         {
-            var meta = new Dictionary<string, JsonElement>();
-            foreach ((string key, MetaValue value) in detection.Meta)
-            {
-                meta.TryAdd(key, value.Kind switch
-                {
-                    MetaKind.Number => JsonSerializer.SerializeToElement(value.Number, MetaJson.Default.Int64),
-                    MetaKind.Truth => JsonSerializer.SerializeToElement(value.Truth, MetaJson.Default.Boolean),
-                    _ => JsonSerializer.SerializeToElement(value.Text, MetaJson.Default.String),
-                });
-            }
-
-            shared.Report(new FindingReport
-            {
-                Path = paths[0],
-                AlsoAt = [.. paths.Skip(1)],
-                SizeBytes = item.SizeBytes,
-                Sha256 = sha256,
-                Engine = detection.Engine,
-                Rule = detection.Rule,
-                Namespace = detection.Namespace,
-                Tags = detection.Tags,
-                Meta = meta,
-                Severity = detection.Severity.ToString().ToLowerInvariant(),
-                Matches = [.. detection.Matches.Select(m => new MatchReport(m.Id, m.Offset, m.Length))],
-            });
+            shared.Report(FindingReports.Of(finding, paths, item.SizeBytes, sha256));
         }
+    }
+
+    private readonly record struct Waiting(Content Content, ContentHashes Hashes)
+    {
+        public ContentKey Key => ContentKey.Of(Hashes.Sha256, Content.Bytes.Length);
     }
 }

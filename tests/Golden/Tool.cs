@@ -8,6 +8,10 @@ public static class Tool
 {
     private static readonly Dictionary<string, string> Packages = new(StringComparer.Ordinal)
     {
+        // Files are named by their whole paths.
+        ["/usr/lib/grub/i386-pc/boot.img"] = "grub-pc-bin",
+        ["/usr/lib/syslinux/mbr/mbr.bin"] = "syslinux-common",
+        ["/usr/share/clamav-testfiles/clam.exe"] = "clamav-testfiles",
         ["7z"] = "p7zip-full",
         ["bdemount"] = "libbde-utils",
         ["blkid"] = "util-linux",
@@ -15,10 +19,14 @@ public static class Tool
         ["bsdtar"] = "libarchive-tools",
         ["busybox"] = "busybox-static",
         ["bwrap"] = "bubblewrap",
+        ["bzip2"] = "bzip2",
         ["cache_restore"] = "thin-provisioning-tools",
         ["chattr"] = "e2fsprogs",
+        ["clamd"] = "clamav-daemon",
+        ["clamscan"] = "clamav",
         ["cpio"] = "cpio",
         ["cryptsetup"] = "cryptsetup-bin",
+        ["db5.3_load"] = "db5.3-util",
         ["debugfs"] = "e2fsprogs",
         ["dislocker-file"] = "dislocker",
         ["flock"] = "util-linux",
@@ -26,12 +34,14 @@ public static class Tool
         ["fsck.erofs"] = "erofs-utils",
         ["fusermount3"] = "fuse3",
         ["genisoimage"] = "genisoimage",
+        ["gzip"] = "gzip",
         ["hivexsh"] = "libhivex-bin python3-hivex",
         ["icat"] = "sleuthkit",
         ["ldmtool"] = "ldmtool",
         ["libvirtd"] = "libvirt-daemon-system",
         ["losetup"] = "mount",
         ["lvm"] = "lvm2",
+        ["lzop"] = "lzop",
         ["mcopy"] = "mtools",
         ["mdadm"] = "mdadm",
         ["mke2fs"] = "e2fsprogs",
@@ -60,17 +70,21 @@ public static class Tool
         ["ntfscp"] = "ntfs-3g",
         ["ntfsinfo"] = "ntfs-3g",
         ["openssl"] = "openssl",
+        ["parted"] = "parted",
         ["python3"] = "python3",
         ["qemu-img"] = "qemu-utils",
         ["qemu-io"] = "qemu-utils",
         ["qemu-nbd"] = "qemu-utils",
         ["qemu-system-x86_64"] = "qemu-system-x86",
+        ["rpm"] = "rpm",
+        ["rpmbuild"] = "rpm",
         ["script"] = "bsdutils",
         ["setfattr"] = "attr",
         ["sfdisk"] = "fdisk",
         ["sgdisk"] = "gdisk",
         ["thin_check"] = "thin-provisioning-tools",
         ["thin_restore"] = "thin-provisioning-tools",
+        ["unshare"] = "util-linux",
         ["unsquashfs"] = "squashfs-tools",
         ["unshare"] = "util-linux",
         ["unzip"] = "unzip",
@@ -131,7 +145,9 @@ public static class Tool
     {
         if (program.Contains('/', StringComparison.Ordinal))
         {
-            return program;
+            return !Packages.TryGetValue(program, out string? from) || File.Exists(program)
+                ? program
+                : throw new InvalidOperationException($"{program} is missing; install it with: apt-get install -y {from}");
         }
 
         foreach (string folder in $"{Environment.GetEnvironmentVariable("PATH")}:/usr/sbin:/sbin".Split(':', StringSplitOptions.RemoveEmptyEntries))

@@ -8,6 +8,9 @@ namespace Vmsweep.Appliance.Connectors.Datastore;
 /// <param name="Gaps">What keeps it from being read as a whole.</param>
 internal sealed record Vm(string Target, VmReport Identity, IReadOnlyList<VmDisk> Disks, IReadOnlyList<GapReport> Gaps)
 {
+    /// <summary>Its memory, where it is suspended or a snapshot; null where there is none.</summary>
+    public VmMemory? Memory { get; init; }
+
     /// <summary>Earlier states that its files keep, oldest first.</summary>
     public IReadOnlyList<VmSnapshot> Snapshots { get; init; } = [];
 
