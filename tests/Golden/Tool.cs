@@ -86,7 +86,6 @@ public static class Tool
         ["thin_restore"] = "thin-provisioning-tools",
         ["unshare"] = "util-linux",
         ["unsquashfs"] = "squashfs-tools",
-        ["unshare"] = "util-linux",
         ["unzip"] = "unzip",
         ["vhdiinfo"] = "libvhdi-utils",
         ["vhdimount"] = "libvhdi-utils",
