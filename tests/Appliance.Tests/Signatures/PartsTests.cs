@@ -76,16 +76,18 @@ public sealed class PartsTests : IDisposable
     {
         Sandbox sandbox = Sandbox.Probe(SandboxMode.Full);
         var checker = new PartsChecker(sandbox, new WorkerProcess(sandbox.WorkerStart, ScanRun.Silence), TestContext.Current.CancellationToken);
-        foreach (string expression in (string[])["((((((a{1,999}){1,999}){1,999}){1,999}){1,999}){1,999})", "((a|b){0,1000}(c|d){0,1000}){0,1000}", new string('(', 20_000) + "a" + new string(')', 20_000)])
+        foreach (string expression in (string[])["((((((a{1,999}){1,999}){1,999}){1,999}){1,999}){1,999})", new string('(', 20_000) + "a" + new string(')', 20_000)])
         {
             _kit.Rule($"rule endless {{ strings: $a = /{expression}/ condition: $a }}");
-            Refused("", checker);
+            Refused("rules/a.yar:1: rule endless", checker);
         }
 
         _kit.Rule("rule deep { condition: " + new string('(', 200_000) + "true" + new string(')', 200_000) + " }");
         Refused("", checker);
-        _kit.Rule("rule good { condition: true }");
-        string bundle = _kit.Bundle(1);
+
+        // The yara program takes this one with a warning, and so is it taken here: its cost is what "signatures test" and the time for one content are for.
+        _kit.Rule("rule slow { strings: $a = /((a|b){0,1000}(c|d){0,1000}){0,1000}/ condition: $a }");
+        string bundle = _kit.Bundle(1, counted: p => p with { Count = 1 });
         Assert.Equal(InstallOutcome.Activated, _kit.Store.Install(bundle, new InstallOptions(), checker.Check).Outcome);
     }
 }
