@@ -94,6 +94,8 @@ internal static class CommonOptions
 
     public static Option<string?> State() => new("--state") { Description = "Folder for logs and databases; none keeps nothing.", HelpName = "DIR|none" };
 
+    public static Option<string?> Configuration() => new("--config") { Description = "Configuration of connectors; /etc/vmsweep/vmsweep.json by default for root.", HelpName = "FILE" };
+
     public static Option<bool> NoProgress() => new("--no-progress") { Description = "No progress line; there is none anyway unless standard error is a terminal." };
 
     public static Argument<string> Image() => new("IMAGE") { Description = "A virtual disk image, or a VM's configuration file." };

@@ -1,5 +1,7 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
+using Vmsweep.Appliance.Connectors;
+using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.Signatures.Bundles;
@@ -17,12 +19,14 @@ internal static class DoctorCommand
         var hashes = new Option<string[]>("--hashes") { Description = "A compiled hash set to be checked to its end. Repeatable.", HelpName = "FILE" };
         var knownGood = new Option<string[]>("--known-good") { Description = "The same of known-good hashes. Repeatable.", HelpName = "FILE" };
         Option<string?> state = CommonOptions.State();
-        var command = new Command("doctor", "Says what is missing or reduced on this machine, and how to mend it.") { clamd, hashes, knownGood, state };
-        command.SetAction(parsed => Run(parsed.GetValue(clamd), parsed.GetValue(hashes) ?? [], parsed.GetValue(knownGood) ?? [], StateFolder.Of(parsed.GetValue(state))));
+        Option<string?> configuration = CommonOptions.Configuration();
+        var command = new Command("doctor", "Says what is missing or reduced on this machine, and how to mend it.") { clamd, hashes, knownGood, state, configuration };
+        command.SetAction((parsed, _) => CommandFailure.Guard(() => Run(
+            parsed.GetValue(clamd), parsed.GetValue(hashes) ?? [], parsed.GetValue(knownGood) ?? [], StateFolder.Of(parsed.GetValue(state)), ApplianceConfiguration.Read(parsed.GetValue(configuration)))));
         return command;
     }
 
-    private static int Run(string? clamd, string[] hashes, string[] knownGood, string? state)
+    private static int Run(string? clamd, string[] hashes, string[] knownGood, string? state, ApplianceConfiguration configuration)
     {
         bool isSound = true;
         Check("processors", true, $"{Environment.ProcessorCount}, {RuntimeInformation.ProcessArchitecture}, {RuntimeInformation.FrameworkDescription}", "");
@@ -38,6 +42,21 @@ internal static class DoctorCommand
         {
             (bool isWhole, string set) = EngineChecks.HashSet(path, kind);
             Check("hashes", isWhole, set, "build it again from its lists");
+        }
+
+        var catalog = new ConnectorCatalog(configuration, TimeProvider.System);
+        foreach (ConnectorSettings connector in catalog.Configured)
+        {
+            try
+            {
+                _ = connector.Secret?.Read();
+                using IConnector opened = catalog.Open(connector.Name);
+                Check(connector.Name, true, opened.Check(), "");
+            }
+            catch (IOException e)
+            {
+                Check(connector.Name, false, e.Message, $"see the message; the connector's address is {Printable.Of(connector.Address.ToString())}");
+            }
         }
 
         return isSound ? ExitStatus.Clean : ExitStatus.Incomplete;

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Worker;
@@ -28,7 +29,7 @@ internal static class InfoCommand
                 return ExitStatus.Clean;
             }
 
-            var run = new DiskCommand(options(parsed), cancellation);
+            using var run = new DiskCommand(options(parsed), cancellation);
             List<TargetReport> targets = [.. run.Find(parsed.GetValue(target) ?? throw new TargetException("name a target, or ask for --formats")).Select(vm => Inspect(vm, run))];
 
             using TextWriter writer = Outputs.OpenText(parsed.GetValue(output));
@@ -46,8 +47,10 @@ internal static class InfoCommand
         return command;
     }
 
-    private static TargetReport Inspect(Vm vm, DiskCommand run)
+    private static TargetReport Inspect(Vm listed, DiskCommand run)
     {
+        using IVmView? view = listed.Open?.Invoke();
+        Vm vm = view?.Vm ?? listed;
         var target = new TargetReport
         {
             Target = vm.Target,

@@ -17,6 +17,8 @@ internal sealed class NdjsonListener(TextWriter output) : IScanListener
 
     public void OnGap(TargetReport target, GapReport gap) => Write(new NdjsonLine("gap", target.Target) { Gap = gap });
 
+    public void OnAct(TargetReport target, ActReport act) => Write(new NdjsonLine("act", target.Target) { Act = act });
+
     public void OnProgress(TargetReport target, ProgressEvent progress) =>
         Write(new NdjsonLine("progress", target.Target) { BytesDone = progress.BytesDone, BytesTotal = progress.BytesTotal });
 
@@ -58,6 +60,8 @@ internal sealed record NdjsonLine(string Event, string? Target)
     public FindingReport? Finding { get; init; }
 
     public GapReport? Gap { get; init; }
+
+    public ActReport? Act { get; init; }
 
     public long? BytesDone { get; init; }
 

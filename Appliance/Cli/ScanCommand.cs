@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Json;
 using Spectre.Console;
+using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
@@ -18,7 +19,7 @@ internal static class ScanCommand
 
     public static Command Create()
     {
-        var targets = new Argument<string[]>("TARGET") { Description = "Images of disks or of guest memory, VM configuration files (.vmx), or folders of them.", Arity = ArgumentArity.OneOrMore };
+        var targets = new Argument<string[]>("TARGET") { Description = "Images of disks or of guest memory, VM configuration files (.vmx), folders of them, or VMs of hypervisors (NAME/VM, libvirt:///system?vm=VM, qemu:///QMP-SOCKET).", Arity = ArgumentArity.OneOrMore };
         Option<string> format = CommonOptions.Format("text", "json", "ndjson");
         Option<FileInfo?> output = CommonOptions.Out();
         var rules = new Option<string[]>("--rules") { Description = "A YARA rule file, or a folder of them; replaces the signature bundle and the built-in rules. Repeatable.", HelpName = "FILE|DIR" };
@@ -47,10 +48,17 @@ internal static class ScanCommand
         var noCache = new Option<bool>("--no-cache") { Description = "Match every content anew, and remember nothing of this scan; otherwise what was matched before is looked up by its SHA-256." };
         Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
         Option<bool> noProgress = CommonOptions.NoProgress();
+        Option<string?> configuration = CommonOptions.Configuration();
+        var acts = new Option<VmAct[]>("--act")
+        {
+            Description = "What to do to a hypervisor's VM with a finding, separated by commas: annotate, suspend, disconnect, keep (the view, as evidence). Nothing by default.",
+            HelpName = "annotate,suspend,...",
+            CustomParser = ParseActs,
+        };
         var command = new Command("scan", "Scans virtual disks and says what was found and what was not read.")
         {
             targets, format, output, rules, withBuiltin, strict, hashes, knownGood, ignoreKnownGood, engines, clamd, allow, threads, memory, timeout, bases, key, snapshot, deleted, memoryScan, state, noCache,
-            sandbox, noProgress,
+            sandbox, noProgress, configuration, acts,
         };
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
@@ -74,6 +82,7 @@ internal static class ScanCommand
                 IncludeDeleted = parsed.GetValue(deleted),
                 ScanMemory = parsed.GetValue(memoryScan) != "no",
                 Secrets = KeyFile.Read(parsed.GetValue(key)),
+                Acts = parsed.GetValue(acts) ?? [],
                 Bundle = signatures.Bundle,
                 Allow = signatures.Allow,
                 Faults = signatures.Faults,
@@ -84,7 +93,9 @@ internal static class ScanCommand
             }
 
             var finder = new TargetFinder(parsed.GetValue(bases) ?? [], cancellation);
-            List<Vm> found = [.. parsed.GetRequiredValue(targets).SelectMany(finder.Find)];
+            Hypervisors hypervisors = Hypervisors.Open(parsed.GetValue(configuration), parsed.GetValue(state), parsed.GetValue(bases) ?? []);
+            hypervisors.Reap();
+            List<Vm> found = [.. parsed.GetRequiredValue(targets).SelectMany(t => hypervisors.Find(t, finder))];
             List<Vm> vms = [.. SnapshotChoice.Choose(found, parsed.GetValue(snapshot), parsed.GetValue(bases) ?? [])];
             Sandbox box = Sandboxes.Open(parsed.GetValue(sandbox) ?? SandboxMode.Full);
             FileInfo? file = parsed.GetValue(output);
@@ -136,6 +147,24 @@ internal static class ScanCommand
         return names;
     }
 
+    private static VmAct[] ParseActs(System.CommandLine.Parsing.ArgumentResult result)
+    {
+        List<VmAct> acts = [];
+        foreach (string name in result.Tokens.SelectMany(t => t.Value.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)).Distinct())
+        {
+            if (Enum.TryParse(name, ignoreCase: true, out VmAct act) && char.IsAsciiLetter(name[0]))
+            {
+                acts.Add(act);
+            }
+            else
+            {
+                result.AddError($"There is no act '{name}'; there are annotate, suspend, disconnect, keep.");
+            }
+        }
+
+        return [.. acts];
+    }
+
     private static string[] Existing(string[] paths)
     {
         foreach (string path in paths)
@@ -170,6 +199,8 @@ internal static class ScanCommand
         }
 
         public void OnGap(TargetReport target, GapReport gap) => next?.OnGap(target, gap);
+
+        public void OnAct(TargetReport target, ActReport act) => next?.OnAct(target, act);
 
         public void OnProgress(TargetReport target, ProgressEvent progress)
         {

@@ -12,7 +12,8 @@ internal static class StateFolder
     /// <summary>The place of bundles, trusted keys and allow lists below it.</summary>
     public static string Signatures(string state) => Path.Combine(state, "signatures");
 
-    private static string Default => Environment.IsPrivilegedProcess
+    /// <summary>The place when none is chosen.</summary>
+    public static string Default => Environment.IsPrivilegedProcess
         ? "/var/lib/vmsweep"
         : Path.Combine(
             Environment.GetEnvironmentVariable("XDG_STATE_HOME") is { Length: > 0 } given ? given : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".local", "state"),

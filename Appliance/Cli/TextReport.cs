@@ -29,6 +29,7 @@ internal static class TextReport
 
             WriteFindings(target, console);
             WriteGaps(target, console);
+            WriteActs(target, console);
             console.WriteLine();
         }
 
@@ -88,6 +89,14 @@ internal static class TextReport
         }
 
         console.Write(table);
+    }
+
+    private static void WriteActs(TargetReport target, IAnsiConsole console)
+    {
+        foreach (ActReport act in target.Acts ?? [])
+        {
+            console.MarkupLineInterpolated($"  {(act.IsDone ? "done" : "not done")}: {act.Act}: {Printable.Of(act.Detail)}{(act.Undo.Length > 0 ? "; undo with: " + Printable.Of(act.Undo) : "")}");
+        }
     }
 
     private static void WriteSuppressed(TargetReport target, IAnsiConsole console)

@@ -1,4 +1,5 @@
 using Serilog;
+using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Pipeline.Detections;
 using Vmsweep.Appliance.Reports;
@@ -57,6 +58,8 @@ internal sealed record ScanSettings
     /// <summary>What unlocks encrypted volumes.</summary>
     public IReadOnlyList<byte[]> Secrets { get; init; } = [];
 
+    /// <summary>What is done to a hypervisor's VM on a detection; nothing unless asked for.</summary>
+    public IReadOnlyList<VmAct> Acts { get; init; } = [];
     /// <summary>The signature bundle that rules and lists come from; null for none.</summary>
     public BundleReport? Bundle { get; init; }
 
@@ -78,6 +81,8 @@ internal interface IScanListener
 
     void OnGap(TargetReport target, GapReport gap);
 
+    void OnAct(TargetReport target, ActReport act);
+
     void OnProgress(TargetReport target, ProgressEvent progress);
 }
 
@@ -89,6 +94,9 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
     /// <summary>Heap for metadata, caches and findings, beside the content.</summary>
     public const long WorkerHeapBytes = 1L << 30;
+
+    /// <summary>How often an open view is held to its limits.</summary>
+    private static readonly TimeSpan Watched = TimeSpan.FromSeconds(5);
 
     /// <exception cref="JobFailedException">The rules cannot be used.</exception>
     public Report Run(IReadOnlyList<Vm> vms)
@@ -105,50 +113,155 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         }
 
         List<TargetReport> targets = [];
-        int number = 0;
         foreach (Vm vm in vms)
         {
             var target = new TargetReport { Target = vm.Target, Vm = vm.Identity, Snapshot = vm.Snapshot };
             targets.Add(target);
-            listener.OnTarget(target, ++number, vms.Count);
-            foreach (GapReport gap in vm.Gaps)
+            listener.OnTarget(target, targets.Count, vms.Count);
+            if (vm.Open is null)
             {
-                Add(target, gap);
+                Scan(target, vm, prepared, engines, () => null, cancellation);
             }
-
-            foreach (string name in vm.Refused)
+            else
             {
-                Add(target, HostileImage.ForbiddenReference(vm.Identity.Id, LengthOf(vm.Identity.Id), name));
-            }
-
-            foreach (EngineReport engine in prepared.Engines.Where(e => e.Fault is not null && settings.IsAskedFor(e.Name)))
-            {
-                Fault fault = engine.Name != ClamdEngine.EngineName ? Fault.Unsupported : engines.Clamd is null ? Fault.Transport : Fault.Limit;
-                Add(target, new CoverageGap(fault, vm.Target, $"engine {engine.Name}", -1, 0, engine.Fault!).ToReport());
-            }
-
-            foreach (GapReport gap in ManifestCheck.Run(vm.Manifest, cancellation))
-            {
-                Add(target, gap);
-            }
-
-            if (settings.Bundle is { IsExpired: true } bundle)
-            {
-                Add(target, ExpiredBundle(vm.Target, bundle));
-            }
-
-            target.Memory = MemoryScan.Announce(vm, settings.ScanMemory, gap => Add(target, gap));
-            if (vm.Disks.Count > 0 || target.Memory is { IsScanned: true })
-            {
-                ScanDisks(target, vm, prepared, engines);
+                ScanView(target, vm, prepared, engines);
             }
         }
 
         return Finish(started, prepared, targets);
     }
 
+    /// <summary>A VM of a hypervisor: its disks are there only while a view of it is open.</summary>
+    private void ScanView(TargetReport target, Vm listed, PreparedRules prepared, PreparedEngines engines)
+    {
+        IVmView view;
+        try
+        {
+            cancellation.ThrowIfCancellationRequested();
+            view = listed.Open!();
+        }
+        catch (OperationCanceledException)
+        {
+            Add(target, new CoverageGap(Fault.Limit, listed.Target, "scan", -1, 0, "interrupted before this VM was begun").ToReport());
+            return;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            Add(target, new CoverageGap(Fault.Transport, listed.Target, "view", -1, 0, e.Message).ToReport());
+            return;
+        }
+
+        try
+        {
+            using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+            string? closed = null;
+            using (new Timer(_ => Watch(), null, Watched, Watched))
+            {
+                Scan(target, view.Vm, prepared, engines, () => closed, stop.Token);
+            }
+
+            foreach (GapReport gap in view.Conclude())
+            {
+                Add(target, gap);
+            }
+
+            Act(target, listed, view);
+
+            void Watch()
+            {
+                if (view.MustClose() is { } why)
+                {
+                    closed = why;
+                    stop.Cancel();
+                }
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            Add(target, new CoverageGap(Fault.Transport, listed.Target, "view", -1, 0, e.Message).ToReport());
+        }
+        finally
+        {
+            try
+            {
+                view.Dispose();
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                Log.Warning("what was made to view {Vm} could not be undone yet, and will be tried again: {Reason} (vmsweep leases reap)", listed.Target, e.Message);
+            }
+        }
+    }
+
+    /// <summary>What was asked for on a detection, each on its own: one that fails keeps none of the others back.</summary>
+    private void Act(TargetReport target, Vm vm, IVmView view)
+    {
+        IReadOnlyList<FindingReport> detections = [.. target.Findings.Where(f => f.Suppressed is null && !BuiltinDetection.IsOnlyWorthKnowing(f.Engine, f.Severity))];
+        if (detections.Count == 0 || settings.Acts.Count == 0)
+        {
+            return;
+        }
+
+        target.Acts = [];
+        string note = $"vmsweep found {detections.Count} in this VM, first {detections[0].Rule} in {detections[0].Path}";
+        foreach (VmAct act in settings.Acts)
+        {
+            ActReport done;
+            try
+            {
+                done = act != VmAct.Keep ? vm.Act!(act, note)
+                    : view.Keep() is { } lease ? new ActReport("keep", true, $"the view stays open as lease {lease}", $"vmsweep leases reap {lease}")
+                    : new ActReport("keep", false, "this VM was read without a view that could be kept", "");
+            }
+            catch (IOException e)
+            {
+                Log.Warning("{Act} of {Vm} failed: {Reason}", act, vm.Target, e.Message);
+                done = new ActReport(act.ToString().ToLowerInvariant(), false, e.Message, "");
+            }
+
+            target.Acts.Add(done);
+            listener.OnAct(target, done);
+        }
+    }
+
+    /// <param name="stopped">Why the scan was stopped, where it was not by the operator.</param>
+    private void Scan(TargetReport target, Vm vm, PreparedRules prepared, PreparedEngines engines, Func<string?> stopped, CancellationToken stop)
+    {
+        foreach (GapReport gap in vm.Gaps)
+        {
+            Add(target, gap);
+        }
+
+        foreach (string name in vm.Refused)
+        {
+            Add(target, HostileImage.ForbiddenReference(vm.Identity.Id, LengthOf(vm.Identity.Id), name));
+        }
+
+        foreach (EngineReport engine in prepared.Engines.Where(e => e.Fault is not null && settings.IsAskedFor(e.Name)))
+        {
+            Fault fault = engine.Name != ClamdEngine.EngineName ? Fault.Unsupported : engines.Clamd is null ? Fault.Transport : Fault.Limit;
+            Add(target, new CoverageGap(fault, vm.Target, $"engine {engine.Name}", -1, 0, engine.Fault!).ToReport());
+        }
+
+        foreach (GapReport gap in ManifestCheck.Run(vm.Manifest, cancellation))
+        {
+            Add(target, gap);
+        }
+
+        if (settings.Bundle is { IsExpired: true } bundle)
+        {
+            Add(target, ExpiredBundle(vm.Target, bundle));
+        }
+
+        target.Memory = MemoryScan.Announce(vm, settings.ScanMemory, gap => Add(target, gap));
+        if (vm.Disks.Count > 0 || target.Memory is { IsScanned: true })
+        {
+            ScanDisks(target, vm, prepared, engines, stopped, stop);
+        }
+    }
+
     /// <summary>All disks of a VM go to one worker: groups, arrays and file systems may span them.</summary>
-    private void ScanDisks(TargetReport target, Vm vm, PreparedRules prepared, PreparedEngines engines)
+    private void ScanDisks(TargetReport target, Vm vm, PreparedRules prepared, PreparedEngines engines, Func<string?> whyStopped, CancellationToken stop)
     {
         foreach (VmDisk disk in vm.Disks)
         {
@@ -188,26 +301,26 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         binds.AddRange([.. sets, .. knownGood, .. clamd]);
         var job = new ScanJob(rules, [.. sets.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
         {
-            Limits = Limits(vm.Disks.SelectMany(d => d.Plan.Files).Concat(memory is null ? [] : vm.Memory!.Plan.Files).Select(f => f.Path).Distinct().Total(LengthOf)),
+            Limits = Limits(vm.Disks.SelectMany(d => d.Plan.Files).Concat(memory is null ? [] : vm.Memory!.Plan.Files).DistinctBy(f => (f.Path, f.Export)).Total(f => f.Export?.SizeBytes ?? LengthOf(f.Path))),
             Plans = prepared.Verdicts?.Plans,
             Disks = plans,
             KnownGood = [.. knownGood.Select(l => l.Inside)],
             ClamdSocket = clamd.Select(c => c.Inside).FirstOrDefault(),
-            Sockets = [.. clamd.Select(c => c.Inside)],
+            Sockets = [.. clamd.Select(c => c.Inside), .. DiskBinds.Sockets(plans)],
             Memory = memory,
             Secrets = settings.Secrets,
             VolumeStates = vm.VolumeStates,
             IncludeDeleted = settings.IncludeDeleted,
         };
         prepared.Verdicts?.BeginWorker();
-        WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message, prepared.Verdicts), null, cancellation);
+        WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message, prepared.Verdicts), null, stop);
         string stopped = vm.Disks.Count == 1 ? vm.Disks[0].Path : vm.Target;
         switch (outcome.End)
         {
             case WorkerEnd.Done:
                 break;
             case WorkerEnd.Cancelled:
-                Add(target, new CoverageGap(Fault.Limit, stopped, "scan", -1, Unread(target), "interrupted; what was scanned until then is reported").ToReport());
+                Add(target, new CoverageGap(Fault.Limit, stopped, "scan", -1, Unread(target), (whyStopped() ?? "interrupted") + "; what was scanned until then is reported").ToReport());
                 break;
             case WorkerEnd.Hung:
                 Log.Warning("the worker on {Disk} hung: {Detail}", stopped, outcome.Detail);

@@ -80,7 +80,15 @@ internal sealed record TargetReport
     public List<FindingReport> Findings { get; } = [];
 
     public List<GapReport> Gaps { get; } = [];
+
+    /// <summary>What was done to the VM because of a detection; absent where nothing was asked for.</summary>
+    public List<ActReport>? Acts { get; set; }
 }
+
+/// <summary>Something that was done to a VM.</summary>
+/// <param name="Act"><c>annotate</c>, <c>suspend</c>, <c>disconnect</c> or <c>keep</c>.</param>
+/// <param name="Undo">The command that undoes it; empty where nothing was done.</param>
+internal sealed record ActReport(string Act, bool IsDone, string Detail, string Undo);
 
 /// <param name="Id">What names the VM for good: its BIOS UUID, or the configuration's or image's path.</param>
 /// <param name="Power"><c>off</c>, <c>suspended</c>, <c>running</c> or <c>unknown</c>.</param>

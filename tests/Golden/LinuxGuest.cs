@@ -90,8 +90,8 @@ public static class LinuxGuest
         poweroff -f
         """;
 
-    /// <summary>Version of the kernel that guests run.</summary>
-    internal static string Kernel()
+    /// <summary>The release of the kernel that guests boot.</summary>
+    public static string Kernel()
     {
         string? found = Directory.Exists("/lib/modules")
             ? Directory.GetDirectories("/lib/modules").Select(Path.GetFileName).Where(k => File.Exists("/boot/vmlinuz-" + k)).Max(StringComparer.Ordinal)

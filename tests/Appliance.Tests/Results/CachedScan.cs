@@ -89,6 +89,10 @@ internal sealed class CachedScan : IDisposable
         {
         }
 
+        public void OnAct(TargetReport target, ActReport act)
+        {
+        }
+
         public void OnProgress(TargetReport target, ProgressEvent progress)
         {
         }

@@ -86,6 +86,10 @@ public sealed class SuppressionTests
         {
         }
 
+        public void OnAct(TargetReport target, ActReport act)
+        {
+        }
+
         public void OnProgress(TargetReport target, ProgressEvent progress)
         {
         }
