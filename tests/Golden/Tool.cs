@@ -110,7 +110,17 @@ public static class Tool
     /// <summary>As <see cref="Run"/>, bytes.</summary>
     public static byte[] RunRaw(string program, string? folder, params string[] arguments)
     {
+        foreach (string image in program == "mount" ? arguments.Where(File.Exists) : [])
+        {
+            LoopDevices.WaitUntilReleased(image);
+        }
+
         (int status, byte[] output, string error) = Try(program, folder, arguments);
+        if (folder is not null && arguments is [.., string script] && script.Contains("umount", StringComparison.Ordinal))
+        {
+            LoopDevices.WaitUntilReleased(folder);
+        }
+
         return status == 0
             ? output
             : throw new InvalidOperationException($"{program} {string.Join(' ', arguments)} ended with {status}: {error}{Encoding.UTF8.GetString(output)}");
