@@ -45,6 +45,11 @@ public sealed class PowerLossTests
         }
 
         Assert.True(kept > 0, "no kill came before the change");
+
+        // What the last kill left is cleared away by the next change.
+        long last = Active(kit).Version + 1;
+        kit.Rule($"rule version{last} {{ condition: false }}", "rules/version.yar");
+        Assert.Equal(InstallOutcome.Activated, kit.Install(kit.Bundle(last)).Outcome);
         Assert.Empty(Directory.GetFileSystemEntries(Path.Combine(kit.State, "signatures/incoming")));
         Assert.Equal(Active(kit).Version - 1, Previous(kit));
         Assert.Equal(Previous(kit), kit.Store.RollBack().Manifest!.Version);
