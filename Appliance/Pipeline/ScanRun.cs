@@ -1,4 +1,5 @@
 using Serilog;
+using Vmsweep.Appliance.Cli;
 using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Pipeline.Detections;
@@ -121,6 +122,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             if (vm.Open is null)
             {
                 Scan(target, vm, prepared, engines, () => null, cancellation);
+                Act(target, vm, null);
             }
             else
             {
@@ -155,9 +157,17 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         {
             using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
             string? closed = null;
-            using (new Timer(_ => Watch(), null, Watched, Watched))
+            using var watchEnded = new ManualResetEvent(false);
+            using var watch = new Timer(_ => Watch(), null, Watched, Watched);
+            try
             {
                 Scan(target, view.Vm, prepared, engines, () => closed, stop.Token);
+            }
+            finally
+            {
+                // A look that is under way must not meet what it looks at disposed.
+                watch.Dispose(watchEnded);
+                watchEnded.WaitOne();
             }
 
             foreach (GapReport gap in view.Conclude())
@@ -169,7 +179,18 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
             void Watch()
             {
-                if (view.MustClose() is { } why)
+                string? why;
+                try
+                {
+                    why = view.MustClose();
+                }
+                catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+                {
+                    // Limits that cannot be looked at cannot be kept; and an exception here would end the whole program.
+                    why = $"the limits of the view cannot be looked at: {e.Message}";
+                }
+
+                if (why is not null)
                 {
                     closed = why;
                     stop.Cancel();
@@ -194,7 +215,8 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     }
 
     /// <summary>What was asked for on a detection, each on its own: one that fails keeps none of the others back.</summary>
-    private void Act(TargetReport target, Vm vm, IVmView view)
+    /// <param name="view">Null for images that no hypervisor was asked for.</param>
+    private void Act(TargetReport target, Vm vm, IVmView? view)
     {
         IReadOnlyList<FindingReport> detections = [.. target.Findings.Where(f => f.Suppressed is null && !BuiltinDetection.IsOnlyWorthKnowing(f.Engine, f.Severity))];
         if (detections.Count == 0 || settings.Acts.Count == 0)
@@ -203,17 +225,19 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         }
 
         target.Acts = [];
-        string note = $"vmsweep found {detections.Count} in this VM, first {detections[0].Rule} in {detections[0].Path}";
+        // A guest's file name must not spoil what the note is written into.
+        string note = Printable.Of($"vmsweep found {detections.Count} in this VM, first {detections[0].Rule} in {detections[0].Path}");
         foreach (VmAct act in settings.Acts)
         {
             ActReport done;
             try
             {
-                done = act != VmAct.Keep ? vm.Act!(act, note)
+                done = view is null || vm.Act is null ? new ActReport(act.ToString().ToLowerInvariant(), false, "these are images; only a VM of a hypervisor can be acted on", "")
+                    : act != VmAct.Keep ? vm.Act(act, note)
                     : view.Keep() is { } lease ? new ActReport("keep", true, $"the view stays open as lease {lease}", $"vmsweep leases reap {lease}")
                     : new ActReport("keep", false, "this VM was read without a view that could be kept", "");
             }
-            catch (IOException e)
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
                 Log.Warning("{Act} of {Vm} failed: {Reason}", act, vm.Target, e.Message);
                 done = new ActReport(act.ToString().ToLowerInvariant(), false, e.Message, "");
