@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
 using Vmsweep.Appliance.Cli;
+using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
@@ -199,6 +200,15 @@ public sealed class EngineTests : IDisposable
         ScanResult result = Scan(Settings(["yara"]) with { RuleSources = [rule] });
         Assert.Equal("info", Assert.Single(result.Findings).Severity);
         Assert.Equal(("detected", ExitStatus.Detected, 1, 0), (result.Report.Verdict, result.Status, result.Report.Totals.Findings, result.Report.Totals.Informational));
+    }
+
+    [Fact]
+    public void Acts_that_were_asked_for_on_images_are_told_to_be_impossible()
+    {
+        Disk($"printf '{HostileScan.Mark}' > d");
+        ScanResult result = Scan(HostileScan.Settings with { Acts = [VmAct.Suspend] });
+        ActReport act = Assert.Single(Assert.Single(result.Report.Targets, t => t.Findings.Count > 0 && t.Target.EndsWith("disk.raw", StringComparison.Ordinal)).Acts!);
+        Assert.Equal(("suspend", false), (act.Act, act.IsDone));
     }
 
     [Fact]
