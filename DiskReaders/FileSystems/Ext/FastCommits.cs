@@ -106,7 +106,7 @@ internal sealed class FastCommits
             _volume.Context.ThrowIfCancelled();
             log.Read(block * blockBytes, buffer.Span);
             var v = new LeView(buffer.Span, "ext4_fc_tl", block * blockBytes);
-            for (int at = 0; at < blockBytes - TagBytes;)
+            for (int at = 0; at <= blockBytes - TagBytes;)
             {
                 var tag = (Tag)v.U16(at);
                 int length = v.U16(at + 2);
