@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Runtime.ExceptionServices;
 using Vmsweep.DiskReaders.Blocks;
 
@@ -29,8 +28,6 @@ internal sealed class ContentPump(
 
     private const int MostWindowBytes = 64 << 20;
 
-    private const int MostQueued = 1024;
-
     /// <summary>A consumer that keeps contents to do some at once is not hurried by a reader that pauses for so long.</summary>
     private const int PatienceMilliseconds = 20;
 
@@ -52,7 +49,7 @@ internal sealed class ContentPump(
     public void Run(IEnumerable<ContentItem> items, Func<IContentConsumer> createConsumer, bool windowsAreGaps)
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        using var queue = new BlockingCollection<Content>(MostQueued);
+        using var queue = new ContentQueue(threads);
         ExceptionDispatchInfo? failure = null;
         Thread[] consumers = [.. Enumerable.Range(0, threads).Select(i => new Thread(Consume) { Name = $"match {i + 1}", IsBackground = true })];
         Array.ForEach(consumers, t => t.Start());
@@ -72,10 +69,6 @@ internal sealed class ContentPump(
         {
             queue.CompleteAdding();
             Array.ForEach(consumers, t => t.Join());
-            while (queue.TryTake(out Content? left))
-            {
-                left.Dispose();
-            }
         }
 
         failure?.Throw();
@@ -111,7 +104,7 @@ internal sealed class ContentPump(
         }
     }
 
-    private void Load(ContentItem item, BlockingCollection<Content> queue, bool windowsAreGaps, CancellationToken stop)
+    private void Load(ContentItem item, ContentQueue queue, bool windowsAreGaps, CancellationToken stop)
     {
         if (item.Fault is { } known)
         {
@@ -142,7 +135,7 @@ internal sealed class ContentPump(
                 ReportCut(item, e, length - readable);
                 item.Coverage.Read(readable);
                 buffer.Truncate(readable);
-                Enqueue(queue, new Content(item, buffer, 0, null) { IsPartial = true }, stop);
+                queue.Add(new Content(item, buffer, 0, null) { IsPartial = true }, stop);
                 return;
             }
             catch
@@ -152,7 +145,7 @@ internal sealed class ContentPump(
             }
 
             item.Coverage.Read(length);
-            Enqueue(queue, new Content(item, buffer, 0, null), stop);
+            queue.Add(new Content(item, buffer, 0, null), stop);
         }
         catch (Exception e) when (e is DiskFormatException or IOException)
         {
@@ -160,7 +153,7 @@ internal sealed class ContentPump(
         }
     }
 
-    private void LoadWindows(ContentItem item, IBlockSource source, BlockingCollection<Content> queue, bool windowsAreGaps, CancellationToken stop)
+    private void LoadWindows(ContentItem item, IBlockSource source, ContentQueue queue, bool windowsAreGaps, CancellationToken stop)
     {
         int windowBytes = (int)Math.Clamp(buffers.MostContentBytes / 4, 1, MostWindowBytes);
         int overlap = Math.Min(OverlapBytes, windowBytes / 4);
@@ -222,7 +215,7 @@ internal sealed class ContentPump(
                 hashed += fresh;
                 item.Coverage.Read(fresh);
                 windows.Begin();
-                Enqueue(queue, new Content(item, buffer, at, windows), stop);
+                queue.Add(new Content(item, buffer, at, windows), stop);
                 at = at + length == source.Length ? source.Length : at + length - overlap;
             }
         }
@@ -232,7 +225,7 @@ internal sealed class ContentPump(
             ReportCut(item, e, source.Length - hashed);
         }
 
-        Enqueue(queue, new Content(item, buffers.Rent(0, stop), hashed, windows) { IsPartial = windows.IsBroken }, stop);
+        queue.Add(new Content(item, buffers.Rent(0, stop), hashed, windows) { IsPartial = windows.IsBroken }, stop);
     }
 
     private void Spend(int bytes, long at)
@@ -244,19 +237,6 @@ internal sealed class ContentPump(
 
         _bytes += bytes;
         onStep();
-    }
-
-    private static void Enqueue(BlockingCollection<Content> queue, Content content, CancellationToken stop)
-    {
-        try
-        {
-            queue.Add(content, stop);
-        }
-        catch
-        {
-            content.Dispose();
-            throw;
-        }
     }
 
     private static int Salvage(IBlockSource source, Span<byte> destination)
