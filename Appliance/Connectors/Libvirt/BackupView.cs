@@ -22,10 +22,12 @@ internal sealed class BackupView : IVmView
     private readonly LibvirtConnector _connector;
     private readonly Lease _lease;
     private readonly ViewLimits _limits;
+    private readonly Checkpoint? _checkpoint;
     private bool _isKept;
 
-    private BackupView(LibvirtConnector connector, Vm vm, Lease lease, ViewLimits limits)
+    private BackupView(LibvirtConnector connector, Vm vm, Lease lease, Checkpoint? checkpoint, ViewLimits limits)
     {
+        _checkpoint = checkpoint;
         _connector = connector;
         Vm = vm;
         _lease = lease;
@@ -33,6 +35,8 @@ internal sealed class BackupView : IVmView
     }
 
     public Vm Vm { get; }
+
+    public IViewChanges? Changes => _checkpoint;
 
     public string? MustClose() => _limits.Exceeded();
 
@@ -42,6 +46,9 @@ internal sealed class BackupView : IVmView
     {
         _isKept = true;
         _lease.Update(r => r with { IsKept = true });
+
+        // Nothing can be removed while it runs.
+        _checkpoint?.Keep();
         return _lease.Record.Id.ToString();
     }
 
@@ -55,11 +62,14 @@ internal sealed class BackupView : IVmView
                 _lease.Complete();
             }
         }
+
+        _checkpoint?.Dispose();
     }
 
+    /// <param name="tracking">The view tells what changed since an earlier mark, which may be null; null: it tells nothing.</param>
     /// <param name="read">The VM with the disks that nobody writes to.</param>
     /// <exception cref="LibvirtException">libvirt refuses.</exception>
-    public static BackupView Open(LibvirtConnector connector, InventoryVm vm, Vm read, IReadOnlyList<InventoryDisk> disks, ViewRequest request, TimeProvider time)
+    public static BackupView Open(LibvirtConnector connector, InventoryVm vm, Vm read, IReadOnlyList<InventoryDisk> disks, ViewRequest request, TimeProvider time, Tracking? tracking = null)
     {
         string[] folders = [.. disks.Select(d => FolderOf(connector, d)).Distinct()];
         var limits = new ViewLimits(connector.Settings, folders, time);
@@ -79,8 +89,11 @@ internal sealed class BackupView : IVmView
 
             return details;
         });
+        Checkpoint? checkpoint = null;
         try
         {
+            // After the lease of the backup, for they are undone in the order of their age.
+            checkpoint = tracking is null ? null : Checkpoint.Begin(connector, vm, disks, request.Journal, tracking.Since);
             string key = lease.Record.Key;
             string socket = ViewFolder.SocketIn(views, key);
             connector.On(vm.Id, (_, domain) =>
@@ -92,7 +105,15 @@ internal sealed class BackupView : IVmView
                 }
 
                 List<(string, string?)> all = [.. vm.Disks.Select(d => (d.Name, lease.Record.Details.GetValueOrDefault(ScratchPrefix + d.Name)))];
-                domain.BackupBegin(BackupXml.Backup(socket, all));
+                if (checkpoint is null)
+                {
+                    domain.BackupBegin(BackupXml.Backup(socket, all));
+                }
+                else
+                {
+                    checkpoint.BeginBackup(domain, socket, all, vm.Disks);
+                }
+
                 return true;
             });
             Wait(() => File.Exists(socket), $"{vm.Name}: QEMU does not serve the view");
@@ -103,7 +124,7 @@ internal sealed class BackupView : IVmView
                 seen.Add(ExportedDisk.Of(disk.Source, socket, disk.Name));
             }
 
-            return new BackupView(connector, read with { Disks = [.. seen.OrderBy(d => vm.Disks.ToList().FindIndex(v => v.Source == d.Path))] }, lease, limits);
+            return new BackupView(connector, read with { Disks = [.. seen.OrderBy(d => vm.Disks.ToList().FindIndex(v => v.Source == d.Path))] }, lease, checkpoint, limits);
         }
         catch
         {
@@ -113,6 +134,7 @@ internal sealed class BackupView : IVmView
                 {
                     Undo(connector, lease.Record);
                     lease.Complete();
+                    checkpoint?.Dispose();
                 }
                 catch (IOException e)
                 {

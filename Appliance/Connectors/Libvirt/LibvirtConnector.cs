@@ -16,6 +16,7 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
 {
     public const string BackupKind = "libvirt-backup";
     public const string OverlayKind = "libvirt-overlay";
+    public const string CheckpointKind = "libvirt-checkpoint";
 
     /// <summary>Of the note that is left on a VM.</summary>
     public const string MetadataUri = "urn:vmsweep:detection:1";
@@ -52,7 +53,12 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
     }
 
     public Vm Target(InventoryVm vm, string target, ViewRequest request) =>
-        new(target, vm.ToReport(), [], []) { Open = () => Open(vm, target, request), Act = (act, note) => Act(vm, act, note) };
+        new(target, vm.ToReport(), [], [])
+        {
+            Open = () => Open(vm, target, request, null),
+            OpenTracked = since => Open(vm, target, request, new Tracking(since)),
+            Act = (act, note) => Act(vm, act, note),
+        };
 
     /// <summary>Runs something on a domain, again where the daemon went away meanwhile.</summary>
     /// <exception cref="ConnectorException">There is no such domain, or no daemon.</exception>
@@ -85,6 +91,9 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
                 break;
             case OverlayKind:
                 OverlayView.Undo(this, lease);
+                break;
+            case CheckpointKind:
+                Checkpoint.Undo(this, lease);
                 break;
             default:
                 throw new InvalidDataException($"a lease of the kind {lease.Kind} is none of libvirt's");
@@ -134,7 +143,7 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
             string.Join("; ", addresses.Select(a => $"virsh domif-setlink {vm.Id} {a} up{config}")));
     }
 
-    private IVmView Open(InventoryVm listed, string target, ViewRequest request)
+    private IVmView Open(InventoryVm listed, string target, ViewRequest request, Tracking? tracking)
     {
         // What it was when it was listed may be long ago.
         InventoryVm vm = On(listed.Id, (host, domain) => LibvirtInventory.Of(domain, host.Hostname));
@@ -172,7 +181,7 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
 
         try
         {
-            return BackupView.Open(this, vm, read, changing, request, time);
+            return BackupView.Open(this, vm, read, changing, request, time, tracking);
         }
         catch (LibvirtException e) when (e.IsUnsupported && method is null)
         {
@@ -197,3 +206,7 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
         }
     }
 }
+
+/// <summary>A view is to tell what changed.</summary>
+/// <param name="Since">The mark of an earlier view; null when there is none.</param>
+internal sealed record Tracking(string? Since);
