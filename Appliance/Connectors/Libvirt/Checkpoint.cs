@@ -128,7 +128,17 @@ internal sealed class Checkpoint : IViewChanges, IDisposable
         {
             if (domain.IsActive)
             {
-                domain.DeleteCheckpoint(name);
+                try
+                {
+                    domain.DeleteCheckpoint(name);
+                }
+                catch (LibvirtException e) when (e.IsInternal)
+                {
+                    // A QEMU that crashed left its bitmap open. It records nothing and is not used again, and libvirt removes such a one only from its own books.
+                    Log.Warning("{Vm}: {Reason}; a bitmap that is broken may stay in its images: qemu-img bitmap --remove IMAGE {Name} removes it while the VM is off", lease.VmName, e.Message, name);
+                    domain.DeleteCheckpoint(name, metadataOnly: true);
+                }
+
                 return;
             }
 

@@ -227,6 +227,9 @@ internal sealed class LibvirtException(string message, int code) : IOException(m
 {
     public int Code => code;
 
+    /// <summary>It met what it does not expect.</summary>
+    public bool IsInternal => code == ErrorInternal;
+
     /// <summary>This version, or these disks, cannot do it, so that another way may.</summary>
     public bool IsUnsupported => code is ErrorNoSupport or ErrorConfigUnsupported or ErrorArgumentUnsupported or ErrorOperationUnsupported;
 }

@@ -21,6 +21,7 @@ internal static unsafe partial class LibvirtNative
     public const uint AbortPivot = 2;
     public const uint CheckpointMetadataOnly = 2;
 
+    public const int ErrorInternal = 1;
     public const int ErrorNoDomain = 42;
     public const int ErrorOperationInvalid = 55;
     public const int ErrorNoDomainCheckpoint = 103;

@@ -42,14 +42,6 @@ public sealed class ChangesTests(LibvirtFixture libvirt)
         serial.Run("dd if=/dev/zero of=/mnt/apart bs=64k count=64 2>/dev/null && sync");
         JsonElement third = Scan(name, "first.com", "other.com", "second.com");
         Assert.Contains(third.GetProperty("targets")[0].GetProperty("findings").EnumerateArray(), f => f.TryGetProperty("unchanged", out JsonElement unchanged) && unchanged.GetBoolean());
-
-        // Other rules: nothing that was found out before holds.
-        using var rules = new Scratch();
-        File.WriteAllText(rules["r.yar"], "rule Guest { strings: $a = \"guest\" condition: $a and filesize < 10 }");
-        JsonElement other = Program.Scan([$"lab/{name}", "--changed", "--rules", rules["r.yar"], .. libvirt.Options]);
-        Assert.Equal(["Guest d1v1/etc/hostname"], other.Findings());
-        Assert.Equal(0, Total(other, "filesUnchanged"));
-        Assert.Contains("signatures", Changes(other).GetProperty("detail").GetString(), StringComparison.Ordinal);
         End(name);
     }
 
@@ -60,7 +52,7 @@ public sealed class ChangesTests(LibvirtFixture libvirt)
         Scan(name);
         List<string> planted = [];
         int built = 0;
-        foreach (string step in (string[])["lease", "socket", "worker", "ending", "kept"])
+        foreach (string step in (string[])["socket", "worker", "ending", "kept"])
         {
             string before = Kept();
             planted.Add(step + ".com");
@@ -79,7 +71,7 @@ public sealed class ChangesTests(LibvirtFixture libvirt)
             Kept();
         }
 
-        Assert.True(built >= 4, $"only {built} scans could build on an earlier one");
+        Assert.True(built >= 3, $"only {built} scans could build on an earlier one");
         End(name);
     }
 
@@ -104,21 +96,22 @@ public sealed class ChangesTests(LibvirtFixture libvirt)
         JsonElement report = Scan(name, "y.com");
         Assert.Equal(0, Total(report, "filesUnchanged"));
 
-        // Its checkpoint was taken away by others.
-        foreach (string checkpoint in libvirt.Rig.Virsh("checkpoint-list", name, "--name").Split('\n', StringSplitOptions.RemoveEmptyEntries))
-        {
-            libvirt.Rig.Virsh("checkpoint-delete", name, checkpoint);
-        }
+        Assert.True(Changes(report).GetProperty("isKept").GetBoolean(), Changes(report).ToString());
 
+        // Its checkpoint was taken away by others.
+        libvirt.Rig.Virsh("checkpoint-delete", name, Assert.Single(libvirt.Rig.Virsh("checkpoint-list", name, "--name").Split('\n', StringSplitOptions.RemoveEmptyEntries)));
         report = Scan(name, "y.com");
         Assert.Equal(0, Total(report, "filesUnchanged"));
         Assert.True(Changes(report).GetProperty("isKept").GetBoolean(), Changes(report).ToString());
 
-        // And off: the bitmap goes out of the image too.
+        // And off: the bitmap goes out of the image too, but for the broken one, of which QEMU alone knows.
+        string bitmap = "vmsweep-" + Kept().Replace("-", "", StringComparison.Ordinal);
         libvirt.Rig.Virsh("destroy", name);
         libvirt.Ended();
+        string image = Path.Combine(libvirt.Rig.Images, name + "-a.qcow2");
+        Assert.Contains(bitmap, Tool.Run("qemu-img", "info", image), StringComparison.Ordinal);
         End(name);
-        Assert.DoesNotContain("vmsweep", Tool.Run("qemu-img", "info", Path.Combine(libvirt.Rig.Images, name + "-a.qcow2")), StringComparison.Ordinal);
+        Assert.DoesNotContain(bitmap, Tool.Run("qemu-img", "info", image), StringComparison.Ordinal);
     }
 
     private JsonElement Scan(string name, params string[] found)
