@@ -3,6 +3,7 @@ using System.Text.Json;
 using Spectre.Console;
 using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Worker;
@@ -105,6 +106,7 @@ internal static class ScanCommand
             var finder = new TargetFinder(parsed.GetValue(bases) ?? [], cancellation);
             Hypervisors hypervisors = Hypervisors.Open(parsed.GetValue(configuration), parsed.GetValue(state), parsed.GetValue(bases) ?? []);
             hypervisors.Reap();
+            using PeriodicReaper reaper = hypervisors.ReapPeriodically();
             List<Vm> found = [.. parsed.GetRequiredValue(targets).SelectMany(t => hypervisors.Find(t, finder))];
             List<Vm> vms = [.. SnapshotChoice.Choose(found, parsed.GetValue(snapshot), parsed.GetValue(bases) ?? [])];
             Sandbox box = Sandboxes.Open(parsed.GetValue(sandbox) ?? SandboxMode.Full);

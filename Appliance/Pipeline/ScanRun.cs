@@ -2,6 +2,7 @@ using Serilog;
 using Vmsweep.Appliance.Cli;
 using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Connectors.Views;
 using Vmsweep.Appliance.Pipeline.Changes;
 using Vmsweep.Appliance.Pipeline.Detections;
 using Vmsweep.Appliance.Reports;
@@ -101,9 +102,6 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     /// <summary>Heap for metadata, caches and findings, beside the content.</summary>
     public const long WorkerHeapBytes = 1L << 30;
 
-    /// <summary>How often an open view is held to its limits.</summary>
-    private static readonly TimeSpan Watched = TimeSpan.FromSeconds(5);
-
     /// <exception cref="JobFailedException">The rules cannot be used.</exception>
     public Report Run(IReadOnlyList<Vm> vms)
     {
@@ -161,20 +159,10 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
         try
         {
-            using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-            string? closed = null;
             bool isWhole;
-            using var watchEnded = new ManualResetEvent(false);
-            using var watch = new Timer(_ => Watch(), null, Watched, Watched);
-            try
+            using (var watch = new ViewWatch(view, cancellation))
             {
-                isWhole = Scan(target, view.Vm, prepared, engines, tracking is null ? null : new Tracking(tracking, view.Changes, run), () => closed, stop.Token);
-            }
-            finally
-            {
-                // A look that is under way must not meet what it looks at disposed.
-                watch.Dispose(watchEnded);
-                watchEnded.WaitOne();
+                isWhole = Scan(target, view.Vm, prepared, engines, tracking is null ? null : new Tracking(tracking, view.Changes, run), () => watch.Closed, watch.Token);
             }
 
             foreach (GapReport gap in view.Conclude())
@@ -185,26 +173,6 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
             target.Changes = tracking?.Finish(view.Changes, isWhole && !target.Gaps.Exists(g => g.Fault == Faults.Name(Fault.Transport)));
             Act(target, listed, view);
-
-            void Watch()
-            {
-                string? why;
-                try
-                {
-                    why = view.MustClose();
-                }
-                catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-                {
-                    // Limits that cannot be looked at cannot be kept; and an exception here would end the whole program.
-                    why = $"the limits of the view cannot be looked at: {e.Message}";
-                }
-
-                if (why is not null)
-                {
-                    closed = why;
-                    stop.Cancel();
-                }
-            }
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

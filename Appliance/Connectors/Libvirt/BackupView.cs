@@ -178,6 +178,9 @@ internal sealed class BackupView : IVmView
         ViewFolder.Remove(views, lease.Key);
     }
 
+    /// <summary>Where what a lease records takes space.</summary>
+    public static IEnumerable<string> ScratchFolders(LeaseRecord lease) => Scratch(lease).Select(s => Path.GetDirectoryName(s)!).Distinct();
+
     private static bool IsOurs(LibvirtDomain domain, string socket) => domain.IsActive && domain.Backup() is { } xml && xml.Contains(socket, StringComparison.Ordinal);
 
     private static string FolderOf(LibvirtConnector connector, InventoryDisk disk) =>

@@ -3,6 +3,7 @@ using System.Security;
 using System.Xml.Linq;
 using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Connectors.Views;
 using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.DiskReaders.Blocks;
@@ -99,6 +100,9 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
                 throw new InvalidDataException($"a lease of the kind {lease.Kind} is none of libvirt's");
         }
     }
+
+    /// <summary>A view that is kept takes space for as long as it is; a checkpoint takes next to none.</summary>
+    public string? MustEnd(LeaseRecord lease) => lease.Kind == BackupKind ? ViewLimits.Full(settings, BackupView.ScratchFolders(lease)) : null;
 
     public ActReport Act(InventoryVm vm, VmAct act, string note) => On(vm.Id, (_, domain) =>
     {

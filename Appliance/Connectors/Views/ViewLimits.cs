@@ -18,6 +18,12 @@ internal sealed class ViewLimits(ConnectorSettings settings, IReadOnlyList<strin
             return string.Create(CultureInfo.InvariantCulture, $"the view was open for more than {settings.MaximumAge.TotalHours} hours");
         }
 
+        return Full(settings, folders);
+    }
+
+    /// <summary>Which of the folders has too little space left; null when none has.</summary>
+    public static string? Full(ConnectorSettings settings, IEnumerable<string> folders)
+    {
         foreach (string folder in folders)
         {
             long free = new DriveInfo(folder).AvailableFreeSpace;
