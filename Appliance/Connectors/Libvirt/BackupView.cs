@@ -36,6 +36,9 @@ internal sealed class BackupView : IVmView
 
     public Vm Vm { get; }
 
+    /// <summary>The socket as workers find it.</summary>
+    private string Reached { get; init; } = "";
+
     public IViewChanges? Changes => _checkpoint;
 
     public string? MustClose() => _limits.Exceeded();
@@ -54,6 +57,7 @@ internal sealed class BackupView : IVmView
 
     public void Dispose()
     {
+        _connector.Files.Leave(Reached);
         using (_lease)
         {
             if (!_isKept)
@@ -72,7 +76,7 @@ internal sealed class BackupView : IVmView
     public static BackupView Open(LibvirtConnector connector, InventoryVm vm, Vm read, IReadOnlyList<InventoryDisk> disks, ViewRequest request, TimeProvider time, Tracking? tracking = null)
     {
         string[] folders = [.. disks.Select(d => FolderOf(connector, d)).Distinct()];
-        var limits = new ViewLimits(connector.Settings, folders, time);
+        var limits = new ViewLimits(connector.Settings, folders, time, connector.Files);
         if (limits.Exceeded() is { } full)
         {
             throw new ConnectorException($"{vm.Name}: no view is opened: {full}");
@@ -98,7 +102,7 @@ internal sealed class BackupView : IVmView
             string socket = ViewFolder.SocketIn(views, key);
             connector.On(vm.Id, (_, domain) =>
             {
-                ViewFolder.Make(views, key, LibvirtInventory.Account(domain.Xml()));
+                connector.Files.MakeView(views, key, LibvirtInventory.Account(domain.Xml()));
                 if (domain.Backup() is not null)
                 {
                     throw new ConnectorException($"{vm.Name}: another backup of this VM is under way; a VM has one at a time");
@@ -116,15 +120,16 @@ internal sealed class BackupView : IVmView
 
                 return true;
             });
-            Wait(() => File.Exists(socket), $"{vm.Name}: QEMU does not serve the view");
-            ViewFolder.TakeOver(socket);
+            Wait(() => connector.Files.Exists(socket), $"{vm.Name}: QEMU does not serve the view");
+            string reached = connector.Files.Reach(socket);
+            checkpoint?.Reach(reached);
             List<VmDisk> seen = [.. read.Disks];
             foreach (InventoryDisk disk in disks)
             {
-                seen.Add(ExportedDisk.Of(disk.Source, socket, disk.Name));
+                seen.Add(ExportedDisk.Of(disk.Source, reached, disk.Name));
             }
 
-            return new BackupView(connector, read with { Disks = [.. seen.OrderBy(d => vm.Disks.ToList().FindIndex(v => v.Source == d.Path))] }, lease, checkpoint, limits);
+            return new BackupView(connector, read with { Disks = [.. seen.OrderBy(d => vm.Disks.ToList().FindIndex(v => v.Source == d.Path))] }, lease, checkpoint, limits) { Reached = reached };
         }
         catch
         {
@@ -155,9 +160,9 @@ internal sealed class BackupView : IVmView
         connector.OnIfThere(lease.VmId, domain =>
         {
             // A daemon goes on with what a killed scan asked for: first it makes the scratch files, then the job.
-            if (domain.IsActive && Scratch(lease).Any(File.Exists))
+            if (domain.IsActive && Scratch(lease).Any(connector.Files.Exists))
             {
-                TryWait(() => IsOurs(domain, socket) || !Scratch(lease).Any(File.Exists), MostBegin);
+                TryWait(() => IsOurs(domain, socket) || !Scratch(lease).Any(connector.Files.Exists), MostBegin);
             }
 
             // Another's backup may have been begun since ours ended by itself.
@@ -169,13 +174,13 @@ internal sealed class BackupView : IVmView
         });
         foreach (string path in Scratch(lease))
         {
-            if (Path.GetFileName(path).Contains(lease.Key, StringComparison.Ordinal) && HostFile.KindOf(path) == HostFileKind.Regular)
+            if (Path.GetFileName(path).Contains(lease.Key, StringComparison.Ordinal))
             {
-                File.Delete(path);
+                connector.Files.Delete(path);
             }
         }
 
-        ViewFolder.Remove(views, lease.Key);
+        connector.Files.RemoveView(views, lease.Key);
     }
 
     /// <summary>Where what a lease records takes space.</summary>

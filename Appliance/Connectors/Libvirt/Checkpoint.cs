@@ -61,7 +61,6 @@ internal sealed class Checkpoint : IViewChanges, IDisposable
         if (_since is not null && tracked.Length > 0 && Try(() => domain.BackupBegin(BackupXml.Backup(socket, disks, (_since, tracked)), checkpoint)))
         {
             _isMade = true;
-            _socket = socket;
             _bitmaps = BitmapsOf(domain.Backup());
             return;
         }
@@ -74,6 +73,9 @@ internal sealed class Checkpoint : IViewChanges, IDisposable
 
         domain.BackupBegin(BackupXml.Backup(socket, disks));
     }
+
+    /// <summary>Where the backup is found from here.</summary>
+    public void Reach(string socket) => _socket = socket;
 
     public IReadOnlyList<ChangedRange>? Of(VmDisk disk)
     {
@@ -143,6 +145,11 @@ internal sealed class Checkpoint : IViewChanges, IDisposable
             }
 
             // libvirt removes nothing from images of a VM that is off.
+            if (!connector.Files.AreHere)
+            {
+                throw new ConnectorException($"{lease.VmName} is off: its checkpoint can be removed when it runs");
+            }
+
             foreach ((_, string image) in lease.Details.Where(d => d.Key.StartsWith(ImagePrefix, StringComparison.Ordinal) && File.Exists(d.Value)))
             {
                 RemoveBitmap(image, name);
