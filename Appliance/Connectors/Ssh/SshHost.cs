@@ -11,8 +11,8 @@ namespace Vmsweep.Appliance.Connectors.Ssh;
 /// </summary>
 internal sealed class SshHost : IDisposable
 {
-    /// <summary>Kills the client as soon as nobody holds the other end of its standard input.</summary>
-    private const string Leash = "\"$@\" </dev/null & p=$!; (while kill -0 $p 2>/dev/null; do sleep 1; done; kill $$ 2>/dev/null) & w=$!; read x; kill $p $w; wait";
+    /// <summary>Runs the client for as long as anybody holds the other end of standard input, which is this process alone, and takes its socket away.</summary>
+    private const string Leash = "exec 3<&0; \"$@\" </dev/null 3<&- & p=$!; (read x <&3; kill $p) & w=$!; wait $p; kill $w 2>/dev/null; rm -f \"$0\"; rmdir \"${0%/*}\" 2>/dev/null";
 
     private static readonly TimeSpan MostWait = TimeSpan.FromSeconds(30);
 
@@ -38,11 +38,9 @@ internal sealed class SshHost : IDisposable
 
         _shown = address.Host;
         _folder = Directory.CreateTempSubdirectory("vmsweep-ssh-");
-        string known = Path.Combine(_folder.FullName, "known");
-        File.WriteAllText(known, $"vmsweep {key}\n");
         _command =
         [
-            program, "-F", "none", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "UserKnownHostsFile=" + known, "-o", "GlobalKnownHostsFile=/dev/null",
+            program, "-F", "none", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "UserKnownHostsFile=none", "-o", "GlobalKnownHostsFile=none", "-o", $"KnownHostsCommand=/bin/echo vmsweep {key}",
             "-o", "HostKeyAlias=vmsweep", "-o", "CheckHostIP=no", "-o", "UpdateHostKeys=no", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-i", identity,
             "-o", "PreferredAuthentications=publickey", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4", "-o", "ForwardAgent=no",
             "-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "PermitLocalCommand=no", "-p", (address.Port > 0 ? address.Port : 22).ToString(CultureInfo.InvariantCulture), "-l", account,
@@ -55,9 +53,10 @@ internal sealed class SshHost : IDisposable
     {
         lock (_lock)
         {
+            _folder.Create();
             string local = Path.Combine(_folder.FullName, (++_made).ToString(CultureInfo.InvariantCulture));
             string[] arguments = [.. _command, "-N", "-o", "ExitOnForwardFailure=yes", "-o", "StreamLocalBindMask=0177", "-L", $"{local}:{Checked(remote)}", "--", _shown];
-            var start = new ProcessStartInfo("/bin/sh", ["-c", Leash, "sh", .. arguments]) { RedirectStandardInput = true, RedirectStandardError = true, RedirectStandardOutput = true };
+            var start = new ProcessStartInfo("/bin/sh", ["-c", Leash, local, .. arguments]) { RedirectStandardInput = true, RedirectStandardError = true, RedirectStandardOutput = true };
             Process process = Process.Start(start)!;
             process.OutputDataReceived += (_, _) => { };
             process.BeginOutputReadLine();
@@ -145,7 +144,7 @@ internal sealed class SshHost : IDisposable
             _forwards.Clear();
         }
 
-        if (_folder.Exists)
+        if (Directory.Exists(_folder.FullName))
         {
             _folder.Delete(recursive: true);
         }
