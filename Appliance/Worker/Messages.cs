@@ -101,7 +101,7 @@ internal sealed record ScanJob(ScanRules? Rules, IReadOnlyList<string> HashSets,
 /// <param name="Earlier">What <see cref="Pipeline.Changes.EarlierTraces"/> reads, by its sandbox path; null when nothing is known of before.</param>
 internal sealed record TracingJob(byte[] Key, IReadOnlyList<TracedDisk> Disks, string? Earlier)
 {
-    /// <summary>The numbers of all ranges must fit a frame.</summary>
+    /// <summary>Of all disks together: a job is one frame.</summary>
     public const int MostRanges = 1 << 15;
 }
 

@@ -27,6 +27,30 @@ internal sealed class ChangedMap(IReadOnlyList<ChangedRange>? ranges)
         return low < _ranges.Length && _ranges[low].Start < offset + length;
     }
 
+    /// <summary>The same ranges and more: those near each other are joined until there are no more than so many.</summary>
+    public static IReadOnlyList<ChangedRange> Joined(IReadOnlyList<ChangedRange> ranges, int most)
+    {
+        for (long gap = 64 << 10; ranges.Count > most; gap *= 2)
+        {
+            List<ChangedRange> joined = [];
+            foreach (ChangedRange range in ranges)
+            {
+                if (joined.Count > 0 && range.Offset - (joined[^1].Offset + joined[^1].Length) <= gap)
+                {
+                    joined[^1] = joined[^1] with { Length = Math.Max(joined[^1].Length, range.Offset + range.Length - joined[^1].Offset) };
+                }
+                else
+                {
+                    joined.Add(range);
+                }
+            }
+
+            ranges = joined;
+        }
+
+        return ranges;
+    }
+
     /// <summary>In order and without overlaps, whatever they came as; one that makes no sense counts for all there is.</summary>
     private static (long Start, long End)[] Merged(IReadOnlyList<ChangedRange> ranges)
     {

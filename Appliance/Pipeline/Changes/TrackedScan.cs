@@ -70,7 +70,7 @@ internal sealed class TrackedScan
             return null;
         }
 
-        TracedDisk[] traced = [.. disks.Select(d => new TracedDisk(d.Path, RangesOf(changes, d)))];
+        TracedDisk[] traced = [.. disks.Select(d => new TracedDisk(d.Path, RangesOf(changes, d, TracingJob.MostRanges / disks.Count)))];
         string? earlier = null;
         if (traced.Any(d => d.Changed is not null) && _last is { } last && _cache.Try(() => _cache.Traces.Parts(last.Id)) is { } parts)
         {
@@ -182,7 +182,7 @@ internal sealed class TrackedScan
         }
     }
 
-    private IReadOnlyList<ChangedRange>? RangesOf(IViewChanges changes, VmDisk disk)
+    private IReadOnlyList<ChangedRange>? RangesOf(IViewChanges changes, VmDisk disk, int most)
     {
         if (_last is null)
         {
@@ -191,7 +191,7 @@ internal sealed class TrackedScan
 
         try
         {
-            return changes.Of(disk) is { Count: <= TracingJob.MostRanges } ranges ? ranges : null;
+            return changes.Of(disk) is { } ranges ? ChangedMap.Joined(ranges, most) : null;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

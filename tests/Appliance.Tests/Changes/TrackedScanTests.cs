@@ -131,6 +131,23 @@ public sealed class TrackedScanTests
         Assert.False(new ChangedMap([]).Touches(offset, length));
     }
 
+    [Fact]
+    public void Ranges_that_are_joined_still_touch_all_they_did()
+    {
+        var random = new Random(3);
+        List<ChangedRange> ranges = [];
+        for (long at = 0; ranges.Count < 5000; at += random.NextInt64(1, 1 << 30))
+        {
+            ranges.Add(new ChangedRange(at, random.NextInt64(1, 1 << 20)));
+        }
+
+        IReadOnlyList<ChangedRange> few = ChangedMap.Joined(ranges, 100);
+        Assert.InRange(few.Count, 1, 100);
+        var map = new ChangedMap(few);
+        Assert.All(ranges, r => Assert.True(map.Touches(r.Offset, 1) && map.Touches(r.Offset + r.Length - 1, 1)));
+        Assert.Same(ranges, ChangedMap.Joined(ranges, 5000));
+    }
+
     private static IReadOnlyList<string> Said(Report report) =>
         [.. report.Targets[0].Findings.Select(f => $"{f.Rule} {f.Path} {f.Sha256} {f.SizeBytes}").Concat(report.Targets[0].Gaps.Select(g => g.ToString())).Order(StringComparer.Ordinal)];
 

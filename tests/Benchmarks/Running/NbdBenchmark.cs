@@ -12,7 +12,7 @@ internal static class NbdBenchmark
     private const double Least = 0.9;
     private const int StepBytes = 1 << 20;
 
-    public static bool Run(string work, long bytes, int rounds)
+    public static void Run(string work, long bytes, int rounds)
     {
         string folder = Path.Combine(work, "nbd");
         Directory.CreateDirectory(folder);
@@ -22,7 +22,6 @@ internal static class NbdBenchmark
             Tool.Shell($"head -c {bytes} /dev/urandom > disk.raw", folder);
         }
 
-        bool isReached = true;
         foreach ((string name, string[] arguments) in new (string, string[])[]
         {
             ("qemu-nbd", ["-t", "-r", "-f", "raw", "-k", Socket("qemu"), "-e", "16", image]),
@@ -41,12 +40,9 @@ internal static class NbdBenchmark
             }
 
             double ratio = Numbers.Median(theirs) / Numbers.Median(ours);
-            isReached &= ratio >= Least;
             Console.WriteLine(FormattableString.Invariant(
                 $"nbd, {name}: {Rate(ours):0} MiB/s, nbdcopy {Rate(theirs):0} MiB/s, ratio {ratio:0.00} (at least {Least}: {(ratio >= Least ? "reached" : "MISSED")}); {rounds} rounds of {bytes >> 20} MiB, load {Numbers.Load}"));
         }
-
-        return isReached;
 
         string Socket(string of) => Path.Combine(folder, of + ".socket");
 

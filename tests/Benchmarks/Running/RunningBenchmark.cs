@@ -15,7 +15,7 @@ internal static class RunningBenchmark
 
     private static string Launcher => Path.Combine(Repository.Root, "vmsweep");
 
-    public static bool Run(int rounds)
+    public static void Run(int rounds)
     {
         using var rig = new LibvirtRig();
         using var scratch = new Scratch();
@@ -50,9 +50,8 @@ internal static class RunningBenchmark
 
         foreach (string name in (string[])["all", "changes"])
         {
-            double seconds = 0;
             string report = "";
-            seconds = Time(() => report = Program(["scan", "lab/bench", "--changed", "--format", "json", "--no-progress", .. options]));
+            double seconds = Time(() => report = Program(["scan", "lab/bench", "--changed", "--format", "json", "--no-progress", .. options]));
             using JsonDocument json = JsonDocument.Parse(report);
             JsonElement totals = json.RootElement.GetProperty("totals");
             Console.WriteLine(FormattableString.Invariant(
@@ -65,7 +64,6 @@ internal static class RunningBenchmark
 
         string lease = Program(["leases", "list", "--state", scratch["state"]]).Split(' ')[0];
         Program(["leases", "reap", lease, .. options]);
-        return true;
     }
 
     private static void Say(string when, IReadOnlyList<double> latencies) => Console.WriteLine(FormattableString.Invariant(
