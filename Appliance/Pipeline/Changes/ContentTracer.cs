@@ -28,7 +28,7 @@ internal sealed class ContentTracer
     private readonly Action<FindingReport> _onFinding;
     private readonly Action<TracedEvent> _send;
     private readonly Lock _lock = new();
-    private readonly MemoryStream _traces = new();
+    private readonly List<byte> _traces = [];
     private List<TracedFindings> _findings = [];
     private int _findingBytes;
 
@@ -92,10 +92,10 @@ internal sealed class ContentTracer
     {
         lock (_lock)
         {
-            if (_traces.Length > 0)
+            if (_traces.Count > 0)
             {
-                _send(new TracedEvent(_traces.ToArray(), _findings));
-                _traces.SetLength(0);
+                _send(new TracedEvent([.. _traces], _findings));
+                _traces.Clear();
                 (_findings, _findingBytes) = ([], 0);
             }
         }
@@ -112,14 +112,14 @@ internal sealed class ContentTracer
         BinaryPrimitives.WriteUInt128BigEndian(bytes, trace);
         lock (_lock)
         {
-            _traces.Write(bytes);
+            _traces.AddRange(bytes);
             if (payload.Length > 0)
             {
                 _findings.Add(new TracedFindings(bytes.ToArray(), payload));
                 _findingBytes += payload.Length;
             }
 
-            if (_traces.Length >= TracedEvent.MostTraces * EarlierTraces.TraceBytes || _findingBytes >= 1 << 20)
+            if (_traces.Count >= TracedEvent.MostTraces * EarlierTraces.TraceBytes || _findingBytes >= 1 << 20)
             {
                 Flush();
             }
