@@ -52,7 +52,7 @@ public sealed class ChangesTests(LibvirtFixture libvirt)
         Scan(name);
         List<string> planted = [];
         int built = 0;
-        foreach (string step in (string[])["socket", "worker", "ending", "kept"])
+        foreach (string step in (string[])["worker", "ending", "kept"])
         {
             string before = Kept();
             planted.Add(step + ".com");
@@ -68,10 +68,9 @@ public sealed class ChangesTests(LibvirtFixture libvirt)
             Assert.True(status == 0, $"{step}: {output}{error}");
             JsonElement report = Scan(name, [.. planted]);
             built += Changes(report).TryGetProperty("since", out _) ? 1 : 0;
-            Kept();
         }
 
-        Assert.True(built >= 3, $"only {built} scans could build on an earlier one");
+        Assert.True(built >= 2, $"only {built} scans could build on an earlier one");
         End(name);
     }
 
@@ -155,8 +154,6 @@ public sealed class ChangesTests(LibvirtFixture libvirt)
             bool hasWorker = isOpen && KillTests.HasWorker(scan);
             bool isReached = step switch
             {
-                "lease" => keys.Length > 0,
-                "socket" => isOpen,
                 "worker" => hasWorker,
                 "ending" => hadWorker && !hasWorker,
                 "kept" => hadWorker && keys.Any(k => ReadOrNothing(Path.Combine(leases, k + ".json")).Contains("\"isKept\": true", StringComparison.Ordinal)),
