@@ -1,4 +1,5 @@
 using System.Runtime.ExceptionServices;
+using Vmsweep.Appliance.Pipeline.Changes;
 using Vmsweep.DiskReaders.Blocks;
 
 namespace Vmsweep.Appliance.Pipeline;
@@ -42,6 +43,9 @@ internal sealed class ContentPump(
 
     private long _bytes;
     private long _zeros;
+
+    /// <summary>Says which contents need not be read; null when all are.</summary>
+    public ContentTracer? Tracer { get; init; }
 
     /// <param name="items">In reading order.</param>
     /// <param name="createConsumer">Called on each consuming thread.</param>
@@ -115,6 +119,12 @@ internal sealed class ContentPump(
         try
         {
             using IBlockSource source = item.Open();
+            if (Tracer?.IsUnchanged(item, source) == true)
+            {
+                onStep();
+                return;
+            }
+
             if (source.Length > buffers.MostContentBytes)
             {
                 LoadWindows(item, source, queue, windowsAreGaps, stop);
