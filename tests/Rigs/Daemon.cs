@@ -57,6 +57,14 @@ public sealed class Daemon : IDisposable
         return daemon;
     }
 
+    /// <summary>True when the socket takes connections: its file is there a moment earlier.</summary>
+    public static bool Listens(string socket)
+    {
+        const string AcceptsConnections = "00010000";
+        return File.ReadLines("/proc/net/unix").Any(line =>
+            line.EndsWith(' ' + socket, StringComparison.Ordinal) && line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[3] == AcceptsConnections);
+    }
+
     /// <summary>As a crash ends it.</summary>
     public void Kill()
     {

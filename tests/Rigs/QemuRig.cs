@@ -15,7 +15,7 @@ public sealed class QemuRig : IDisposable
         Tool.Run("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", _scratch["b.qcow2"], _scratch["b.raw"]);
         _qemu = Daemon.Start(
             "qemu-system-x86_64",
-            () => File.Exists(Monitor) && File.Exists(_scratch["serial"]),
+            () => Daemon.Listens(Monitor) && Daemon.Listens(_scratch["serial"]),
             "-name", "bare", "-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "256", "-nodefaults", "-display", "none",
             "-kernel", _scratch["vmlinuz"], "-initrd", _scratch["initrd"], "-append", "console=ttyS0 quiet panic=-1",
             "-serial", $"unix:{_scratch["serial"]},server=on,wait=off",

@@ -30,7 +30,7 @@ internal static class NbdBenchmark
         {
             string socket = Socket(name[..4] == "qemu" ? "qemu" : "kit");
             File.Delete(socket);
-            using Daemon server = Daemon.Start(name, () => File.Exists(socket), arguments);
+            using Daemon server = Daemon.Start(name, () => Daemon.Listens(socket), arguments);
             List<double> ours = [], theirs = [];
             Read(socket, bytes);
             for (int i = 0; i < rounds; i++)

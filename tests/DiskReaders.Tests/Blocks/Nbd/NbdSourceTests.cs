@@ -192,6 +192,6 @@ public sealed class NbdSourceTests : IDisposable
     private Daemon Serve(string server, string arguments)
     {
         string[] words = [.. arguments.Split(' ').Select(w => w == "S" ? Socket : w.StartsWith("disk.", StringComparison.Ordinal) ? _scratch[w] : w.Replace("fails", _scratch["fails"], StringComparison.Ordinal))];
-        return Daemon.Start(server.Split([' ', ','])[0], () => File.Exists(Socket), words);
+        return Daemon.Start(server.Split([' ', ','])[0], () => Daemon.Listens(Socket), words);
     }
 }
