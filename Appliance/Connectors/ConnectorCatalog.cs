@@ -3,6 +3,7 @@ using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Connectors.Libvirt;
 using Vmsweep.Appliance.Connectors.Qemu;
+using Vmsweep.Appliance.Connectors.VSphere;
 
 namespace Vmsweep.Appliance.Connectors;
 
@@ -55,7 +56,8 @@ internal sealed class ConnectorCatalog(ApplianceConfiguration configuration, Tim
         {
             "libvirt" or "libvirt+unix" => new LibvirtConnector(name, LibvirtUri(address, parameters), Method(parameters, name), settings, time),
             "qemu" when Uri.UnescapeDataString(address.AbsolutePath) is { Length: > 1 } socket && address.Host.Length == 0 => new QemuConnector(name, socket, settings, time),
-            _ => throw new ConnectorException($"{address}: no address of a known kind (libvirt:///system, qemu:///PATH-TO-QMP-SOCKET)"),
+            "vsphere" when address.Host.Length > 0 && address.AbsolutePath is "/" or "" && parameters.Count == 0 => new VSphereConnector(name, settings, time),
+            _ => throw new ConnectorException($"{address}: no address of a known kind (libvirt:///system, qemu:///PATH-TO-QMP-SOCKET, vsphere://HOST)"),
         };
     }
 

@@ -5,10 +5,16 @@ using Vmsweep.Appliance.Connectors.Configuration;
 namespace Vmsweep.Appliance.Connectors.Views;
 
 /// <summary>How long a view may stay and how full the datastore may become under it: what the guest writes meanwhile is kept twice.</summary>
-/// <param name="folders">Where its scratch files lie.</param>
-internal sealed class ViewLimits(ConnectorSettings settings, IReadOnlyList<string> folders, TimeProvider time)
+/// <param name="free">Places where what is kept twice lies, and how many bytes each has left now.</param>
+internal sealed class ViewLimits(ConnectorSettings settings, Func<IEnumerable<(string Place, long FreeBytes)>> free, TimeProvider time)
 {
     private readonly DateTimeOffset _opened = time.GetUtcNow();
+
+    /// <param name="folders">Where its scratch files lie.</param>
+    public ViewLimits(ConnectorSettings settings, IReadOnlyList<string> folders, TimeProvider time)
+        : this(settings, () => folders.Select(f => (f, new DriveInfo(f).AvailableFreeSpace)), time)
+    {
+    }
 
     /// <summary>Why no view may be open now; null when it may.</summary>
     public string? Exceeded()
@@ -18,12 +24,11 @@ internal sealed class ViewLimits(ConnectorSettings settings, IReadOnlyList<strin
             return string.Create(CultureInfo.InvariantCulture, $"the view was open for more than {settings.MaximumAge.TotalHours} hours");
         }
 
-        foreach (string folder in folders)
+        foreach ((string place, long left) in free())
         {
-            long free = new DriveInfo(folder).AvailableFreeSpace;
-            if (free < settings.MinimumFreeBytes)
+            if (left < settings.MinimumFreeBytes)
             {
-                return $"{folder} has {Sizes.Show(free)} free, less than {Sizes.Show(settings.MinimumFreeBytes)} (\"minimumFree\")";
+                return $"{place} has {Sizes.Show(left)} free, less than {Sizes.Show(settings.MinimumFreeBytes)} (\"minimumFree\")";
             }
         }
 

@@ -1,0 +1,97 @@
+using System.Collections.Concurrent;
+
+namespace Vmsweep.Appliance.Connectors.VSphere;
+
+/// <summary>
+/// What all connections of this program to one host share: how many may read files at once, and for how long nobody asks after the host said that it has
+/// no room (503). A host counts its sessions as one; connections that back off each on its own never leave it in peace.
+/// </summary>
+internal sealed class HostGate
+{
+    /// <summary>An ESXi host serves a handful of files at once.</summary>
+    public const int MostReaders = 4;
+
+    private static readonly ConcurrentDictionary<string, HostGate> Gates = new(StringComparer.OrdinalIgnoreCase);
+
+    private static readonly TimeSpan FirstWait = TimeSpan.FromMilliseconds(250);
+    private static readonly TimeSpan MostWait = TimeSpan.FromSeconds(30);
+
+    private readonly SemaphoreSlim _readers = new(MostReaders, MostReaders);
+    private readonly Lock _lock = new();
+    private int _refusals;
+    private long _notBefore;
+
+    public static HostGate Of(Uri address) => Gates.GetOrAdd(address.Authority, _ => new HostGate());
+
+    /// <summary>Waits for a place among the readers, and for the host's peace.</summary>
+    public IDisposable Enter(CancellationToken cancellation)
+    {
+        _readers.Wait(cancellation);
+        try
+        {
+            Pause(cancellation);
+            return new Place(_readers);
+        }
+        catch
+        {
+            _readers.Release();
+            throw;
+        }
+    }
+
+    /// <summary>Waits while the host is left in peace.</summary>
+    public void Pause(CancellationToken cancellation)
+    {
+        while (true)
+        {
+            long left;
+            lock (_lock)
+            {
+                left = _notBefore - Environment.TickCount64;
+            }
+
+            if (left <= 0)
+            {
+                return;
+            }
+
+            if (cancellation.WaitHandle.WaitOne(TimeSpan.FromMilliseconds(left)))
+            {
+                cancellation.ThrowIfCancellationRequested();
+            }
+        }
+    }
+
+    /// <summary>The host has no room.</summary>
+    /// <param name="asked">How long it asks to be left alone.</param>
+    public void Refused(TimeSpan? asked)
+    {
+        lock (_lock)
+        {
+            // Those that were refused together count once.
+            long now = Environment.TickCount64;
+            if (now >= _notBefore)
+            {
+                _refusals = Math.Min(_refusals + 1, 16);
+            }
+
+            TimeSpan wait = asked is { } said && said > TimeSpan.Zero ? said : FirstWait * (1 << Math.Min(_refusals - 1, 7));
+            _notBefore = Math.Max(_notBefore, now + (long)Math.Min(wait.TotalMilliseconds, MostWait.TotalMilliseconds));
+        }
+    }
+
+    public void Accepted()
+    {
+        lock (_lock)
+        {
+            _refusals = Math.Max(0, _refusals - 1);
+        }
+    }
+
+    private sealed class Place(SemaphoreSlim readers) : IDisposable
+    {
+        private SemaphoreSlim? _readers = readers;
+
+        public void Dispose() => Interlocked.Exchange(ref _readers, null)?.Release();
+    }
+}
