@@ -66,7 +66,8 @@ public static class PlannedFiles
 
     private static NbdSource OpenExport(string socket, PlannedExport export, int fileId, ReadContext context)
     {
-        NbdSource source = NbdSource.Open(NbdTransport.Unix(socket), export.Name, context.Budget, fileId);
+        NbdSource source = NbdSource.Open(
+            NbdTransport.Unix(socket), export.Name, context.Budget, fileId, timeout: export.PatienceSeconds > 0 ? TimeSpan.FromSeconds(export.PatienceSeconds) : null);
         if (source.Length == export.SizeBytes)
         {
             return source;

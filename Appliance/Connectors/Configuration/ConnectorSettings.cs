@@ -54,7 +54,7 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
     public int MaximumSnapshots { get; init; } = 8;
 
     /// <summary>A server that says nothing for so long is taken for dead.</summary>
-    public TimeSpan Silence { get; init; } = TimeSpan.FromSeconds(60);
+    public TimeSpan Silence { get; init; } = TimeSpan.FromSeconds(45);
 
     /// <exception cref="ConfigurationException">Something in it is not known or not allowed.</exception>
     public static ConnectorSettings Parse(string name, ConfigurationNode node)

@@ -16,6 +16,9 @@ namespace Vmsweep.Appliance.Connectors.VSphere;
 /// <param name="ranges">Reads files of a datastore.</param>
 internal sealed class DatastoreFiles(string socket, IReadOnlyDictionary<string, string> mounts, Func<DatastorePath, FolderReader> ranges) : IDisposable
 {
+    /// <summary>Longer than a range may take, and shorter than what a worker may be silent for.</summary>
+    private const int PatienceSeconds = 110;
+
     private readonly Dictionary<DatastorePath, PlannedFile> _planned = [];
     private readonly System.Collections.Concurrent.ConcurrentDictionary<string, IBlockSource> _exports = new(StringComparer.Ordinal);
     private NbdServer? _server;
@@ -54,6 +57,6 @@ internal sealed class DatastoreFiles(string socket, IReadOnlyDictionary<string, 
         _exports[export] = source;
         _server ??= NbdServer.OnUnix(socket, _exports);
         ViewFolder.TakeOver(socket);
-        return new PlannedFile(0, path.ToString(), socket) { Export = new PlannedExport(export, source.Length) };
+        return new PlannedFile(0, path.ToString(), socket) { Export = new PlannedExport(export, source.Length) { PatienceSeconds = PatienceSeconds } };
     }
 }

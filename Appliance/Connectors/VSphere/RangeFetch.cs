@@ -13,8 +13,8 @@ internal sealed class RangeFetch(VimSession session, string datacenter)
 {
     private const int MostAttempts = 4;
 
-    /// <summary>For a host that has no room to have some again.</summary>
-    private static readonly TimeSpan MostRefusal = TimeSpan.FromMinutes(5);
+    /// <summary>No further attempt is begun later: a worker waits for the answer.</summary>
+    private static readonly TimeSpan MostTime = TimeSpan.FromSeconds(60);
 
     /// <summary>Length of a file, by a range of one byte: some hosts say nothing of length otherwise.</summary>
     /// <exception cref="IOException">It cannot be read.</exception>
@@ -55,7 +55,8 @@ internal sealed class RangeFetch(VimSession session, string datacenter)
                 }
             }
 
-            if (outcome == Outcome.Busy && Environment.TickCount64 - started < MostRefusal.TotalMilliseconds)
+            bool isLate = Environment.TickCount64 - started > MostTime.TotalMilliseconds;
+            if (outcome == Outcome.Busy && !isLate)
             {
                 session.Gate.Refused(asked);
             }
@@ -63,7 +64,7 @@ internal sealed class RangeFetch(VimSession session, string datacenter)
             {
                 session.Cookie(refused: cookie);
             }
-            else if (outcome == Outcome.Again && ++attempt <= MostAttempts)
+            else if (outcome == Outcome.Again && !isLate && ++attempt <= MostAttempts)
             {
                 if (cancellation.WaitHandle.WaitOne(100 << attempt))
                 {

@@ -14,6 +14,7 @@ internal sealed class RestTags
 {
     private const int MostBytes = 16 << 20;
     private const int MostTags = 10_000;
+    private const int TagsAtOnce = 100;
     private const string SessionHeader = "vmware-api-session-id";
 
     private readonly VimHttp _http;
@@ -49,13 +50,14 @@ internal sealed class RestTags
     {
         var attached = new Dictionary<string, List<string>>(StringComparer.Ordinal);
         string[] tags = [.. Texts(Send(HttpMethod.Get, "/rest/com/vmware/cis/tagging/tag", null)?["value"]).Take(MostTags)];
-        foreach (string tag in tags)
+        foreach (string[] some in tags.Chunk(TagsAtOnce))
         {
-            string name = (string?)Send(HttpMethod.Get, $"/rest/com/vmware/cis/tagging/tag/id:{Uri.EscapeDataString(tag)}", null)?["value"]?["name"] ?? "";
-            JsonNode? objects = Send(HttpMethod.Post, $"/rest/com/vmware/cis/tagging/tag-association/id:{Uri.EscapeDataString(tag)}?~action=list-attached-objects", new JsonObject());
-            foreach (JsonNode? link in objects?["value"]?.AsArray() ?? [])
+            var asked = new JsonObject { ["tag_ids"] = new JsonArray([.. some.Select(t => JsonValue.Create(t))]) };
+            foreach (JsonNode? tag in Send(HttpMethod.Post, "/rest/com/vmware/cis/tagging/tag-association?~action=list-attached-objects-on-tags", asked)?["value"]?.AsArray() ?? [])
             {
-                if ((string?)link?["type"] == "VirtualMachine" && (string?)link["id"] is { } id && name.Length > 0)
+                string[] vms = [.. (tag?["object_ids"]?.AsArray() ?? []).Where(o => (string?)o?["type"] == "VirtualMachine").Select(o => (string?)o!["id"] ?? "")];
+                string name = vms.Length > 0 ? (string?)Send(HttpMethod.Get, $"/rest/com/vmware/cis/tagging/tag/id:{Uri.EscapeDataString((string?)tag!["tag_id"] ?? "")}", null)?["value"]?["name"] ?? "" : "";
+                foreach (string id in name.Length > 0 ? vms : [])
                 {
                     if (!attached.TryGetValue(id, out List<string>? names))
                     {
