@@ -167,7 +167,7 @@ internal sealed class FolderReader : IDisposable
             _chunks.Add((file.Id, chunk.Index), chunk);
         }
 
-        if (_idle == 0 && _threads.Count < HostGate.MostReaders)
+        if (_urgent.Count + _ahead.Count > _idle && _threads.Count < HostGate.MostReaders)
         {
             var thread = new Thread(Work) { IsBackground = true, Name = "vsphere ranges" };
             _threads.Add(thread);

@@ -58,7 +58,19 @@ func (v *VirtualMachineSnapshot) RemoveSnapshotTask(ctx *Context, req *types.Rem
 			}
 		}
 	}
+	// The simulator lays out flat disks alone.
+	devices := vm.Config.Hardware.Device
+	vm.Config.Hardware.Device = nil
+	for _, device := range devices {
+		if disk, ok := device.(*types.VirtualDisk); ok {
+			if _, ok := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo); !ok {
+				continue
+			}
+		}
+		vm.Config.Hardware.Device = append(vm.Config.Hardware.Device, device)
+	}
 	res := v.removeSnapshotTaskOfSimulator(ctx, req)
+	vm.Config.Hardware.Device = devices
 	vm.replaceDisks(func(disk *types.VirtualDisk) {
 		backing, ok := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
 		if !ok {
@@ -159,6 +171,12 @@ func changeVm(q url.Values) map[string]interface{} {
 	if need := q.Get("consolidate"); need != "" {
 		vm.Runtime.ConsolidationNeeded = types.NewBool(need == "1")
 	}
+	if attribute := q.Get("attribute"); attribute != "" {
+		fields := Map.CustomFieldsManager()
+		key := int32(len(fields.Field) + 1)
+		fields.Field = append(fields.Field, types.CustomFieldDef{Key: key, Name: attribute, Type: "string"})
+		vm.CustomValue = append(vm.CustomValue, &types.CustomFieldStringValue{CustomFieldValue: types.CustomFieldValue{Key: key}, Value: q.Get("value")})
+	}
 	if id := q.Get("keyId"); id != "" {
 		vm.Config.KeyId = &types.CryptoKeyId{KeyId: id}
 	} else if q.Has("keyId") {
@@ -172,6 +190,27 @@ func changeVm(q url.Values) map[string]interface{} {
 		p, _ := parseDatastorePath(file)
 		info, _ := os.Stat(fileOf(file))
 		vm.addFileLayoutEx(object.DatastorePath{Datastore: p.Datastore, Path: p.Path}, info.Size())
+	}
+	if q.Has("clear") {
+		// As if no snapshot had ever been made.
+		vm.Snapshot = nil
+		vm.replaceDisks(func(disk *types.VirtualDisk) {
+			for b, ok := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok && b.Parent != nil; b, ok = disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo) {
+				remove(b.FileName)
+				remove(strings.TrimSuffix(b.FileName, ".vmdk") + "-delta.vmdk")
+				disk.Backing = b.Parent
+			}
+		})
+	}
+	if q.Has("removedisk") {
+		removed := disksOf(vm)[number(q, "removedisk", 0)]
+		var left []types.BaseVirtualDevice
+		for _, device := range vm.Config.Hardware.Device {
+			if device != types.BaseVirtualDevice(removed) {
+				left = append(left, device)
+			}
+		}
+		vm.Config.Hardware.Device = left
 	}
 	if q.Has("disk") {
 		vm.changeDisk(q)
