@@ -93,7 +93,11 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
     }
 
     /// <summary>Closes the view that was read, where one was opened.</summary>
-    public void Dispose() => _view?.Dispose();
+    public void Dispose()
+    {
+        _view?.Dispose();
+        _hypervisors.Dispose();
+    }
 
     /// <summary>Shows gaps on standard error; the status is incomplete when there are any.</summary>
     public static int Conclude(IReadOnlyList<GapReport> gaps)

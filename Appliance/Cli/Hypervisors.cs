@@ -7,7 +7,7 @@ namespace Vmsweep.Appliance.Cli;
 
 /// <summary>What commands need to reach hypervisors: the configured connectors, and the journal of what is open there.</summary>
 /// <param name="bases">Folders of declared bases.</param>
-internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal, IReadOnlyList<string> bases)
+internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal, IReadOnlyList<string> bases) : IDisposable
 {
     public ConnectorCatalog Catalog => catalog;
 
@@ -29,6 +29,8 @@ internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal
 
     /// <summary>Ends what runs that were killed have left; what cannot be ended is said and tried again next time.</summary>
     public IReadOnlyList<(LeaseRecord Record, string? Failure)> Reap(Guid? only = null) => new LeaseReaper(journal, lease => catalog.Open(lease.Connector), TimeProvider.System).Run(only);
+
+    public void Dispose() => catalog.Dispose();
 
     private static string Transient => Environment.IsPrivilegedProcess ? "/run/vmsweep" : Path.Combine(Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR") ?? Path.GetTempPath(), "vmsweep");
 }

@@ -8,8 +8,10 @@ using Vmsweep.Appliance.Connectors.VSphere;
 namespace Vmsweep.Appliance.Connectors;
 
 /// <summary>Which connector a target or a lease means.</summary>
-internal sealed class ConnectorCatalog(ApplianceConfiguration configuration, TimeProvider time)
+internal sealed class ConnectorCatalog(ApplianceConfiguration configuration, TimeProvider time) : IDisposable
 {
+    private readonly List<IConnector> _listed = [];
+
     /// <summary>Parts of an address that are ours and not the hypervisor's.</summary>
     private static readonly string[] OwnParameters = ["vm", "view"];
 
@@ -26,8 +28,9 @@ internal sealed class ConnectorCatalog(ApplianceConfiguration configuration, Tim
             return false;
         }
 
-        // Views open the connector again; what it lists here lives as long as its VMs are scanned.
+        // Lives as long as the VMs that it lists are scanned.
         IConnector opened = Open(connector);
+        _listed.Add(opened);
         IReadOnlyList<InventoryVm> all = opened.List();
         List<InventoryVm> chosen = named is null ? [.. all] : [.. all.Where(v => v.Name == named || v.Id == named)];
         vms = chosen.Count switch
@@ -59,6 +62,12 @@ internal sealed class ConnectorCatalog(ApplianceConfiguration configuration, Tim
             "vsphere" when address.Host.Length > 0 && address.AbsolutePath is "/" or "" && parameters.Count == 0 => new VSphereConnector(name, settings, time),
             _ => throw new ConnectorException($"{address}: no address of a known kind (libvirt:///system, qemu:///PATH-TO-QMP-SOCKET, vsphere://HOST)"),
         };
+    }
+
+    public void Dispose()
+    {
+        _listed.ForEach(c => c.Dispose());
+        _listed.Clear();
     }
 
     private bool TryParse(string target, [NotNullWhen(true)] out string? connector, out string? vm)

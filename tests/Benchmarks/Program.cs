@@ -2,6 +2,7 @@ using System.CommandLine;
 using Vmsweep.Benchmarks;
 using Vmsweep.Benchmarks.EndToEnd;
 using Vmsweep.Benchmarks.FileSystems;
+using Vmsweep.Benchmarks.Hypervisors;
 using Vmsweep.Benchmarks.Measuring;
 using Vmsweep.Benchmarks.Readers;
 using Vmsweep.Benchmarks.Signatures;
@@ -71,6 +72,14 @@ var entries = new Option<long>("--entries") { Description = "Hashes in the set."
 var hashes = new Command("hashes", "A compiled set of SHA-256 hashes: size beside its text, time to build, check and look up.") { work, entries };
 hashes.SetAction(parsed => HashSetBenchmark.Run(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(entries)) ? 0 : 1);
 
+var vsphere = new Command("vsphere", "A VM's disk from a simulated vCenter against curl, and an inventory of ten thousand VMs.") { rounds };
+vsphere.SetAction(parsed =>
+{
+    Measured.Prepare();
+    Programs.Build();
+    return VSphereBenchmark.Run(parsed.GetValue(rounds)) ? 0 : 1;
+});
+
 var root = new RootCommand("Measures vmsweep against other programs on the same files. Ratios only: absolute times say as much about the machine.")
 {
     Make("end-to-end", "scan and ls.", (p, set, rules) => Scan(p, set, rules) & List(p, set, rules)),
@@ -83,5 +92,6 @@ var root = new RootCommand("Measures vmsweep against other programs on the same 
     decoders,
     micro,
     hashes,
+    vsphere,
 };
 return root.Parse(args).Invoke();

@@ -86,7 +86,7 @@ public sealed class VSphereKillTests(VSphereFixture vsphere)
         }
     }
 
-    private sealed class Later : TimeProvider
+    internal sealed class Later : TimeProvider
     {
         public override DateTimeOffset GetUtcNow() => System.GetUtcNow() + TimeSpan.FromMinutes(1);
     }

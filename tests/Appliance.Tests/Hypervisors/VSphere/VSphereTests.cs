@@ -26,6 +26,7 @@ public sealed class VSphereTests(VSphereFixture vsphere)
         JsonElement log = rig.Control("log");
         Assert.Equal(power == "poweredOn" ? 1 : 0, log.GetProperty("calls").TryGetProperty("CreateSnapshot_Task", out JsonElement made) ? made.GetInt32() : 0);
         Assert.InRange(log.GetProperty("most").GetInt32(), 1, 4);
+        Assert.Equal(log.GetProperty("calls").GetProperty("Login").GetInt32(), log.GetProperty("calls").GetProperty("Logout").GetInt32());
         vsphere.AssertNothingLeft();
     }
 

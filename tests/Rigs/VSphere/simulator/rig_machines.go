@@ -171,6 +171,13 @@ func changeVm(q url.Values) map[string]interface{} {
 	if need := q.Get("consolidate"); need != "" {
 		vm.Runtime.ConsolidationNeeded = types.NewBool(need == "1")
 	}
+	if q.Has("plug") {
+		for _, device := range vm.Config.Hardware.Device {
+			if card, ok := device.(types.BaseVirtualEthernetCard); ok {
+				card.GetVirtualEthernetCard().Connectable = &types.VirtualDeviceConnectInfo{StartConnected: true, Connected: true}
+			}
+		}
+	}
 	if attribute := q.Get("attribute"); attribute != "" {
 		fields := Map.CustomFieldsManager()
 		key := int32(len(fields.Field) + 1)
