@@ -36,7 +36,7 @@ public sealed partial class VSphereRig : IDisposable
         _server = Start();
         using X509Certificate2 certificate = X509CertificateLoader.LoadCertificateFromFile(CaFile);
         Fingerprint = "sha256:" + Convert.ToHexString(SHA256.HashData(certificate.RawData));
-        _control = new HttpClient(new SocketsHttpHandler { SslOptions = new SslClientAuthenticationOptions { RemoteCertificateValidationCallback = (_, _, _, _) => true } }) { Timeout = TimeSpan.FromSeconds(120) };
+        _control = new HttpClient(new SocketsHttpHandler { SslOptions = new SslClientAuthenticationOptions { RemoteCertificateValidationCallback = (_, shown, _, _) => shown is not null && "sha256:" + Convert.ToHexString(SHA256.HashData(shown.GetRawCertData())) == Fingerprint } }) { Timeout = TimeSpan.FromSeconds(120) };
     }
 
     /// <summary>Host and port.</summary>

@@ -16,8 +16,9 @@ internal sealed class HostGate
     private static readonly TimeSpan FirstWait = TimeSpan.FromMilliseconds(250);
     private static readonly TimeSpan MostWait = TimeSpan.FromSeconds(30);
 
-    private readonly SemaphoreSlim _readers = new(MostReaders, MostReaders);
     private readonly Lock _lock = new();
+    private readonly object _places = new();
+    private int _readers;
     private int _refusals;
     private long _notBefore;
 
@@ -26,15 +27,28 @@ internal sealed class HostGate
     /// <summary>Waits for a place among the readers, and for the host's peace.</summary>
     public IDisposable Enter(CancellationToken cancellation)
     {
-        _readers.Wait(cancellation);
+        using (cancellation.Register(Wake))
+        {
+            lock (_places)
+            {
+                while (_readers >= MostReaders)
+                {
+                    cancellation.ThrowIfCancellationRequested();
+                    Monitor.Wait(_places);
+                }
+
+                _readers++;
+            }
+        }
+
         try
         {
             Pause(cancellation);
-            return new Place(_readers);
+            return new Place(this);
         }
         catch
         {
-            _readers.Release();
+            Leave();
             throw;
         }
     }
@@ -88,10 +102,27 @@ internal sealed class HostGate
         }
     }
 
-    private sealed class Place(SemaphoreSlim readers) : IDisposable
+    private void Leave()
     {
-        private SemaphoreSlim? _readers = readers;
+        lock (_places)
+        {
+            _readers--;
+            Monitor.PulseAll(_places);
+        }
+    }
 
-        public void Dispose() => Interlocked.Exchange(ref _readers, null)?.Release();
+    private void Wake()
+    {
+        lock (_places)
+        {
+            Monitor.PulseAll(_places);
+        }
+    }
+
+    private sealed class Place(HostGate gate) : IDisposable
+    {
+        private HostGate? _gate = gate;
+
+        public void Dispose() => Interlocked.Exchange(ref _gate, null)?.Leave();
     }
 }

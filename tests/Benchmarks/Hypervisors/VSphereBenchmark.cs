@@ -54,7 +54,7 @@ internal static class VSphereBenchmark
     private static string Configure(VSphereRig rig, Scratch scratch)
     {
         File.WriteAllText(scratch["secret"], VSphereRig.Password);
-        File.SetUnixFileMode(scratch["secret"], UnixFileMode.UserRead);
+        Tool.Run("chmod", "600", scratch["secret"]);
         File.WriteAllText(
             scratch["c.json"],
             $$"""{ "connectors": { "lab": { "address": "vsphere://{{rig.Address}}", "account": "{{VSphereRig.Account}}", "secret": { "file": "{{scratch["secret"]}}" }, "certificate": "{{rig.Fingerprint}}", "views": "{{scratch["v"]}}" } } }""");

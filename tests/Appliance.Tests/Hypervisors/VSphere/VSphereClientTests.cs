@@ -182,7 +182,7 @@ public sealed class VSphereClientTests(VSphereFixture vsphere)
         using VSphereConnector connector = vsphere.Connector(Short);
         connector.Check();
         var ranges = new RangeFetch(connector.Session, "F0/DC0");
-        DatastorePath.TryParse($"[LocalDS_0] {VSphereFixture.Disk.Replace(".vmdk", "-flat.vmdk", StringComparison.Ordinal)}", out DatastorePath path);
+        Assert.True(DatastorePath.TryParse($"[LocalDS_0] {VSphereFixture.Disk.Replace(".vmdk", "-flat.vmdk", StringComparison.Ordinal)}", out DatastorePath path));
         long length = ranges.Length(path, CancellationToken.None);
         byte[] bytes = new byte[3 << 20];
         rig.Arm("folder", action);
@@ -214,7 +214,7 @@ public sealed class VSphereClientTests(VSphereFixture vsphere)
         rig.Control("limit", ("requests", "2"));
         using VSphereConnector connector = vsphere.Connector();
         using var reader = new FolderReader(new RangeFetch(connector.Session, "F0/DC0"));
-        DatastorePath.TryParse($"[LocalDS_0] {VSphereFixture.Disk.Replace(".vmdk", "-flat.vmdk", StringComparison.Ordinal)}", out DatastorePath path);
+        Assert.True(DatastorePath.TryParse($"[LocalDS_0] {VSphereFixture.Disk.Replace(".vmdk", "-flat.vmdk", StringComparison.Ordinal)}", out DatastorePath path));
         using IBlockSource file = reader.Open(path);
         byte[] raw = File.ReadAllBytes(vsphere.Raw), read = new byte[raw.Length];
         Assert.Equal(raw.Length, file.Length);
