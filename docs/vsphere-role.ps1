@@ -1,10 +1,11 @@
 # Makes a role with exactly what vmsweep uses on a vCenter, and gives it to an account. For PowerCLI:
 #   Connect-VIServer vcenter.example.org
-#   ./vsphere-role.ps1 -Account 'EXAMPLE\vmsweep' [-Acts] [-Changes]
+#   ./vsphere-role.ps1 -Account 'EXAMPLE\vmsweep' [-Acts] [-Changes] [-Exports]
 param(
     [Parameter(Mandatory)] [string] $Account,
     [string] $Role = 'vmsweep',
     [switch] $Acts,     # what "vmsweep scan --act" may do to a VM with a finding
+    [switch] $Exports,  # disks of vSAN and vVol datastores, with "spool"
     [switch] $Changes   # allocated and changed areas of disks
 )
 $privileges = @(
@@ -21,6 +22,9 @@ if ($Acts) {
         'VirtualMachine.Interact.DeviceConnection',
         'VirtualMachine.Interact.Suspend'
     )
+}
+if ($Exports) {
+    $privileges += 'VApp.Export'
 }
 if ($Changes) {
     $privileges += 'VirtualMachine.Provisioning.DiskRandomRead'

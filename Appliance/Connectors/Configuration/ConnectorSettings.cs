@@ -12,7 +12,7 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
     private static readonly string[] Keys =
     [
         "address", "account", "secret", "certificate", "ca", "bases", "views", "scratch", "saves", "minimumFree", "maximumHours",
-        "mounts", "quiesce", "maximumSnapshots", "timeoutSeconds",
+        "mounts", "quiesce", "maximumSnapshots", "timeoutSeconds", "spool", "spoolSize",
     ];
 
     public string? Account { get; init; }
@@ -53,6 +53,12 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
     /// <summary>vSphere: VMs with as many snapshots are left alone.</summary>
     public int MaximumSnapshots { get; init; } = 8;
 
+    /// <summary>vSphere: where disks of datastores without files are streamed to while they are scanned; null: they are gaps.</summary>
+    public string? Spool { get; init; }
+
+    /// <summary>vSphere: what the streams of one VM may take there.</summary>
+    public long SpoolBytes { get; init; } = 100L << 30;
+
     /// <summary>A server that says nothing for so long is taken for dead.</summary>
     public TimeSpan Silence { get; init; } = TimeSpan.FromSeconds(45);
 
@@ -84,12 +90,18 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
             CaFile = AbsolutePath(node, "ca"),
             Bases = node.Strings("bases"),
             Scratch = AbsolutePath(node, "scratch"),
+            Spool = AbsolutePath(node, "spool"),
         };
         settings = AbsolutePath(node, "views") is { } views ? settings with { Views = views } : settings;
         settings = AbsolutePath(node, "saves") is { } saves ? settings with { Saves = saves } : settings;
         if (node.String("minimumFree") is { } free)
         {
             settings = Sizes.TryParse(free, out long bytes) ? settings with { MinimumFreeBytes = bytes } : throw node.Members["minimumFree"].Wrong($"\"{free}\" is no size, such as 10G");
+        }
+
+        if (node.String("spoolSize") is { } spoolSize)
+        {
+            settings = Sizes.TryParse(spoolSize, out long bytes) ? settings with { SpoolBytes = bytes } : throw node.Members["spoolSize"].Wrong($"\"{spoolSize}\" is no size, such as 100G");
         }
 
         if (node.Members.TryGetValue("maximumHours", out ConfigurationNode? hours))

@@ -49,7 +49,7 @@ internal sealed class Places
     /// <summary>Why files there cannot be read; null where they can.</summary>
     public string? Obstacle(DatastorePath path) =>
         !_stores.TryGetValue(path.Datastore, out Store? store) ? $"the VM has no datastore {path.Datastore}"
-        : store.Type.ToUpperInvariant() is "VSAN" or "VSAND" or "VVOL" && !_connector.Settings.Mounts.ContainsKey(path.Datastore) ? $"a datastore of the kind {store.Type} has objects, and no files that could be read"
+        : store.Type.ToUpperInvariant() is "VSAN" or "VSAND" or "VVOL" && !_connector.Settings.Mounts.ContainsKey(path.Datastore) ? $"a datastore of the kind {store.Type} has objects, and no files that could be read; with \"spool\" a running VM there is read by an export"
         : null;
 
     /// <summary>Readers, one for each datacenter.</summary>

@@ -26,6 +26,9 @@ internal static class Privileges
     /// <summary>Only where changed areas are asked for.</summary>
     public static readonly IReadOnlyList<(string Privilege, string Why)> OfChanges = [("VirtualMachine.Provisioning.DiskRandomRead", "allocated and changed areas of disks")];
 
+    /// <summary>Only where disks without files are read by an export (<c>"spool"</c>).</summary>
+    public static readonly IReadOnlyList<(string Privilege, string Why)> OfExports = [("VApp.Export", "disks of vSAN and vVol datastores")];
+
     /// <summary>Every method of the API that the connector calls, with the privilege it takes; empty: none beyond a session.</summary>
     public static readonly IReadOnlyDictionary<string, string> OfMethods = new Dictionary<string, string>(StringComparer.Ordinal)
     {
@@ -40,6 +43,10 @@ internal static class Privileges
         ["FindByUuid"] = "System.View",
         ["HasPrivilegeOnEntity"] = "System.View",
         ["QueryChangedDiskAreas"] = "VirtualMachine.Provisioning.DiskRandomRead",
+        ["ExportSnapshot"] = "VApp.Export",
+        ["HttpNfcLeaseProgress"] = "VApp.Export",
+        ["HttpNfcLeaseComplete"] = "VApp.Export",
+        ["HttpNfcLeaseAbort"] = "VApp.Export",
         ["CreateSnapshot_Task"] = "VirtualMachine.State.CreateSnapshot",
         ["RemoveSnapshot_Task"] = "VirtualMachine.State.RemoveSnapshot",
         ["ConsolidateVMDisks_Task"] = "VirtualMachine.State.RemoveSnapshot",

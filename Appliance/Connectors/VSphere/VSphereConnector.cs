@@ -75,7 +75,8 @@ internal sealed class VSphereConnector : IConnector
         }
         catch (VimFaultException e) when (e.IsGone)
         {
-            XElement? found = Session.Ask("FindByUuid", Session.Service("searchIndex"), new XElement("uuid", id), new XElement("vmSearch", "true"), new XElement("instanceUuid", "true")).Element("returnval");
+            // The server's own key stands for a VM whose uuid is not its alone.
+            XElement? found = !Guid.TryParse(id, out _) ? null : Session.Ask("FindByUuid", Session.Service("searchIndex"), new XElement("uuid", id), new XElement("vmSearch", "true"), new XElement("instanceUuid", "true")).Element("returnval");
             return found is { Value.Length: > 0 } ? MoRef.Of(found) : null;
         }
     }

@@ -17,6 +17,7 @@ internal sealed class VSphereView : IVmView
     private const string ViewsKey = "views";
     private const string ReferenceKey = "reference";
     private const string SnapshotKey = "snapshot";
+    private const string SpoolKey = "spool";
     private const string Prefix = "vmsweep-";
 
     /// <summary>Asking the server is no look at a local file system.</summary>
@@ -83,6 +84,7 @@ internal sealed class VSphereView : IVmView
             Close(_files, _readers);
             if (_isKept)
             {
+                RemoveSpool(_lease.Record);
                 ViewFolder.Remove(_lease.Record.Details[ViewsKey], _lease.Record.Key);
             }
             else
@@ -115,6 +117,10 @@ internal sealed class VSphereView : IVmView
             if (needsSnapshot)
             {
                 details[SnapshotKey] = Prefix + key;
+                if (connector.Settings.Spool is { } spool)
+                {
+                    details[SpoolKey] = Path.Combine(spool, Prefix + key);
+                }
             }
 
             return details;
@@ -126,14 +132,16 @@ internal sealed class VSphereView : IVmView
             ViewFolder.Make(views, lease.Record.Key, null);
             files = new DatastoreFiles(ViewFolder.SocketIn(views, lease.Record.Key), connector.Settings.Mounts, places.Reader(readers));
             IReadOnlyList<DiskFacts> disks = vm.Disks;
+            IReadOnlyDictionary<string, (string? Path, string Why)> exported = new Dictionary<string, (string?, string)>();
             if (needsSnapshot)
             {
                 // What is read is what the snapshot has, never what the VM has meanwhile.
-                disks = Snapshot(connector, vm, lease.Record);
+                (MoRef snapshot, disks) = Snapshot(connector, vm, lease.Record);
                 vm = VmFacts.Read(connector.Properties, reference);
+                exported = Export(connector, snapshot, disks, places, lease.Record);
             }
 
-            Vm read = ReadDisks(vm, disks, isRunning, target, listed.ToReport() with { Name = vm.Name, Power = vm.Power }, places, files);
+            Vm read = ReadDisks(vm, disks, isRunning, target, listed.ToReport() with { Name = vm.Name, Power = vm.Power }, places, files, exported);
             return new VSphereView(connector, reference, vm.Power, read, lease, limits, time, files, readers);
         }
         catch
@@ -192,7 +200,17 @@ internal sealed class VSphereView : IVmView
             }
         }
 
+        RemoveSpool(lease);
         ViewFolder.Remove(lease.Details[ViewsKey], lease.Key);
+    }
+
+    /// <summary>Streams are of use only while they are read, whatever becomes of the snapshot.</summary>
+    private static void RemoveSpool(LeaseRecord lease)
+    {
+        if (lease.Details.TryGetValue(SpoolKey, out string? spool) && Path.GetFileName(spool) == Prefix + lease.Key && HostFile.KindOf(spool) == HostFileKind.Folder)
+        {
+            Directory.Delete(spool, recursive: true);
+        }
     }
 
     /// <summary>Sources first: a host refuses to merge what is being read.</summary>
@@ -206,7 +224,7 @@ internal sealed class VSphereView : IVmView
         files?.Dispose();
     }
 
-    private static IReadOnlyList<DiskFacts> Snapshot(VSphereConnector connector, VmFacts vm, LeaseRecord lease)
+    private static (MoRef Snapshot, IReadOnlyList<DiskFacts> Disks) Snapshot(VSphereConnector connector, VmFacts vm, LeaseRecord lease)
     {
         string name = lease.Details[SnapshotKey], description = $"being scanned for malware; removed when that ends, or by: vmsweep leases reap {lease.Id}";
         MoRef snapshot;
@@ -225,10 +243,12 @@ internal sealed class VSphereView : IVmView
             snapshot = connector.Tasks.CreateSnapshot(vm.Reference, name, description, quiesce: false);
         }
 
-        return VmFacts.DisksOf(connector.Properties.Get(snapshot, "config.hardware.device")["config.hardware.device"]);
+        return connector.Properties.Get(snapshot, "config.hardware.device")["config.hardware.device"] is { } devices
+            ? (snapshot, VmFacts.DisksOf(devices))
+            : throw new ConnectorException($"{vm.Name}: the server does not tell which disks the snapshot has");
     }
 
-    private static Vm ReadDisks(VmFacts vm, IReadOnlyList<DiskFacts> disks, bool isRunning, string target, VmReport identity, Places places, DatastoreFiles files)
+    private static Vm ReadDisks(VmFacts vm, IReadOnlyList<DiskFacts> disks, bool isRunning, string target, VmReport identity, Places places, DatastoreFiles files, IReadOnlyDictionary<string, (string? Path, string Why)> exported)
     {
         List<VmDisk> read = [];
         List<GapReport> gaps = [];
@@ -253,6 +273,17 @@ internal sealed class VSphereView : IVmView
             {
                 gaps.Add(Gap(disk, (Fault.Unsupported, "it has no file in a datastore")));
             }
+            else if (exported.TryGetValue(disk.Name, out (string? Path, string Why) stream))
+            {
+                if (stream.Path is { } spooled)
+                {
+                    read.Add(new VmDisk(disk.File, new ChainPlan("vmdk", [new PlannedFile(0, disk.File, spooled)], []), []));
+                }
+                else
+                {
+                    gaps.Add(Gap(disk, (Fault.Transport, stream.Why)));
+                }
+            }
             else if (places.Obstacle(top) is { } without)
             {
                 gaps.Add(Gap(disk, (Fault.Unsupported, without)));
@@ -274,6 +305,26 @@ internal sealed class VSphereView : IVmView
 
         VmMemory? memory = vm.Power == "suspended" ? MemoryOf(vm, target, files, gaps) : null;
         return new Vm(target, identity, read, gaps) { Memory = memory };
+    }
+
+    /// <summary>Spools disks that have no files, where the operator gave a folder for that.</summary>
+    private static IReadOnlyDictionary<string, (string? Path, string Why)> Export(VSphereConnector connector, MoRef snapshot, IReadOnlyList<DiskFacts> disks, Places places, LeaseRecord lease)
+    {
+        List<DiskFacts> without = [.. disks.Where(d => d.Obstacle is null && DatastorePath.TryParse(d.File, out DatastorePath path) && places.Obstacle(path) is not null)];
+        if (without.Count == 0 || !lease.Details.TryGetValue(SpoolKey, out string? spool))
+        {
+            return new Dictionary<string, (string?, string)>();
+        }
+
+        Directory.CreateDirectory(spool, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        try
+        {
+            return new SnapshotExport(connector, spool, connector.Settings.SpoolBytes).Fetch(snapshot, without);
+        }
+        catch (Exception e) when (e is IOException or InvalidDataException)
+        {
+            return without.ToDictionary(d => d.Name, _ => ((string?)null, e.Message), StringComparer.Ordinal);
+        }
     }
 
     /// <summary>The files that hold a suspended VM's memory, as the hypervisor lists them.</summary>

@@ -21,11 +21,14 @@ internal sealed class VimHttp : IDisposable
 
     private readonly ConnectorSettings _settings;
     private readonly HttpClient _client;
+    private readonly string? _thumbprint;
     private string? _refusedCertificate;
 
     /// <param name="address">With scheme and port.</param>
-    public VimHttp(Uri address, ConnectorSettings settings)
+    /// <param name="thumbprint">SHA-1 of the certificate, as a server that is trusted says of another host; null or empty: what the settings trust.</param>
+    public VimHttp(Uri address, ConnectorSettings settings, string? thumbprint = null)
     {
+        _thumbprint = thumbprint is { Length: > 0 } ? thumbprint.Replace(":", "", StringComparison.Ordinal) : null;
         Address = address;
         _settings = settings;
         _client = new HttpClient(new SocketsHttpHandler
@@ -166,7 +169,8 @@ internal sealed class VimHttp : IDisposable
         }
 
         string seen = Convert.ToHexString(SHA256.HashData(certificate.GetRawCertData()));
-        bool isTrusted = _settings.PinnedCertificate is { } pinned ? seen == pinned
+        bool isTrusted = _thumbprint is not null ? string.Equals(certificate.GetCertHashString(), _thumbprint, StringComparison.OrdinalIgnoreCase)
+            : _settings.PinnedCertificate is { } pinned ? seen == pinned
             : _settings.CaFile is { } ca ? (errors & ~SslPolicyErrors.RemoteCertificateChainErrors) == 0 && IsSignedBy(ca, certificate)
             : errors == SslPolicyErrors.None;
         if (!isTrusted)

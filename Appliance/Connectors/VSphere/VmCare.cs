@@ -19,6 +19,7 @@ internal static class VmCare
     public static void Check(VmFacts vm, ConnectorSettings settings)
     {
         string? why = vm.Connection is not ("" or "connected") ? $"it is {vm.Connection}: its host cannot be asked for it"
+            : !vm.IsTold ? "the server does not tell of its devices: it is broken, or the account may not see it"
             : vm.Power is not "running" ? null
             : vm.NeedsConsolidation ? "its disks need consolidation; a snapshot more would make that worse (\"Consolidate\" in vSphere)"
             : vm.Snapshots.FirstOrDefault(s => OfOthers.Any(o => s.Name.Contains(o, StringComparison.OrdinalIgnoreCase))) is { } other ? $"the snapshot \"{other.Name}\" is another product's job"

@@ -31,9 +31,10 @@ internal sealed class VmFacts
         "runtime.powerState", "runtime.host", "runtime.connectionState", "runtime.consolidationNeeded",
     ];
 
-    private VmFacts(VimObject vm)
+    public VmFacts(VimObject vm)
     {
         Reference = vm.Reference;
+        IsTold = vm["config.hardware.device"] is not null;
         Name = vm.Text("name");
         Power = PowerOf(vm.Text("runtime.powerState"));
         Connection = vm.Text("runtime.connectionState");
@@ -52,6 +53,9 @@ internal sealed class VmFacts
     public MoRef Reference { get; }
 
     public string Name { get; }
+
+    /// <summary>False where the server does not tell of its devices: nobody may take it for a VM without disks.</summary>
+    public bool IsTold { get; }
 
     public string Power { get; }
 
@@ -111,6 +115,14 @@ internal sealed class VmFacts
                 .OrderBy(d => d.Bus, StringComparer.Ordinal).ThenBy(d => d.Unit)
                 .Select(d => Of(d.Disk, string.Create(CultureInfo.InvariantCulture, $"{d.Bus}:{d.Unit}"))),
         ];
+    }
+
+    /// <summary>The slot that a device of an export has: <c>/vm-1/ParaVirtualSCSIController0:1</c> is <c>scsi0:1</c>; empty for none.</summary>
+    public static string SlotOf(string key)
+    {
+        string last = key[(key.LastIndexOf('/') + 1)..];
+        int digits = last.AsSpan().IndexOfAnyInRange('0', '9');
+        return digits > 0 && BusOf(last[..digits]) is { } bus ? bus + last[digits..] : "";
     }
 
     private static DiskFacts Of(XElement disk, string name)

@@ -1,6 +1,7 @@
 using System.Text;
 using System.Xml.Linq;
 using Vmsweep.Appliance.Connectors;
+using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.VSphere;
 
 namespace Vmsweep.Appliance.Tests.Connectors;
@@ -69,6 +70,18 @@ public sealed class VimXmlTests
     [Fact]
     public void What_cannot_be_said_in_XML_is_an_error_for_the_operator() =>
         Assert.Throws<ConnectorException>(() => VimXml.Request("Login", new MoRef("SessionManager", "s"), [new XElement("password", "a\x01b")]));
+
+    [Theory]
+    [InlineData("", "does not tell of its devices")]
+    [InlineData("<propSet><name>runtime.connectionState</name><val>inaccessible</val></propSet>", "it is inaccessible")]
+    [InlineData("<propSet><name>config.hardware.device</name><val/></propSet>", null)]
+    public void A_VM_that_is_not_told_of_is_none_without_disks(string properties, string? why)
+    {
+        var vm = new VmFacts(new VimObject(XElement.Parse($"<objects><obj type='VirtualMachine'>vm-1</obj><propSet><name>runtime.powerState</name><val>poweredOff</val></propSet>{properties}</objects>")));
+        Exception? refused = Record.Exception(() => VmCare.Check(vm, new ConnectorSettings("lab", new Uri("vsphere://h"))));
+        Assert.Equal(why is null, refused is null);
+        Assert.Contains(why ?? "", refused?.Message ?? "", StringComparison.Ordinal);
+    }
 
     [Theory]
     [InlineData("[ds] vm/a.vmdk", "ds", "vm/a.vmdk")]

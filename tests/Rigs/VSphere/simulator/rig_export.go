@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // stream sends a disk as a host exports it: streamOptimized, made by qemu-img.
@@ -18,8 +19,8 @@ func stream(w http.ResponseWriter, disk string) {
 	}
 	defer os.RemoveAll(folder)
 	out := filepath.Join(folder, "out.vmdk")
-	// qemu-img wants the create type that it writes itself.
-	if err := exec.Command("qemu-img", "convert", "-O", "vmdk", "-o", "subformat=streamOptimized", disk, out).Run(); err != nil {
+	flat := strings.TrimSuffix(disk, ".vmdk") + "-flat.vmdk"
+	if err := exec.Command("qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", flat, out).Run(); err != nil {
 		w.WriteHeader(http.StatusInternalServerError)
 		return
 	}

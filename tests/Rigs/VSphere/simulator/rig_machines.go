@@ -192,6 +192,7 @@ func changeVm(q url.Values) map[string]interface{} {
 	if free, err := strconv.ParseInt(q.Get("free"), 10, 64); err == nil {
 		ds := Map.Any("Datastore").(*Datastore)
 		ds.Summary.FreeSpace = free
+		ds.Summary.Type = q.Get("type")
 	}
 	if file := q.Get("layout"); file != "" {
 		p, _ := parseDatastorePath(file)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -162,11 +163,21 @@ func (v *VirtualMachineSnapshot) ExportSnapshot(ctx *Context, req *types.ExportS
 		name := fmt.Sprintf("disk-%d.vmdk", disk.Key)
 		lease.files[name] = fileOf(b.GetVirtualDeviceFileBackingInfo().FileName)
 		lease.Info.DeviceUrl = append(lease.Info.DeviceUrl, types.HttpNfcLeaseDeviceUrl{
-			Key: fmt.Sprintf("/vm/VirtualDisk:%d", disk.Key), ImportKey: fmt.Sprint(disk.Key), Disk: types.NewBool(true), TargetId: name,
+			Key: fmt.Sprintf("/%s/%s", v.Vm.Value, slotOf(v.Config.Hardware.Device, disk)), Disk: types.NewBool(true), TargetId: name,
 			Url: "https://*" + nfcPrefix + lease.Reference().Value + "/" + name,
 		})
 	}
 	return &methods.ExportSnapshotBody{Res: &types.ExportSnapshotResponse{Returnval: lease.Reference()}}
+}
+
+// slotOf is how a lease names a device: its controller's type and number, and the unit there.
+func slotOf(devices []types.BaseVirtualDevice, disk *types.VirtualDisk) string {
+	for _, device := range devices {
+		if c, ok := device.(types.BaseVirtualController); ok && c.GetVirtualController().Key == disk.ControllerKey {
+			return fmt.Sprintf("%s%d:%d", reflect.TypeOf(device).Elem().Name(), c.GetVirtualController().BusNumber, *disk.UnitNumber)
+		}
+	}
+	return ""
 }
 
 // serveExport streams a disk of a lease; there are no ranges.
