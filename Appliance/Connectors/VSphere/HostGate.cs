@@ -11,6 +11,9 @@ internal sealed class HostGate
     /// <summary>An ESXi host serves a handful of files at once.</summary>
     public const int MostReaders = 4;
 
+    /// <summary>One reader more is tried after so many answers.</summary>
+    private const int MoreAfter = 200;
+
     private static readonly ConcurrentDictionary<string, HostGate> Gates = new(StringComparer.OrdinalIgnoreCase);
 
     private static readonly TimeSpan FirstWait = TimeSpan.FromMilliseconds(250);
@@ -19,6 +22,8 @@ internal sealed class HostGate
     private readonly Lock _lock = new();
     private readonly object _places = new();
     private int _readers;
+    private int _most = MostReaders;
+    private int _accepted;
     private int _refusals;
     private long _notBefore;
 
@@ -31,7 +36,7 @@ internal sealed class HostGate
         {
             lock (_places)
             {
-                while (_readers >= MostReaders)
+                while (_readers >= _most)
                 {
                     cancellation.ThrowIfCancellationRequested();
                     Monitor.Wait(_places);
@@ -87,6 +92,12 @@ internal sealed class HostGate
             if (now >= _notBefore)
             {
                 _refusals = Math.Min(_refusals + 1, 16);
+                lock (_places)
+                {
+                    // Fewer come again: whoever else uses the host keeps his place.
+                    _most = Math.Max(1, _most - 1);
+                    _accepted = 0;
+                }
             }
 
             TimeSpan wait = asked is { } said && said > TimeSpan.Zero ? said : FirstWait * (1 << Math.Min(_refusals - 1, 7));
@@ -99,6 +110,15 @@ internal sealed class HostGate
         lock (_lock)
         {
             _refusals = Math.Max(0, _refusals - 1);
+            lock (_places)
+            {
+                if (++_accepted >= MoreAfter && _most < MostReaders)
+                {
+                    _accepted = 0;
+                    _most++;
+                    Monitor.PulseAll(_places);
+                }
+            }
         }
     }
 

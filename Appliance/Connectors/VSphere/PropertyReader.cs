@@ -92,7 +92,7 @@ internal sealed class PropertyReader(VimSession session)
             "CreateContainerView",
             session.Service("viewManager"),
             [session.Service("rootFolder").Named("container"), .. properties.Keys.Select(t => new XElement("type", t)), new XElement("recursive", "true")]);
-        MoRef view = MoRef.Of(made.Element("returnval") ?? throw new InvalidDataException("no view was made"));
+        MoRef view = MoRef.Of(made.Element("returnval") ?? throw new ConnectorException("no view was made"));
         List<T> all = [];
         try
         {
@@ -113,7 +113,7 @@ internal sealed class PropertyReader(VimSession session)
                 XElement? page = answer.Element("returnval");
                 foreach (XElement found in page?.Elements("objects") ?? [])
                 {
-                    all.Add(all.Count < MostObjects ? take(new VimObject(found)) : throw new InvalidDataException($"an inventory of more than {MostObjects} objects"));
+                    all.Add(all.Count < MostObjects ? take(new VimObject(found)) : throw new ConnectorException($"an inventory of more than {MostObjects} objects"));
                 }
 
                 if (page.Text("token") is not { Length: > 0 } token)

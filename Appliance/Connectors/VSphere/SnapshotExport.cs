@@ -30,7 +30,7 @@ internal sealed class SnapshotExport(VSphereConnector connector, string folder, 
     public IReadOnlyDictionary<string, (string? Path, string Why)> Fetch(MoRef snapshot, IReadOnlyList<DiskFacts> wanted)
     {
         var fetched = new Dictionary<string, (string?, string)>(StringComparer.Ordinal);
-        MoRef lease = MoRef.Of(connector.Session.Do("ExportSnapshot", snapshot).Element("returnval") ?? throw new InvalidDataException("no lease for an export"));
+        MoRef lease = MoRef.Of(connector.Session.Do("ExportSnapshot", snapshot).Element("returnval") ?? throw new ConnectorException("no lease for an export"));
         try
         {
             XElement[] devices = [.. Begin(lease).Elements("deviceUrl").Where(d => d.Text("disk") is "true" or "1")];
@@ -77,7 +77,7 @@ internal sealed class SnapshotExport(VSphereConnector connector, string folder, 
             switch (state.Text("state"))
             {
                 case "ready":
-                    return state["info"] ?? throw new InvalidDataException("an export without addresses");
+                    return state["info"] ?? throw new ConnectorException("an export without addresses");
                 case "error":
                     throw VimFaultException.OfError("ExportSnapshot", new XElement("error", new XElement("fault", state["error"]?.Attributes()), new XElement("localizedMessage", state["error"].Text("localizedMessage"))));
             }

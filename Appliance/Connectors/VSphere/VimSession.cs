@@ -275,7 +275,7 @@ internal sealed class VimSession : IDisposable
         }
     }
 
-    private InvalidDataException Wrong(string method) => new($"{Http.Address.Authority}: the answer to {method} lacks what it must hold");
+    private ConnectorException Wrong(string method) => new($"{Http.Address.Authority}: the answer to {method} lacks what it must hold");
 
     /// <summary>The host has no room.</summary>
     private sealed class BusyException(string message, TimeSpan? asked) : IOException(message)

@@ -117,11 +117,11 @@ internal sealed class VmTasks(VimSession session)
                 return null;
             }
 
-            XElement reply = answer.Element("returnval") ?? throw new InvalidDataException("QueryChangedDiskAreas without an answer");
+            XElement reply = answer.Element("returnval") ?? throw new ConnectorException("QueryChangedDiskAreas without an answer");
             long start = Number(reply, "startOffset"), length = Number(reply, "length");
             if (start != at || length <= 0 || length > capacityBytes - at)
             {
-                throw new InvalidDataException($"QueryChangedDiskAreas at {at} answers for {length} bytes from {start}");
+                throw new ConnectorException($"QueryChangedDiskAreas at {at} answers for {length} bytes from {start}");
             }
 
             foreach (XElement area in reply.Elements("changedArea"))
@@ -129,7 +129,7 @@ internal sealed class VmTasks(VimSession session)
                 long from = Number(area, "start"), count = Number(area, "length");
                 if (from < at || count <= 0 || from > at + length || count > at + length - from || (areas.Count > 0 && from < areas[^1].Item1 + areas[^1].Item2))
                 {
-                    throw new InvalidDataException($"QueryChangedDiskAreas tells of {count} bytes at {from}, outside of what it answers for");
+                    throw new ConnectorException($"QueryChangedDiskAreas tells of {count} bytes at {from}, outside of what it answers for");
                 }
 
                 areas.Add((from, count));
@@ -148,7 +148,7 @@ internal sealed class VmTasks(VimSession session)
     /// <summary>Waits for a task's end and returns its result.</summary>
     private XElement? Wait(string what, XElement answer, TimeSpan most)
     {
-        MoRef task = answer.Element("returnval") is { } made ? MoRef.Of(made) : throw new InvalidDataException($"{what} without a task");
+        MoRef task = answer.Element("returnval") is { } made ? MoRef.Of(made) : throw new ConnectorException($"{what} without a task");
         long started = Environment.TickCount64;
         for (int pause = 50; ; pause = Math.Min(pause * 2, 2000))
         {

@@ -211,7 +211,10 @@ public sealed class VSphereClientTests(VSphereFixture vsphere)
     public void Readers_wait_together_for_a_host_without_room_and_get_every_byte()
     {
         VSphereRig rig = vsphere.Fresh("poweredOff");
-        rig.Control("limit", ("requests", "2"));
+        rig.Control("limit", ("requests", "1"));
+
+        // So slow that readers meet.
+        rig.Arm("folder", "delay:100", times: 1000);
         using VSphereConnector connector = vsphere.Connector();
         using var reader = new FolderReader(new RangeFetch(connector.Session, "F0/DC0"));
         Assert.True(DatastorePath.TryParse($"[LocalDS_0] {VSphereFixture.Disk.Replace(".vmdk", "-flat.vmdk", StringComparison.Ordinal)}", out DatastorePath path));

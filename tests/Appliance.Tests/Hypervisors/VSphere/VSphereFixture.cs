@@ -46,7 +46,7 @@ public sealed class VSphereFixture : IDisposable
     public VSphereRig Fresh(string power = "poweredOn")
     {
         Rig.Reset();
-        Rig.Vm(VSphereRig.Machine, ("clear", "1"), ("plug", "1"), ("power", power), ("free", "100000000000"), ("type", "VMFS"), ("consolidate", "0"), ("keyId", ""));
+        Rig.Vm(VSphereRig.Machine, ("back", "1"), ("clear", "1"), ("plug", "1"), ("power", power), ("free", "100000000000"), ("type", "VMFS"), ("consolidate", "0"), ("keyId", ""));
         foreach (string left in (string[])[State, Views])
         {
             if (Directory.Exists(left))

@@ -355,6 +355,22 @@ public sealed class VSphereViewTests(VSphereFixture vsphere)
     }
 
     [Fact]
+    public void A_VM_that_is_removed_meanwhile_is_a_gap_and_its_lease_ends()
+    {
+        VSphereRig rig = vsphere.Fresh();
+        using VSphereConnector connector = vsphere.Connector();
+        using (IVmView view = vsphere.Open(connector))
+        {
+            rig.Vm(Machine, ("gone", "1"));
+            Assert.Contains("was removed while it was read", Assert.Single(view.Conclude()).Detail, StringComparison.Ordinal);
+        }
+
+        Assert.Empty(vsphere.Journal.List());
+        vsphere.Fresh();
+        vsphere.AssertNothingLeft();
+    }
+
+    [Fact]
     public void Every_method_that_is_called_is_in_the_list_of_privileges()
     {
         VSphereRig rig = vsphere.Fresh();

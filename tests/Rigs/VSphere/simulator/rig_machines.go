@@ -150,6 +150,9 @@ func writeDelta(name, parent string) {
 	_ = ioutil.WriteFile(fileOf(delta), head, 0600)
 }
 
+// unregistered is a VM that a test took out of the inventory.
+var unregistered *VirtualMachine
+
 // changeVm does to a VM what a test asks for, and tells how it stands.
 func changeVm(q url.Values) map[string]interface{} {
 	var vm *VirtualMachine
@@ -158,8 +161,21 @@ func changeVm(q url.Values) map[string]interface{} {
 			vm = e.(*VirtualMachine)
 		}
 	}
+	if q.Has("back") && unregistered != nil {
+		vm, unregistered = unregistered, nil
+		Map.Put(vm)
+		folder := Map.Get(*vm.Parent).(*Folder)
+		folder.ChildEntity = append(folder.ChildEntity, vm.Self)
+	}
 	if vm == nil {
 		return map[string]interface{}{"error": "no such VM"}
+	}
+	if q.Has("gone") {
+		folder := Map.Get(*vm.Parent).(*Folder)
+		RemoveReference(&folder.ChildEntity, vm.Self)
+		Map.Remove(vm.Self)
+		unregistered = vm
+		return map[string]interface{}{}
 	}
 	if power := q.Get("power"); power != "" {
 		vm.Runtime.PowerState = types.VirtualMachinePowerState(power)
