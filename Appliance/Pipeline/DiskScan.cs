@@ -1,3 +1,4 @@
+using Vmsweep.Appliance.Pipeline.Changes;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Inspection;
@@ -17,10 +18,12 @@ internal static class DiskScan
         try
         {
             progress.Begin(contents.Coverage.Values, contents.TotalBytes);
-            var shared = new MatchShared(engines, writer.Find, context.Gaps, context.Cancellation) { Memory = memory };
+            ContentTracer? tracer = job.Tracing is { } tracing ? new ContentTracer(tracing, writer.Find, writer.Send) : null;
+            var shared = new MatchShared(engines, writer.Find, context.Gaps, context.Cancellation) { Memory = memory, Tracer = tracer };
             using var buffers = new ContentBuffers(job.MemoryBytes);
-            new ContentPump(buffers, job.Threads, engines.HashNeeds, context.Gaps, MostBytes(job), ContentPump.MostZerosOfScan, progress.Step, context.Cancellation)
+            new ContentPump(buffers, job.Threads, engines.HashNeeds, context.Gaps, MostBytes(job), ContentPump.MostZerosOfScan, progress.Step, context.Cancellation) { Tracer = tracer }
                 .Run(contents.Items, () => new MatchConsumer(shared, progress), windowsAreGaps: true);
+            tracer?.Flush();
         }
         finally
         {

@@ -27,6 +27,9 @@ internal sealed class PreparedEngines : IDisposable
 
     public bool CanMatch => Clamd is not null || HashSets.Count > 0;
 
+    /// <summary>Digests of those.</summary>
+    public IReadOnlyList<string> KnownGoodDigests { get; private set; } = [];
+
     public List<EngineReport> Reports { get; } = [];
 
     public List<RuleFaultReport> Faults { get; } = [];
@@ -93,7 +96,7 @@ internal sealed class PreparedEngines : IDisposable
             }
         }
 
-        Prepare(HashSetKind.KnownGood, settings.KnownGood, KnownGood, settings, run, cancellation);
+        KnownGoodDigests = [.. Prepare(HashSetKind.KnownGood, settings.KnownGood, KnownGood, settings, run, cancellation).Select(f => f.Digest)];
     }
 
     private IReadOnlyList<HashSetFacts> Prepare(HashSetKind kind, IReadOnlyList<string> paths, List<string> sets, ScanSettings settings, RunFolder run, CancellationToken cancellation)

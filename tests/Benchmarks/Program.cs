@@ -5,6 +5,7 @@ using Vmsweep.Benchmarks.FileSystems;
 using Vmsweep.Benchmarks.Hypervisors;
 using Vmsweep.Benchmarks.Measuring;
 using Vmsweep.Benchmarks.Readers;
+using Vmsweep.Benchmarks.Running;
 using Vmsweep.Benchmarks.Signatures;
 using Vmsweep.Benchmarks.Workload;
 
@@ -79,6 +80,15 @@ vsphere.SetAction(parsed =>
     Programs.Build();
     return VSphereBenchmark.Run(parsed.GetValue(rounds)) ? 0 : 1;
 });
+var bytes = new Option<long>("--bytes") { Description = "Size of the disk.", DefaultValueFactory = _ => 1L << 30, CustomParser = r => Text.Bytes(r.Tokens[0].Value) };
+var nbd = new Command("nbd", "The NBD client against nbdcopy, on the same server.") { work, bytes, rounds };
+nbd.SetAction(parsed => NbdBenchmark.Run(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(bytes), parsed.GetValue(rounds)));
+var running = new Command("running", "A running VM: time to the first file, the guest's own writes before, during and after, a second scan, guest memory.") { rounds };
+running.SetAction(parsed =>
+{
+    Programs.Build();
+    RunningBenchmark.Run(parsed.GetValue(rounds));
+});
 
 var root = new RootCommand("Measures vmsweep against other programs on the same files. Ratios only: absolute times say as much about the machine.")
 {
@@ -93,5 +103,7 @@ var root = new RootCommand("Measures vmsweep against other programs on the same 
     micro,
     hashes,
     vsphere,
+    nbd,
+    running,
 };
 return root.Parse(args).Invoke();

@@ -11,8 +11,9 @@ internal sealed class ViewLimits(ConnectorSettings settings, Func<IEnumerable<(s
     private readonly DateTimeOffset _opened = time.GetUtcNow();
 
     /// <param name="folders">Where its scratch files lie.</param>
-    public ViewLimits(ConnectorSettings settings, IReadOnlyList<string> folders, TimeProvider time)
-        : this(settings, () => folders.Select(f => (f, new DriveInfo(f).AvailableFreeSpace)), time)
+    /// <param name="files">Of the host that they are on; null: this one.</param>
+    public ViewLimits(ConnectorSettings settings, IReadOnlyList<string> folders, TimeProvider time, IHostFiles? files = null)
+        : this(settings, () => FreeIn(folders, files), time)
     {
     }
 
@@ -24,7 +25,15 @@ internal sealed class ViewLimits(ConnectorSettings settings, Func<IEnumerable<(s
             return string.Create(CultureInfo.InvariantCulture, $"the view was open for more than {settings.MaximumAge.TotalHours} hours");
         }
 
-        foreach ((string place, long left) in free())
+        return Full(settings, free());
+    }
+
+    /// <summary>Which of the folders has too little space left; null when none has.</summary>
+    public static string? Full(ConnectorSettings settings, IEnumerable<string> folders, IHostFiles? files = null) => Full(settings, FreeIn(folders, files));
+
+    private static string? Full(ConnectorSettings settings, IEnumerable<(string Place, long FreeBytes)> free)
+    {
+        foreach ((string place, long left) in free)
         {
             if (left < settings.MinimumFreeBytes)
             {
@@ -34,4 +43,7 @@ internal sealed class ViewLimits(ConnectorSettings settings, Func<IEnumerable<(s
 
         return null;
     }
+
+    private static IEnumerable<(string Place, long FreeBytes)> FreeIn(IEnumerable<string> folders, IHostFiles? files) =>
+        folders.Select(f => (f, (files ?? LocalFiles.Instance).FreeBytes(f)));
 }
