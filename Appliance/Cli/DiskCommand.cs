@@ -73,7 +73,7 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
 
         (List<ChainPlan> plans, List<(string Host, string Inside)> binds) = DiskBinds.Of(vm.Disks, Sandbox);
         var start = new JobStart(DiskLimits.ForReading with { HeapBytes = DiskLimits.ForReading.HeapBytes + DiskLimits.ForKeys(options.Secrets) }, plans, options.Secrets, DiskBinds.Of(vm.Memory, Sandbox, binds));
-        WorkerOutcome outcome = new WorkerProcess(Sandbox.WorkerStart, Silence) { MostEventBytes = MostListingBytes }.Run(job(start) with { VolumeStates = vm.VolumeStates, Sockets = DiskBinds.Sockets(plans) }, binds, message =>
+        WorkerOutcome outcome = new WorkerProcess(Sandbox.WorkerStart, Silence) { MostEventBytes = MostListingBytes }.Run(job(start) with { VolumeStates = vm.VolumeStates, Sockets = DiskBinds.Sockets(start.Disks, start.Memory) }, binds, message =>
         {
             if (message is GapEvent gap)
             {
@@ -107,6 +107,7 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
         _watch?.Dispose();
         _reaper?.Dispose();
         _view?.Dispose();
+        _hypervisors.Dispose();
     }
 
     /// <summary>Shows gaps on standard error; the status is incomplete when there are any.</summary>

@@ -20,10 +20,44 @@ internal static class DoctorCommand
         var knownGood = new Option<string[]>("--known-good") { Description = "The same of known-good hashes. Repeatable.", HelpName = "FILE" };
         Option<string?> state = CommonOptions.State();
         Option<string?> configuration = CommonOptions.Configuration();
-        var command = new Command("doctor", "Says what is missing or reduced on this machine, and how to mend it.") { clamd, hashes, knownGood, state, configuration };
-        command.SetAction((parsed, _) => CommandFailure.Guard(() => Run(
+        var connector = new Option<string?>("--connector") { Description = "One configured connector alone.", HelpName = "NAME" };
+        var dryRun = new Option<bool>("--dry-run") { Description = "With --connector: tries all that a scan needs, up to where something would be changed; no VM is touched." };
+        var command = new Command("doctor", "Says what is missing or reduced on this machine, and how to mend it.") { clamd, hashes, knownGood, state, configuration, connector, dryRun };
+        command.SetAction((parsed, _) => CommandFailure.Guard(() => parsed.GetValue(connector) is { } one ? Try(one, parsed.GetValue(dryRun), ApplianceConfiguration.Read(parsed.GetValue(configuration))) : Run(
             parsed.GetValue(clamd), parsed.GetValue(hashes) ?? [], parsed.GetValue(knownGood) ?? [], StateFolder.Of(parsed.GetValue(state)), ApplianceConfiguration.Read(parsed.GetValue(configuration)))));
         return command;
+    }
+
+    private static int Try(string name, bool isRehearsed, ApplianceConfiguration configuration)
+    {
+        using IConnector opened = new ConnectorCatalog(configuration, TimeProvider.System).Open(name);
+        bool isSound = true;
+        IReadOnlyList<ConnectorCheck> checks;
+        try
+        {
+            checks = isRehearsed ? opened.Rehearse() : [new ConnectorCheck(name, true, opened.Check(), "")];
+        }
+        catch (IOException e)
+        {
+            checks = [new ConnectorCheck(name, false, e.Message, "see the message")];
+        }
+
+        foreach (ConnectorCheck check in checks)
+        {
+            isSound &= check.IsGood;
+            Show(check.Name, check.IsGood, check.Found, check.Remedy);
+        }
+
+        return isSound ? ExitStatus.Clean : ExitStatus.Incomplete;
+    }
+
+    private static void Show(string name, bool isGood, string found, string mend)
+    {
+        Console.WriteLine($"{(isGood ? "ok  " : "MEND")}  {Printable.Of(name),-10}  {Printable.Of(found)}");
+        if (!isGood)
+        {
+            Console.WriteLine($"                  {mend}");
+        }
     }
 
     private static int Run(string? clamd, string[] hashes, string[] knownGood, string? state, ApplianceConfiguration configuration)
@@ -64,11 +98,7 @@ internal static class DoctorCommand
         void Check(string name, bool isGood, string found, string mend)
         {
             isSound &= isGood;
-            Console.WriteLine($"{(isGood ? "ok  " : "MEND")}  {name,-10}  {Printable.Of(found)}");
-            if (!isGood)
-            {
-                Console.WriteLine($"                  {mend}");
-            }
+            Show(name, isGood, found, mend);
         }
     }
 

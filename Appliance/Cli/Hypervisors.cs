@@ -7,7 +7,7 @@ namespace Vmsweep.Appliance.Cli;
 
 /// <summary>What commands need to reach hypervisors: the configured connectors, and the journal of what is open there.</summary>
 /// <param name="bases">Folders of declared bases.</param>
-internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal, IReadOnlyList<string> bases)
+internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal, IReadOnlyList<string> bases) : IDisposable
 {
     public ConnectorCatalog Catalog => catalog;
 
@@ -32,6 +32,8 @@ internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal
 
     /// <summary>The same every few minutes until the answer is disposed.</summary>
     public PeriodicReaper ReapPeriodically() => new(() => Reap(), TimeProvider.System);
+
+    public void Dispose() => catalog.Dispose();
 
     private static string Transient => Environment.IsPrivilegedProcess ? "/run/vmsweep" : Path.Combine(Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR") ?? Path.GetTempPath(), "vmsweep");
 }

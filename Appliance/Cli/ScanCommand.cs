@@ -104,7 +104,7 @@ internal static class ScanCommand
             }
 
             var finder = new TargetFinder(parsed.GetValue(bases) ?? [], cancellation);
-            Hypervisors hypervisors = Hypervisors.Open(parsed.GetValue(configuration), parsed.GetValue(state), parsed.GetValue(bases) ?? []);
+            using Hypervisors hypervisors = Hypervisors.Open(parsed.GetValue(configuration), parsed.GetValue(state), parsed.GetValue(bases) ?? []);
             hypervisors.Reap();
             using PeriodicReaper reaper = hypervisors.ReapPeriodically();
             List<Vm> found = [.. parsed.GetRequiredValue(targets).SelectMany(t => hypervisors.Find(t, finder))];

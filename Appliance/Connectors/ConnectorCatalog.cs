@@ -3,12 +3,15 @@ using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Connectors.Libvirt;
 using Vmsweep.Appliance.Connectors.Qemu;
+using Vmsweep.Appliance.Connectors.VSphere;
 
 namespace Vmsweep.Appliance.Connectors;
 
 /// <summary>Which connector a target or a lease means.</summary>
-internal sealed class ConnectorCatalog(ApplianceConfiguration configuration, TimeProvider time)
+internal sealed class ConnectorCatalog(ApplianceConfiguration configuration, TimeProvider time) : IDisposable
 {
+    private readonly List<IConnector> _listed = [];
+
     /// <summary>Parts of an address that are ours and not the hypervisor's.</summary>
     private static readonly string[] OwnParameters = ["vm", "view"];
 
@@ -25,8 +28,9 @@ internal sealed class ConnectorCatalog(ApplianceConfiguration configuration, Tim
             return false;
         }
 
-        // Views open the connector again; what it lists here lives as long as its VMs are scanned.
+        // Lives as long as the VMs that it lists are scanned.
         IConnector opened = Open(connector);
+        _listed.Add(opened);
         IReadOnlyList<InventoryVm> all = opened.List();
         List<InventoryVm> chosen = named is null ? [.. all] : [.. all.Where(v => v.Name == named || v.Id == named)];
         vms = chosen.Count switch
@@ -56,8 +60,15 @@ internal sealed class ConnectorCatalog(ApplianceConfiguration configuration, Tim
             "libvirt" or "libvirt+unix" => new LibvirtConnector(name, LibvirtUri(address, parameters), Method(parameters, name), settings, time),
             "libvirt+ssh" => LibvirtConnector.BySsh(name, address.AbsolutePath, parameters.GetValueOrDefault("socket"), Method(parameters, name), settings, time),
             "qemu" when Uri.UnescapeDataString(address.AbsolutePath) is { Length: > 1 } socket && address.Host.Length == 0 => new QemuConnector(name, socket, settings, time),
-            _ => throw new ConnectorException($"{address}: no address of a known kind (libvirt:///system, libvirt+ssh://ACCOUNT@HOST/system, qemu:///PATH-TO-QMP-SOCKET)"),
+            "vsphere" when address.Host.Length > 0 && address.AbsolutePath is "/" or "" && parameters.Count == 0 => new VSphereConnector(name, settings, time),
+            _ => throw new ConnectorException($"{address}: no address of a known kind (libvirt:///system, libvirt+ssh://ACCOUNT@HOST/system, qemu:///PATH-TO-QMP-SOCKET, vsphere://HOST)"),
         };
+    }
+
+    public void Dispose()
+    {
+        _listed.ForEach(c => c.Dispose());
+        _listed.Clear();
     }
 
     private bool TryParse(string target, [NotNullWhen(true)] out string? connector, out string? vm)

@@ -14,6 +14,9 @@ internal interface IConnector : ILeaseHolder, IDisposable
     /// <exception cref="ConnectorException">Nothing does.</exception>
     string Check();
 
+    /// <summary>Everything that a scan needs, tried as far as nothing is changed by it: for <c>doctor --dry-run</c>.</summary>
+    IReadOnlyList<ConnectorCheck> Rehearse() => [new ConnectorCheck("answers", true, Check(), "")];
+
     /// <exception cref="ConnectorException">It cannot be reached or refuses.</exception>
     IReadOnlyList<InventoryVm> List();
 
@@ -27,6 +30,11 @@ internal interface IConnector : ILeaseHolder, IDisposable
     /// <exception cref="ConnectorException">It could not be done.</exception>
     ActReport Act(InventoryVm vm, VmAct act, string note);
 }
+
+/// <summary>One thing that was tried.</summary>
+/// <param name="Found">What came of it, or why nothing did.</param>
+/// <param name="Remedy">What mends it; empty where nothing has to be.</param>
+internal sealed record ConnectorCheck(string Name, bool IsGood, string Found, string Remedy);
 
 /// <summary>How a view is to be opened.</summary>
 /// <param name="Journal">Where its lease is written down.</param>

@@ -306,7 +306,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             Disks = plans,
             KnownGood = [.. knownGood.Select(l => l.Inside)],
             ClamdSocket = clamd.Select(c => c.Inside).FirstOrDefault(),
-            Sockets = [.. clamd.Select(c => c.Inside), .. DiskBinds.Sockets(plans)],
+            Sockets = [.. clamd.Select(c => c.Inside), .. DiskBinds.Sockets(plans, memory)],
             Memory = memory,
             Secrets = settings.Secrets,
             VolumeStates = vm.VolumeStates,

@@ -30,7 +30,7 @@ internal static class DiskBinds
     }
 
     /// <summary>The sockets among a job's files: a worker may connect to nothing else.</summary>
-    public static IReadOnlyList<string> Sockets(IEnumerable<ChainPlan> plans) => [.. plans.SelectMany(p => p.Files).Where(f => f.Export is not null).Select(f => f.Path).Distinct()];
+    public static IReadOnlyList<string> Sockets(IEnumerable<ChainPlan> plans, MemoryPlan? memory) => [.. plans.SelectMany(p => p.Files).Concat(memory?.Files ?? []).Where(f => f.Export is not null).Select(f => f.Path).Distinct()];
 
     /// <summary>The same for a VM's memory.</summary>
     public static MemoryPlan? Of(VmMemory? memory, Sandbox sandbox, List<(string Host, string Inside)> binds)

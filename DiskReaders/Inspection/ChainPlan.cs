@@ -21,7 +21,11 @@ public sealed record PlannedFile(int Id, string Name, string Path, long OffsetBy
 
 /// <summary>An export of an NBD server.</summary>
 /// <param name="SizeBytes">As the server said it to whoever planned the job.</param>
-public sealed record PlannedExport(string Name, long SizeBytes);
+public sealed record PlannedExport(string Name, long SizeBytes)
+{
+    /// <summary>For how long the server may be silent; 0: as long as storage on this machine may. One that fetches the bytes from afar, and waits where there is no room, takes longer.</summary>
+    public int PatienceSeconds { get; init; }
+}
 
 /// <summary>Bytes of a file: all of it, or a range.</summary>
 /// <param name="LengthBytes">-1: to the end.</param>

@@ -9,6 +9,9 @@ public static class PlannedFiles
 {
     private const int HeadBytes = 1 << 20;
 
+    /// <summary>Of an export, which reads ahead.</summary>
+    private const int HeadBudget = 64 << 20;
+
     /// <param name="fileId">How <see cref="StoredExtent.File"/> names it.</param>
     /// <exception cref="DiskFormatException">A range does not lie within its file.</exception>
     /// <exception cref="IOException">A file cannot be opened.</exception>
@@ -40,6 +43,11 @@ public static class PlannedFiles
     /// <summary>As much as tells which files an image names: of a packed image its first MiB, for where the supervisor must not unpack it whole.</summary>
     public static IBlockSource OpenHead(PlannedFile planned)
     {
+        if (planned.Export is { } export)
+        {
+            return OpenExport(planned.Path, export, planned.Id, new ReadContext(new ScanBudget(HeadBudget), new GapList()));
+        }
+
         IBlockSource stored = OpenStored(planned);
         if (!planned.IsGzip)
         {
@@ -58,7 +66,8 @@ public static class PlannedFiles
 
     private static NbdSource OpenExport(string socket, PlannedExport export, int fileId, ReadContext context)
     {
-        NbdSource source = NbdSource.Open(NbdTransport.Unix(socket), export.Name, context.Budget, fileId);
+        NbdSource source = NbdSource.Open(
+            NbdTransport.Unix(socket), export.Name, context.Budget, fileId, timeout: export.PatienceSeconds > 0 ? TimeSpan.FromSeconds(export.PatienceSeconds) : null);
         if (source.Length == export.SizeBytes)
         {
             return source;

@@ -2,6 +2,7 @@ using System.CommandLine;
 using Vmsweep.Benchmarks;
 using Vmsweep.Benchmarks.EndToEnd;
 using Vmsweep.Benchmarks.FileSystems;
+using Vmsweep.Benchmarks.Hypervisors;
 using Vmsweep.Benchmarks.Measuring;
 using Vmsweep.Benchmarks.Readers;
 using Vmsweep.Benchmarks.Running;
@@ -72,6 +73,13 @@ var entries = new Option<long>("--entries") { Description = "Hashes in the set."
 var hashes = new Command("hashes", "A compiled set of SHA-256 hashes: size beside its text, time to build, check and look up.") { work, entries };
 hashes.SetAction(parsed => HashSetBenchmark.Run(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(entries)) ? 0 : 1);
 
+var vsphere = new Command("vsphere", "A VM's disk from a simulated vCenter against curl, and an inventory of ten thousand VMs.") { rounds };
+vsphere.SetAction(parsed =>
+{
+    Measured.Prepare();
+    Programs.Build();
+    return VSphereBenchmark.Run(parsed.GetValue(rounds)) ? 0 : 1;
+});
 var bytes = new Option<long>("--bytes") { Description = "Size of the disk.", DefaultValueFactory = _ => 1L << 30, CustomParser = r => Text.Bytes(r.Tokens[0].Value) };
 var nbd = new Command("nbd", "The NBD client against nbdcopy, on the same server.") { work, bytes, rounds };
 nbd.SetAction(parsed => NbdBenchmark.Run(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(bytes), parsed.GetValue(rounds)));
@@ -94,6 +102,7 @@ var root = new RootCommand("Measures vmsweep against other programs on the same 
     decoders,
     micro,
     hashes,
+    vsphere,
     nbd,
     running,
 };

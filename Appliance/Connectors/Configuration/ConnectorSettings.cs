@@ -12,6 +12,7 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
     private static readonly string[] Keys =
     [
         "address", "account", "secret", "certificate", "ca", "bases", "views", "scratch", "saves", "minimumFree", "maximumHours", "identity", "hostKey",
+        "mounts", "quiesce", "maximumSnapshots", "timeoutSeconds", "spool", "spoolSize",
     ];
 
     public string? Account { get; init; }
@@ -49,6 +50,24 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
     /// <summary>No view stays open for longer.</summary>
     public TimeSpan MaximumAge { get; init; } = TimeSpan.FromHours(24);
 
+    /// <summary>vSphere: folders where datastores are mounted here, by the datastore's name; read first of all.</summary>
+    public IReadOnlyDictionary<string, string> Mounts { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>vSphere: guests are asked to write out what they hold before a snapshot; where that fails it is made without.</summary>
+    public bool Quiesce { get; init; }
+
+    /// <summary>vSphere: VMs with as many snapshots are left alone.</summary>
+    public int MaximumSnapshots { get; init; } = 8;
+
+    /// <summary>vSphere: where disks of datastores without files are streamed to while they are scanned; null: they are gaps.</summary>
+    public string? Spool { get; init; }
+
+    /// <summary>vSphere: what the streams of one VM may take there.</summary>
+    public long SpoolBytes { get; init; } = 100L << 30;
+
+    /// <summary>A server that says nothing for so long is taken for dead.</summary>
+    public TimeSpan Silence { get; init; } = TimeSpan.FromSeconds(45);
+
     /// <exception cref="ConfigurationException">Something in it is not known or not allowed.</exception>
     public static ConnectorSettings Parse(string name, ConfigurationNode node)
     {
@@ -79,12 +98,18 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
             HostKey = HostKeyOf(node),
             Bases = node.Strings("bases"),
             Scratch = AbsolutePath(node, "scratch"),
+            Spool = AbsolutePath(node, "spool"),
         };
         settings = AbsolutePath(node, "views") is { } views ? settings with { Views = views } : settings;
         settings = AbsolutePath(node, "saves") is { } saves ? settings with { Saves = saves } : settings;
         if (node.String("minimumFree") is { } free)
         {
             settings = Sizes.TryParse(free, out long bytes) ? settings with { MinimumFreeBytes = bytes } : throw node.Members["minimumFree"].Wrong($"\"{free}\" is no size, such as 10G");
+        }
+
+        if (node.String("spoolSize") is { } spoolSize)
+        {
+            settings = Sizes.TryParse(spoolSize, out long bytes) ? settings with { SpoolBytes = bytes } : throw node.Members["spoolSize"].Wrong($"\"{spoolSize}\" is no size, such as 100G");
         }
 
         if (node.Members.TryGetValue("maximumHours", out ConfigurationNode? hours))
@@ -94,8 +119,28 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
                 : throw hours.Wrong("a number of hours above 0 is expected here");
         }
 
-        return settings;
+        if (node.Members.TryGetValue("mounts", out ConfigurationNode? mounts))
+        {
+            settings = settings with
+            {
+                Mounts = mounts.Expect(JsonTokenType.StartObject, "\"mounts\": an object of datastores and folders").Members
+                    .ToDictionary(m => m.Key, m => AbsolutePath(mounts, m.Key)!, StringComparer.Ordinal),
+            };
+        }
+
+        if (node.Members.TryGetValue("quiesce", out ConfigurationNode? quiesce))
+        {
+            settings = settings with { Quiesce = quiesce.Type is JsonTokenType.True or JsonTokenType.False ? quiesce.Type == JsonTokenType.True : throw quiesce.Wrong("true or false is expected here") };
+        }
+
+        settings = settings with { MaximumSnapshots = Whole(node, "maximumSnapshots", 1, 496) ?? settings.MaximumSnapshots };
+        return Whole(node, "timeoutSeconds", 1, 3600) is { } seconds ? settings with { Silence = TimeSpan.FromSeconds(seconds) } : settings;
     }
+
+    private static int? Whole(ConfigurationNode node, string name, int least, int most) =>
+        !node.Members.TryGetValue(name, out ConfigurationNode? member) ? null
+        : int.TryParse(member.Expect(JsonTokenType.Number, $"\"{name}\": a number").Text, CultureInfo.InvariantCulture, out int number) && number >= least && number <= most ? number
+        : throw member.Wrong(string.Create(CultureInfo.InvariantCulture, $"a whole number from {least} to {most} is expected here"));
 
     private static string? Pin(ConfigurationNode node)
     {

@@ -21,6 +21,12 @@ internal sealed class NbdTransmission(Stream stream, NbdChoice choice)
 
     private const int MostRuns = 8192;
 
+    // Threads of its own: a source may wait for bytes from afar, and what brings them needs the pool's threads.
+    private readonly Queue<Request> _waiting = new();
+    private readonly List<Thread> _workers = [];
+    private int _idle;
+    private bool _isOver;
+
     private readonly Lock _sending = new();
     private readonly byte[] _header = new byte[28];
 
@@ -50,24 +56,7 @@ internal sealed class NbdTransmission(Stream stream, NbdChoice choice)
                 }
 
                 atWork.Wait();
-                ThreadPool.UnsafeQueueUserWorkItem(
-                    _ =>
-                    {
-                        try
-                        {
-                            Answer(command, flags, cookie, offset, length);
-                        }
-                        catch (Exception e) when (e is IOException or ObjectDisposedException)
-                        {
-                            // The client is gone; the reading side notices too.
-                            stream.Dispose();
-                        }
-                        finally
-                        {
-                            atWork.Release();
-                        }
-                    },
-                    null);
+                Hand(new Request(command, flags, cookie, offset, length), atWork);
             }
         }
         finally
@@ -75,6 +64,76 @@ internal sealed class NbdTransmission(Stream stream, NbdChoice choice)
             for (int i = 0; i < MostAtWork; i++)
             {
                 atWork.Wait();
+            }
+
+            lock (_waiting)
+            {
+                _isOver = true;
+                Monitor.PulseAll(_waiting);
+            }
+
+            _workers.ForEach(w => w.Join());
+        }
+    }
+
+    private void Hand(Request request, SemaphoreSlim atWork)
+    {
+        lock (_waiting)
+        {
+            _waiting.Enqueue(request);
+            if (_waiting.Count > _idle && _workers.Count < MostAtWork)
+            {
+                var worker = new Thread(() => Work(atWork)) { IsBackground = true, Name = "nbd requests" };
+                _workers.Add(worker);
+                worker.Start();
+            }
+
+            Monitor.Pulse(_waiting);
+        }
+    }
+
+    private void Work(SemaphoreSlim atWork)
+    {
+        while (Next() is { } request)
+        {
+            try
+            {
+                Answer(request.Command, request.Flags, request.Cookie, request.Offset, request.Length);
+            }
+            catch (Exception e) when (e is IOException or ObjectDisposedException)
+            {
+                // The client is gone; the reading side notices too.
+                stream.Dispose();
+            }
+            finally
+            {
+                atWork.Release();
+            }
+        }
+    }
+
+    private Request? Next()
+    {
+        lock (_waiting)
+        {
+            _idle++;
+            try
+            {
+                while (_waiting.Count == 0)
+                {
+                    if (_isOver)
+                    {
+                        return null;
+                    }
+
+                    Monitor.Wait(_waiting);
+                }
+
+                return _waiting.Dequeue();
+            }
+            finally
+            {
+                _idle--;
             }
         }
     }
@@ -317,6 +376,8 @@ internal sealed class NbdTransmission(Stream stream, NbdChoice choice)
             throw new SourceFailedException(e);
         }
     }
+
+    private sealed record Request(ushort Command, ushort Flags, ulong Cookie, long Offset, uint Length);
 
     /// <summary>The source is at fault, and not the client.</summary>
     private sealed class SourceFailedException(Exception fault) : Exception(fault.Message, fault);

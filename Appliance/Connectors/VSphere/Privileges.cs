@@ -1,0 +1,56 @@
+namespace Vmsweep.Appliance.Connectors.VSphere;
+
+/// <summary>What the connector's account must be allowed, and by which calls it is used: the role in docs/ is held to this, and so are the calls.</summary>
+internal static class Privileges
+{
+    /// <summary>Without them VMs cannot be scanned.</summary>
+    public static readonly IReadOnlyList<(string Privilege, string Why)> Needed =
+    [
+        ("System.View", "to see the inventory"),
+        ("Sessions.ValidateSession", "to keep the session"),
+        ("Datastore.Browse", "to find files of datastores"),
+        ("Datastore.FileManagement", "to read files of datastores"),
+        ("VirtualMachine.State.CreateSnapshot", "to have running VMs stand still"),
+        ("VirtualMachine.State.RemoveSnapshot", "to leave nothing behind"),
+    ];
+
+    /// <summary>Only for what is asked for with <c>--act</c>.</summary>
+    public static readonly IReadOnlyList<(string Privilege, string Why)> OfActs =
+    [
+        ("VirtualMachine.Config.Annotation", "--act annotate"),
+        ("VirtualMachine.Interact.Suspend", "--act suspend"),
+        ("VirtualMachine.Interact.DeviceConnection", "--act disconnect, of a running VM"),
+        ("VirtualMachine.Config.EditDevice", "--act disconnect"),
+    ];
+
+    /// <summary>Only where changed areas are asked for.</summary>
+    public static readonly IReadOnlyList<(string Privilege, string Why)> OfChanges = [("VirtualMachine.Provisioning.DiskRandomRead", "allocated and changed areas of disks")];
+
+    /// <summary>Only where disks without files are read by an export (<c>"spool"</c>).</summary>
+    public static readonly IReadOnlyList<(string Privilege, string Why)> OfExports = [("VApp.Export", "disks of vSAN and vVol datastores")];
+
+    /// <summary>Every method of the API that the connector calls, with the privilege it takes; empty: none beyond a session.</summary>
+    public static readonly IReadOnlyDictionary<string, string> OfMethods = new Dictionary<string, string>(StringComparer.Ordinal)
+    {
+        ["RetrieveServiceContent"] = "",
+        ["Login"] = "",
+        ["Logout"] = "",
+        ["CurrentTime"] = "System.View",
+        ["RetrievePropertiesEx"] = "System.View",
+        ["ContinueRetrievePropertiesEx"] = "System.View",
+        ["CreateContainerView"] = "System.View",
+        ["DestroyView"] = "",
+        ["FindByUuid"] = "System.View",
+        ["HasPrivilegeOnEntity"] = "System.View",
+        ["QueryChangedDiskAreas"] = "VirtualMachine.Provisioning.DiskRandomRead",
+        ["ExportSnapshot"] = "VApp.Export",
+        ["HttpNfcLeaseProgress"] = "VApp.Export",
+        ["HttpNfcLeaseComplete"] = "VApp.Export",
+        ["HttpNfcLeaseAbort"] = "VApp.Export",
+        ["CreateSnapshot_Task"] = "VirtualMachine.State.CreateSnapshot",
+        ["RemoveSnapshot_Task"] = "VirtualMachine.State.RemoveSnapshot",
+        ["ConsolidateVMDisks_Task"] = "VirtualMachine.State.RemoveSnapshot",
+        ["SuspendVM_Task"] = "VirtualMachine.Interact.Suspend",
+        ["ReconfigVM_Task"] = "VirtualMachine.Config.Annotation",
+    };
+}

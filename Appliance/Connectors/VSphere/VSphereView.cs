@@ -1,0 +1,375 @@
+using Serilog;
+using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Connectors.Views;
+using Vmsweep.Appliance.Leases;
+using Vmsweep.Appliance.Reports;
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Inspection;
+
+namespace Vmsweep.Appliance.Connectors.VSphere;
+
+/// <summary>
+/// A VM's disks at one moment. Running: by a snapshot without memory, of which everything below the files that the guest goes on writing stands still. Off or
+/// suspended: as they lie, for as long as nobody starts the VM.
+/// </summary>
+internal sealed class VSphereView : IVmView
+{
+    private const string ViewsKey = "views";
+    private const string ReferenceKey = "reference";
+    private const string SnapshotKey = "snapshot";
+    private const string SpoolKey = "spool";
+    private const string Prefix = "vmsweep-";
+
+    /// <summary>Asking the server is no look at a local file system.</summary>
+    private static readonly TimeSpan Looked = TimeSpan.FromSeconds(20);
+
+    private readonly VSphereConnector _connector;
+    private readonly MoRef _reference;
+    private readonly string _power;
+    private readonly Lease _lease;
+    private readonly ViewLimits _limits;
+    private readonly TimeProvider _time;
+    private readonly DatastoreFiles _files;
+    private readonly List<FolderReader> _readers;
+    private long _lastLook;
+    private string? _changed;
+    private bool _isKept;
+
+    private VSphereView(VSphereConnector connector, MoRef reference, string power, Vm vm, Lease lease, ViewLimits limits, TimeProvider time, DatastoreFiles files, List<FolderReader> readers)
+    {
+        _connector = connector;
+        _reference = reference;
+        _power = power;
+        Vm = vm;
+        _lease = lease;
+        _limits = limits;
+        _time = time;
+        _files = files;
+        _readers = readers;
+        _lastLook = time.GetTimestamp();
+    }
+
+    public Vm Vm { get; }
+
+    public string? MustClose()
+    {
+        if (_time.GetElapsedTime(_lastLook) < Looked)
+        {
+            return null;
+        }
+
+        _lastLook = _time.GetTimestamp();
+        return _limits.Exceeded() ?? (_changed ??= Change());
+    }
+
+    public IReadOnlyList<GapReport> Conclude() =>
+        (_changed ?? Change()) is { } change ? [new CoverageGap(Fault.Refused, Vm.Target, "VM", -1, 0, change).ToReport()] : [];
+
+    public string? Keep()
+    {
+        if (!_lease.Record.Details.ContainsKey(SnapshotKey))
+        {
+            return null;
+        }
+
+        _isKept = true;
+        _lease.Update(r => r with { IsKept = true });
+        return _lease.Record.Id.ToString();
+    }
+
+    public void Dispose()
+    {
+        using (_lease)
+        {
+            Close(_files, _readers);
+            if (_isKept)
+            {
+                RemoveSpool(_lease.Record);
+                ViewFolder.Remove(_lease.Record.Details[ViewsKey], _lease.Record.Key);
+            }
+            else
+            {
+                Undo(_connector, _lease.Record);
+                _lease.Complete();
+            }
+        }
+    }
+
+    /// <exception cref="IOException">The server refuses.</exception>
+    public static VSphereView Open(VSphereConnector connector, MoRef reference, InventoryVm listed, string target, ViewRequest request, TimeProvider time)
+    {
+        VmFacts vm = VmFacts.Read(connector.Properties, reference);
+        Places places = Places.Of(connector, vm);
+        VmCare.Check(vm, connector.Settings);
+        bool isRunning = vm.Power is not ("off" or "suspended");
+        var limits = new ViewLimits(connector.Settings, () => places.FreeSpace(), time);
+        List<DiskFacts> readable = [.. vm.Disks.Where(d => d.Obstacle is null)];
+        bool needsSnapshot = isRunning && readable.Count > 0;
+        if (needsSnapshot && limits.Exceeded() is { } full)
+        {
+            throw new ConnectorException($"{vm.Name}: no view is opened: {full}");
+        }
+
+        string views = connector.Settings.Views;
+        Lease lease = request.Journal.Begin(VSphereConnector.ViewKind, connector.Name, listed.Id, vm.Name, key =>
+        {
+            var details = new Dictionary<string, string> { [ViewsKey] = views, [ReferenceKey] = reference.Value };
+            if (needsSnapshot)
+            {
+                details[SnapshotKey] = Prefix + key;
+                if (connector.Settings.Spool is { } spool)
+                {
+                    details[SpoolKey] = Path.Combine(spool, Prefix + key);
+                }
+            }
+
+            return details;
+        });
+        List<FolderReader> readers = [];
+        DatastoreFiles? files = null;
+        try
+        {
+            ViewFolder.Make(views, lease.Record.Key, null);
+            files = new DatastoreFiles(ViewFolder.SocketIn(views, lease.Record.Key), connector.Settings.Mounts, places.Reader(readers));
+            IReadOnlyList<DiskFacts> disks = vm.Disks;
+            IReadOnlyDictionary<string, (string? Path, string Why)> exported = new Dictionary<string, (string?, string)>();
+            if (needsSnapshot)
+            {
+                // What is read is what the snapshot has, never what the VM has meanwhile.
+                (MoRef snapshot, disks) = Snapshot(connector, vm, lease.Record);
+                vm = VmFacts.Read(connector.Properties, reference);
+                exported = Export(connector, snapshot, disks, places, lease.Record);
+            }
+
+            Vm read = ReadDisks(vm, disks, isRunning, target, listed.ToReport() with { Name = vm.Name, Power = vm.Power }, places, files, exported);
+            return new VSphereView(connector, reference, vm.Power, read, lease, limits, time, files, readers);
+        }
+        catch
+        {
+            using (lease)
+            {
+                try
+                {
+                    Close(files, readers);
+                    Undo(connector, lease.Record);
+                    lease.Complete();
+                }
+                catch (IOException e)
+                {
+                    // The reaper tries again; what went wrong first says more.
+                    Log.Warning("the lease {Lease} of {Vm} stays for now: {Reason}", lease.Record.Key, vm.Name, e.Message);
+                }
+            }
+
+            throw;
+        }
+    }
+
+    /// <summary>Removes the snapshot of a lease, as far as it is there and is ours.</summary>
+    public static void Undo(VSphereConnector connector, LeaseRecord lease)
+    {
+        if (lease.Details.TryGetValue(SnapshotKey, out string? name))
+        {
+            if (name != Prefix + lease.Key)
+            {
+                throw new InvalidDataException($"{name} is not this lease's");
+            }
+
+            if (connector.Locate(lease.VmId, lease.Details[ReferenceKey]) is { } vm)
+            {
+                connector.Tasks.Settle(vm, VmTasks.MostCreate);
+                if (connector.Tasks.Find(vm, name) is { } ours)
+                {
+                    connector.Tasks.RemoveSnapshot(ours.Reference);
+                    if (connector.Tasks.Find(vm, name) is not null)
+                    {
+                        throw new ConnectorException($"{lease.VmName}: the snapshot {name} is still there");
+                    }
+                }
+
+                // VMs that need it before they are scanned are left alone, so that this is of our making.
+                if (VmFacts.Read(connector.Properties, vm).NeedsConsolidation)
+                {
+                    Log.Warning("{Vm}: its disks need consolidation after its snapshot was removed; the host is asked for it", lease.VmName);
+                    connector.Tasks.Consolidate(vm);
+                    if (VmFacts.Read(connector.Properties, vm).NeedsConsolidation)
+                    {
+                        throw new ConnectorException($"{lease.VmName}: its disks still need consolidation (\"Consolidate\" in vSphere)");
+                    }
+                }
+            }
+        }
+
+        RemoveSpool(lease);
+        ViewFolder.Remove(lease.Details[ViewsKey], lease.Key);
+    }
+
+    /// <summary>Streams are of use only while they are read, whatever becomes of the snapshot.</summary>
+    private static void RemoveSpool(LeaseRecord lease)
+    {
+        if (lease.Details.TryGetValue(SpoolKey, out string? spool) && Path.GetFileName(spool) == Prefix + lease.Key && HostFile.KindOf(spool) == HostFileKind.Folder)
+        {
+            Directory.Delete(spool, recursive: true);
+        }
+    }
+
+    /// <summary>Sources first: a host refuses to merge what is being read.</summary>
+    private static void Close(DatastoreFiles? files, List<FolderReader> readers)
+    {
+        foreach (FolderReader reader in readers)
+        {
+            reader.Dispose();
+        }
+
+        files?.Dispose();
+    }
+
+    private static (MoRef Snapshot, IReadOnlyList<DiskFacts> Disks) Snapshot(VSphereConnector connector, VmFacts vm, LeaseRecord lease)
+    {
+        string name = lease.Details[SnapshotKey], description = $"being scanned for malware; removed when that ends, or by: vmsweep leases reap {lease.Id}";
+        MoRef snapshot;
+        try
+        {
+            snapshot = connector.Tasks.CreateSnapshot(vm.Reference, name, description, connector.Settings.Quiesce);
+        }
+        catch (VimFaultException e) when (connector.Settings.Quiesce && e.Kind is not ("NoPermission" or "InvalidPowerState" or "InsufficientResourcesFault"))
+        {
+            Log.Information("{Vm} cannot be quiesced ({Reason}); it is read as after a power failure", vm.Name, e.Message);
+            if (connector.Tasks.Find(vm.Reference, name) is { } half)
+            {
+                connector.Tasks.RemoveSnapshot(half.Reference);
+            }
+
+            snapshot = connector.Tasks.CreateSnapshot(vm.Reference, name, description, quiesce: false);
+        }
+
+        return connector.Properties.Get(snapshot, "config.hardware.device")["config.hardware.device"] is { } devices
+            ? (snapshot, VmFacts.DisksOf(devices))
+            : throw new ConnectorException($"{vm.Name}: the server does not tell which disks the snapshot has");
+    }
+
+    private static Vm ReadDisks(VmFacts vm, IReadOnlyList<DiskFacts> disks, bool isRunning, string target, VmReport identity, Places places, DatastoreFiles files, IReadOnlyDictionary<string, (string? Path, string Why)> exported)
+    {
+        List<VmDisk> read = [];
+        List<GapReport> gaps = [];
+        HashSet<string> live = isRunning ? [.. vm.Disks.Where(d => d.Obstacle is null).Select(d => d.File)] : [];
+        // What an independent disk was left out of a snapshot for may not be told by the snapshot itself.
+        foreach (DiskFacts missing in vm.Disks.Where(d => disks.All(o => o.Key != d.Key)))
+        {
+            gaps.Add(Gap(missing, missing.Obstacle ?? (Fault.Unsupported, "the snapshot does not hold it")));
+        }
+
+        foreach (DiskFacts disk in disks)
+        {
+            if ((disk.Obstacle ?? vm.Disks.FirstOrDefault(d => d.Key == disk.Key)?.Obstacle) is { } obstacle)
+            {
+                gaps.Add(Gap(disk, obstacle));
+            }
+            else if (live.Contains(disk.File))
+            {
+                gaps.Add(Gap(disk, (Fault.Refused, "the snapshot names the file that the running VM writes to; it is never read")));
+            }
+            else if (!DatastorePath.TryParse(disk.File, out DatastorePath top))
+            {
+                gaps.Add(Gap(disk, (Fault.Unsupported, "it has no file in a datastore")));
+            }
+            else if (exported.TryGetValue(disk.Name, out (string? Path, string Why) stream))
+            {
+                if (stream.Path is { } spooled)
+                {
+                    read.Add(new VmDisk(disk.File, new ChainPlan("vmdk", [new PlannedFile(0, disk.File, spooled)], []), []));
+                }
+                else
+                {
+                    gaps.Add(Gap(disk, (Fault.Transport, stream.Why)));
+                }
+            }
+            else if (places.Obstacle(top) is { } without)
+            {
+                gaps.Add(Gap(disk, (Fault.Unsupported, without)));
+            }
+            else
+            {
+                try
+                {
+                    var policy = new ChainPolicy(disk.Chain, live, places.Labels, files.Open);
+                    ChainPlan plan = ChainPlanner.Plan(files.Open(top), policy, "vmdk");
+                    read.Add(new VmDisk(disk.File, plan, policy.Refused));
+                }
+                catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException)
+                {
+                    gaps.Add(Gap(disk, (Fault.Transport, e.Message)));
+                }
+            }
+        }
+
+        VmMemory? memory = vm.Power == "suspended" ? MemoryOf(vm, target, files, gaps) : null;
+        return new Vm(target, identity, read, gaps) { Memory = memory };
+    }
+
+    /// <summary>Spools disks that have no files, where the operator gave a folder for that.</summary>
+    private static IReadOnlyDictionary<string, (string? Path, string Why)> Export(VSphereConnector connector, MoRef snapshot, IReadOnlyList<DiskFacts> disks, Places places, LeaseRecord lease)
+    {
+        List<DiskFacts> without = [.. disks.Where(d => d.Obstacle is null && DatastorePath.TryParse(d.File, out DatastorePath path) && places.Obstacle(path) is not null)];
+        if (without.Count == 0 || !lease.Details.TryGetValue(SpoolKey, out string? spool))
+        {
+            return new Dictionary<string, (string?, string)>();
+        }
+
+        Directory.CreateDirectory(spool, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        try
+        {
+            return new SnapshotExport(connector, spool, connector.Settings.SpoolBytes).Fetch(snapshot, without);
+        }
+        catch (Exception e) when (e is IOException or InvalidDataException)
+        {
+            return without.ToDictionary(d => d.Name, _ => ((string?)null, e.Message), StringComparer.Ordinal);
+        }
+    }
+
+    /// <summary>The files that hold a suspended VM's memory, as the hypervisor lists them.</summary>
+    private static VmMemory? MemoryOf(VmFacts vm, string target, DatastoreFiles files, List<GapReport> gaps)
+    {
+        try
+        {
+            DatastorePath[] named =
+            [
+                .. vm.Files.Where(f => f.Type is "suspend" or "suspendMemory").OrderBy(f => f.Type == "suspend" ? 0 : 1)
+                    .Select(f => DatastorePath.TryParse(f.Name, out DatastorePath path) ? path : throw new IOException($"{f.Name} is no file of a datastore")),
+            ];
+            if (named.Length == 0)
+            {
+                gaps.Add(new CoverageGap(Fault.MissingParent, target, "guest memory", -1, 0, "the VM is suspended, and the hypervisor names no file with its memory").ToReport());
+                return null;
+            }
+
+            return vm.IsEncrypted
+                ? throw new IOException("the hypervisor encrypts this VM's memory; its keys are with a key server")
+                : new VmMemory(named[0].ToString(), new MemoryPlan([.. named.Select((f, i) => files.Open(f) with { Id = i })]));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            gaps.Add(new CoverageGap(vm.IsEncrypted ? Fault.Encrypted : Fault.Transport, target, "guest memory", -1, 0, e.Message).ToReport());
+            return null;
+        }
+    }
+
+    private static GapReport Gap(DiskFacts disk, (Fault Fault, string Why) because) =>
+        new CoverageGap(because.Fault, disk.File, "disk", -1, disk.CapacityBytes, $"{disk.Name}: {because.Why}").ToReport();
+
+    /// <summary>What became of the VM since, that spoils what is read; null where nothing did.</summary>
+    private string? Change()
+    {
+        try
+        {
+            VmFacts now = VmFacts.Read(_connector.Properties, _reference);
+            return _lease.Record.Details.TryGetValue(SnapshotKey, out string? snapshot)
+                ? now.Snapshots.Any(s => s.Name == snapshot) ? null : "somebody removed the snapshot while it was read; what was read afterwards may be of another moment"
+                : _power is "off" or "suspended" && now.Power != _power ? $"the VM was {_power} and is {now.Power}; what it changed meanwhile may have been missed" : null;
+        }
+        catch (VimFaultException e) when (e.IsGone)
+        {
+            return "the VM was removed while it was read";
+        }
+    }
+}

@@ -1,0 +1,34 @@
+# Makes a role with exactly what vmsweep uses on a vCenter, and gives it to an account. For PowerCLI:
+#   Connect-VIServer vcenter.example.org
+#   ./vsphere-role.ps1 -Account 'EXAMPLE\vmsweep' [-Acts] [-Changes] [-Exports]
+param(
+    [Parameter(Mandatory)] [string] $Account,
+    [string] $Role = 'vmsweep',
+    [switch] $Acts,     # what "vmsweep scan --act" may do to a VM with a finding
+    [switch] $Exports,  # disks of vSAN and vVol datastores, with "spool"
+    [switch] $Changes   # allocated and changed areas of disks
+)
+$privileges = @(
+    'Sessions.ValidateSession',
+    'Datastore.Browse',
+    'Datastore.FileManagement',
+    'VirtualMachine.State.CreateSnapshot',
+    'VirtualMachine.State.RemoveSnapshot'
+)
+if ($Acts) {
+    $privileges += @(
+        'VirtualMachine.Config.Annotation',
+        'VirtualMachine.Config.EditDevice',
+        'VirtualMachine.Interact.DeviceConnection',
+        'VirtualMachine.Interact.Suspend'
+    )
+}
+if ($Exports) {
+    $privileges += 'VApp.Export'
+}
+if ($Changes) {
+    $privileges += 'VirtualMachine.Provisioning.DiskRandomRead'
+}
+# System.Anonymous, System.View and System.Read are part of every role.
+$made = New-VIRole -Name $Role -Privilege (Get-VIPrivilege -Id $privileges)
+New-VIPermission -Entity (Get-Folder -NoRecursion) -Principal $Account -Role $made -Propagate:$true
