@@ -38,6 +38,7 @@ internal static class ScanCommand
         Option<string?> key = CommonOptions.Key();
         Option<string?> snapshot = CommonOptions.Snapshot();
         Option<bool> deleted = CommonOptions.Deleted();
+        var archives = new ArchiveOptions();
         Option<string?> state = CommonOptions.State();
         Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
         Option<bool> noProgress = CommonOptions.NoProgress();
@@ -45,6 +46,7 @@ internal static class ScanCommand
         {
             targets, format, output, rules, withBuiltin, strict, hashes, engines, threads, memory, timeout, bases, key, snapshot, deleted, state, sandbox, noProgress,
         };
+        archives.AddTo(command);
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
             using IDisposable log = Logging.Open(parsed.GetValue(state));
@@ -58,6 +60,7 @@ internal static class ScanCommand
                 Threads = parsed.GetValue(threads),
                 MemoryBytes = (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes),
                 MatchTimeoutSeconds = parsed.GetValue(timeout),
+                Archives = archives.Of(parsed),
                 IncludeDeleted = parsed.GetValue(deleted),
                 Secrets = KeyFile.Read(parsed.GetValue(key)),
             };

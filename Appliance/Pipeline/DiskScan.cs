@@ -11,6 +11,8 @@ internal static class DiskScan
     {
         DiskContents contents = DiskContents.Collect(vm, context, progress.Step);
         using Engines engines = Engines.Load(job);
+        using ArchiveContents archives = new(job.Archives, ArchiveContents.MemoryBytes(job.MemoryBytes), ArchiveContents.MostBytes(ImageBytes(job)), progress.Step);
+        engines.Archives = archives;
         try
         {
             progress.Begin(contents.Coverage.Values, contents.TotalBytes);
@@ -18,6 +20,10 @@ internal static class DiskScan
             using var buffers = new ContentBuffers(job.MemoryBytes);
             new ContentPump(buffers, job.Threads, engines.HashNeeds, context.Gaps, MostBytes(job), ContentPump.MostZerosOfScan, progress.Step, context.Cancellation)
                 .Run(contents.Items, () => new MatchConsumer(shared, progress), windowsAreGaps: true);
+            if (archives.Unopened > 0)
+            {
+                context.Gaps.Add(new CoverageGap(Fault.Limit, job.Disks[0].Files[0].Name, "archives", -1, 0, $"{archives.Unopened} files that hold others were matched but not opened, as asked for"));
+            }
         }
         finally
         {
@@ -31,4 +37,6 @@ internal static class DiskScan
     /// </summary>
     private static long MostBytes(ScanJob job) =>
         Saturating.Add(256L << 30, job.Disks.SelectMany(d => d.Files).Total(f => Math.Min(new FileInfo(f.Path).Length, long.MaxValue / 16) * 16));
+
+    private static long ImageBytes(ScanJob job) => job.Disks.SelectMany(d => d.Files).Total(f => new FileInfo(f.Path).Length);
 }

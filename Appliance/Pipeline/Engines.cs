@@ -14,6 +14,9 @@ internal sealed class Engines : IDisposable
     /// <summary>Known hashes; null when none are given.</summary>
     public HashList? Hashes { get; init; }
 
+    /// <summary>How what is inside of contents is opened; null where nobody looks.</summary>
+    public ArchiveContents? Archives { get; set; }
+
     public HashNeeds HashNeeds => new(Hashes?.NeedsSha1 ?? false, Hashes?.NeedsMd5 ?? false);
 
     public static Engines Load(ScanJob job)

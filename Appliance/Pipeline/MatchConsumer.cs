@@ -64,7 +64,7 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
 
     public void Dispose() => _matcher.Dispose();
 
-    private Verdict Match(Content content) => shared.UsesNames ? _matcher.Match(content.Bytes, content.Item) : _matcher.Match(content.Bytes);
+    private Verdict Match(Content content) => shared.UsesNames ? _matcher.Match(content.Bytes, content.Item, content.Windows is null) : _matcher.Match(content.Bytes, content.Windows is null);
 
     private void ConsumeWindow(Content content, WindowedContent windows)
     {
@@ -119,7 +119,7 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
     {
         foreach (VerdictGap gap in gaps)
         {
-            shared.Gaps.Add(new CoverageGap(gap.Fault, item.Path, gap.Structure, gap.Offset < 0 || gap.Inside.Count > 0 ? gap.Offset : gap.Offset + @base, gap.Bytes, gap.Detail));
+            shared.Gaps.Add(new CoverageGap(gap.Fault, item.Path, gap.Structure, gap.Offset < 0 || gap.Inside.Count > 0 ? gap.Offset : gap.Offset + @base, gap.Bytes, gap.Detail) { Inside = gap.Inside });
         }
     }
 

@@ -4,6 +4,7 @@ using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Inspection;
+using Vmsweep.Signatures.Archives;
 
 namespace Vmsweep.Appliance.Pipeline;
 
@@ -27,6 +28,9 @@ internal sealed record ScanSettings
     public required long MemoryBytes { get; init; }
 
     public required int MatchTimeoutSeconds { get; init; }
+
+    /// <summary>Budgets for what is inside of archives and documents; null when they are not opened.</summary>
+    public ArchiveLimits? Archives { get; init; } = new();
 
     /// <summary>Deleted files too.</summary>
     public bool IncludeDeleted { get; init; }
@@ -186,6 +190,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             Secrets = settings.Secrets,
             VolumeStates = vm.VolumeStates,
             IncludeDeleted = settings.IncludeDeleted,
+            Archives = settings.Archives,
         };
         WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message), null, cancellation);
         string stopped = vm.Disks.Count == 1 ? vm.Disks[0].Path : vm.Target;
@@ -297,5 +302,5 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     private static long LengthOf(string path) => new FileInfo(path) is { Exists: true } file ? file.Length : 0;
 
     /// <summary>An hour, and a second for each MiB of image: some fifty times what a slow scan takes.</summary>
-    private WorkerLimits Limits(long imageBytes) => new(WorkerHeapBytes + settings.MemoryBytes + DiskLimits.ForKeys(settings.Secrets), 3600 + (imageBytes >> 20));
+    private WorkerLimits Limits(long imageBytes) => new(WorkerHeapBytes + settings.MemoryBytes + ArchiveContents.MostMemoryBytes(settings.MemoryBytes, settings.Threads) + DiskLimits.ForKeys(settings.Secrets), 3600 + (imageBytes >> 20));
 }

@@ -161,7 +161,11 @@ internal sealed record FindingReport
 
 internal sealed record MatchReport(string String, long Offset, int Length);
 
-internal sealed record GapReport(string Fault, string Path, string Structure, long Offset, long Bytes, string Detail);
+internal sealed record GapReport(string Fault, string Path, string Structure, long Offset, long Bytes, string Detail)
+{
+    /// <summary>As of findings: the members on the way to what was not scanned; absent for the file itself.</summary>
+    public IReadOnlyList<string>? Inside { get; init; }
+}
 
 internal sealed record ReportTotals(long FilesSeen, long FilesScanned, long BytesSeen, long BytesRead, long Findings, long Gaps);
 

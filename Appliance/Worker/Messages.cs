@@ -2,6 +2,7 @@ using System.Text.Json.Serialization;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.DiskReaders.Inspection;
 using Vmsweep.DiskReaders.Inspection.Guest;
+using Vmsweep.Signatures.Archives;
 
 namespace Vmsweep.Appliance.Worker;
 
@@ -54,7 +55,11 @@ internal abstract record VmJob : WorkerJob
 /// <param name="Threads">Matching threads.</param>
 /// <param name="MemoryBytes">Content held at once; larger files are matched in windows.</param>
 /// <param name="TimeoutSeconds">For one content.</param>
-internal sealed record ScanJob(string? RulesPath, IReadOnlyList<string> HashLists, int Threads, long MemoryBytes, int TimeoutSeconds) : VmJob;
+internal sealed record ScanJob(string? RulesPath, IReadOnlyList<string> HashLists, int Threads, long MemoryBytes, int TimeoutSeconds) : VmJob
+{
+    /// <summary>Budgets for what is inside of each content; null when it is not opened.</summary>
+    public ArchiveLimits? Archives { get; init; }
+}
 
 internal sealed record InfoJob : VmJob;
 
