@@ -71,8 +71,8 @@ public interface IMemberConsumer
 /// <summary>Budgets for everything inside of one content.</summary>
 public sealed record ArchiveLimits
 {
-    /// <summary>Archives in archives.</summary>
-    public int Depth { get; init; } = 8;
+    /// <summary>Archives in archives; a packed tar is two.</summary>
+    public int Depth { get; init; } = 16;
 
     public int Members { get; init; } = 100_000;
 

@@ -358,7 +358,7 @@ internal sealed class Lz4Format : PackedFormat
         new ReservedStream(sink.Reserve(16 << 20, "lz4"), LZ4Stream.Decode(new SpanStream(content)));
 }
 
-/// <summary>compress (.Z): LZW of up to 16 bits.</summary>
+/// <summary>compress (.Z): LZW of up to 16 bits; by SharpCompress.</summary>
 internal sealed class CompressFormat : PackedFormat
 {
     public override string Name => "compress";
@@ -368,7 +368,7 @@ internal sealed class CompressFormat : PackedFormat
         content.Length >= 6 && content[0] == 0x1F && content[1] == 0x9D && (content[2] & 0x60) == 0 && (content[2] & 0x1F) is >= 9 and <= 16 && (content[4] & 1) == 0;
 
     protected override Stream Open(ReadOnlyMemory<byte> content, IMemberSink sink) =>
-        new ReservedStream(sink.Reserve(1 << 20, "compress"), new CompressStream(content));
+        new ReservedStream(sink.Reserve(1 << 20, "compress"), new SharpCompress.Compressors.Lzw.LzwStream(new SpanStream(content)));
 }
 
 /// <summary>Gives a decoder's memory back with it.</summary>
