@@ -72,7 +72,7 @@ internal sealed class MailFormat : IArchiveFormat
             using MimeMessage message = parser.ParseMessage();
             if (message.Body is { } body)
             {
-                ReadEntity(body, "", sink);
+                ReadEntity(body, sink);
             }
         }
         while (isBox && !parser.IsEndOfStream);
@@ -91,9 +91,9 @@ internal sealed class MailFormat : IArchiveFormat
         return false;
     }
 
-    private static void ReadEntity(MimeEntity root, string prefix, IMemberSink sink)
+    private static void ReadEntity(MimeEntity root, IMemberSink sink)
     {
-        Stack<(MimeEntity Entity, string Prefix)> open = new([(root, prefix)]);
+        Stack<(MimeEntity Entity, string Prefix)> open = new([(root, "")]);
         int number = 0;
         while (open.TryPop(out (MimeEntity Entity, string Prefix) next))
         {

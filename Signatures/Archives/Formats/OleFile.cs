@@ -202,6 +202,7 @@ internal sealed class OleFile
             long at = SectorAt(sectors[i]);
             if (at + _sectorBytes > _content.Length)
             {
+                _sink.Gap(ArchiveFault.Truncated, structure, at, 0, "it goes on behind the end of the file");
                 return bytes[..(i * _sectorBytes)];
             }
 

@@ -361,11 +361,26 @@ internal sealed class Lz4Format : PackedFormat
 /// <summary>compress (.Z): LZW of up to 16 bits; by SharpCompress.</summary>
 internal sealed class CompressFormat : PackedFormat
 {
+    private const int TriedBytes = 128;
+
     public override string Name => "compress";
 
-    /// <summary>Two bytes of magic and one of flags are no proof: the first code, nine bits, must be a literal, and so be below 256.</summary>
+    /// <summary>Two bytes of magic and one of flags are no proof, and nothing else is checked: the first codes must be ones.</summary>
     public override bool Fits(ReadOnlySpan<byte> content) =>
-        content.Length >= 6 && content[0] == 0x1F && content[1] == 0x9D && (content[2] & 0x60) == 0 && (content[2] & 0x1F) is >= 9 and <= 16 && (content[4] & 1) == 0;
+        content.Length >= 6 && content[0] == 0x1F && content[1] == 0x9D && (content[2] & 0x60) == 0 && (content[2] & 0x1F) is >= 9 and <= 16 && (content[4] & 1) == 0 && IsSound(content[..Math.Min(content.Length, TriedBytes)]);
+
+    private static bool IsSound(ReadOnlySpan<byte> head)
+    {
+        try
+        {
+            using var stream = new SharpCompress.Compressors.Lzw.LzwStream(new SpanStream(head.ToArray()));
+            return stream.ReadAtLeast(new byte[TriedBytes], TriedBytes, throwOnEndOfStream: false) > 0;
+        }
+        catch (Exception e) when (e is SharpCompress.Common.SharpCompressException or IOException or InvalidOperationException or IndexOutOfRangeException)
+        {
+            return false;
+        }
+    }
 
     protected override Stream Open(ReadOnlyMemory<byte> content, IMemberSink sink) =>
         new ReservedStream(sink.Reserve(1 << 20, "compress"), new SharpCompress.Compressors.Lzw.LzwStream(new SpanStream(content)));

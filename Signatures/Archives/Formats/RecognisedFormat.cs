@@ -26,7 +26,6 @@ internal sealed class RecognisedFormat : IArchiveFormat
             _ when content.Slice(7, 7).SequenceEqual("**ACE**"u8) => "ace",
             (byte)'x' when content.StartsWith("xar!"u8) && BinaryPrimitives.ReadUInt16BigEndian(content[4..]) is >= 28 and <= 64 => "xar",
             (byte)'I' when content.StartsWith("ISc("u8) => "InstallShield cabinet",
-            (byte)'S' when content.StartsWith((ReadOnlySpan<byte>)[0x53, 0x5A, 0x44, 0x44, 0x88, 0xF0, 0x27, 0x33]) => "szdd",
             (byte)'M' when content[1] == 'Z' && IsNsis(content) => "nsis",
             _ => null,
         };

@@ -32,14 +32,15 @@ internal sealed class TarFormat : IArchiveFormat
         string? longName = null;
         long? paxSize = null;
         byte[] block = new byte[BlockBytes];
+        bool hasEnd = false;
         for (long at = 0; ; at = source.Position)
         {
             sink.Step();
             int read = source.Read(block);
             if (read < BlockBytes)
             {
-                // An end without the two blocks of zeros is common; one inside of a block is not.
-                if (read > 0 && block.AsSpan(0, read).IndexOfAnyExcept((byte)0) >= 0)
+                // Two blocks of zeros end an archive; where they are missing, nobody knows what else is.
+                if (!hasEnd)
                 {
                     throw ArchiveException.Truncated("tar header", at);
                 }
@@ -50,11 +51,18 @@ internal sealed class TarFormat : IArchiveFormat
             if (block.AsSpan().IndexOfAnyExcept((byte)0) < 0)
             {
                 // More may follow: archives are joined, and hidden, behind their end.
+                hasEnd = true;
                 continue;
             }
 
             if (!HasChecksum(block))
             {
+                if (hasEnd)
+                {
+                    // Something else behind the end: no part of it.
+                    return;
+                }
+
                 throw ArchiveException.Corrupt("tar header", at, "its checksum is wrong; what follows was not read");
             }
 

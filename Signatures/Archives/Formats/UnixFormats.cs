@@ -61,16 +61,18 @@ internal sealed class ArFormat : IArchiveFormat
     }
 }
 
-/// <summary>cpio with headers in ASCII ("new" and old): initial RAM disks, which are several after another, and the payload of RPM packages.</summary>
+/// <summary>cpio with headers in ASCII ("new" and old) and in binary of both byte orders: initial RAM disks, which are several after another, and the payload of RPM packages.</summary>
 internal sealed class CpioFormat : IArchiveFormat
 {
     private const int NewBytes = 110;
     private const int OldBytes = 76;
+    private const int BinaryBytes = 26;
 
     public string Name => "cpio";
 
     public bool Fits(ReadOnlySpan<byte> content) =>
-        content.Length >= NewBytes && (content.StartsWith("070701"u8) || content.StartsWith("070702"u8) || content.StartsWith("070707"u8)) && TryHeader(content, out _, out _, out _);
+        content.Length >= NewBytes && content[0] is (byte)'0' or 0xC7 or 0x71 && TryHeader(content, out _, out _, out string name)
+        && !name.AsSpan().ContainsAnyInRange('\0', '\u001F');
 
     public void Read(ReadOnlyMemory<byte> content, IMemberSink sink)
     {
@@ -120,7 +122,7 @@ internal sealed class CpioFormat : IArchiveFormat
                 sink.Stored(name, content.Slice(at + dataAt, there));
             }
 
-            int padded = rest.StartsWith("070707"u8) ? there : (there + 3) & ~3;
+            int padded = rest.StartsWith("070707"u8) ? there : rest[0] != '0' ? (there + 1) & ~1 : (there + 3) & ~3;
             at += Math.Min(rest.Length, dataAt + padded);
         }
     }
@@ -128,6 +130,11 @@ internal sealed class CpioFormat : IArchiveFormat
     private static bool TryHeader(ReadOnlySpan<byte> bytes, out int dataAt, out long size, out string name)
     {
         (dataAt, size, name) = (0, 0, "");
+        if (bytes.Length > BinaryBytes && bytes[0] is 0xC7 or 0x71)
+        {
+            return TryBinaryHeader(bytes, out dataAt, out size, out name);
+        }
+
         bool isNew = bytes.StartsWith("070701"u8) || bytes.StartsWith("070702"u8);
         int header = isNew ? NewBytes : OldBytes;
         if (bytes.Length < header || !(isNew || bytes.StartsWith("070707"u8)))
@@ -150,6 +157,25 @@ internal sealed class CpioFormat : IArchiveFormat
         dataAt = isNew ? (dataAt + 3) & ~3 : dataAt;
         return dataAt <= bytes.Length;
     }
+
+    /// <summary>Words of 16 bits; of two words for one number the higher comes first.</summary>
+    private static bool TryBinaryHeader(ReadOnlySpan<byte> bytes, out int dataAt, out long size, out string name)
+    {
+        bool isBig = bytes[0] == 0x71;
+        int nameBytes = Word(bytes, 20, isBig);
+        size = ((long)Word(bytes, 22, isBig) << 16) | (uint)Word(bytes, 24, isBig);
+        dataAt = (BinaryBytes + nameBytes + 1) & ~1;
+        name = "";
+        if (Word(bytes, 0, isBig) != 0x71C7 || nameBytes is < 2 or > 4096 || dataAt > bytes.Length || bytes[BinaryBytes + nameBytes - 1] != 0)
+        {
+            return false;
+        }
+
+        name = MemberNames.OfField(bytes.Slice(BinaryBytes, nameBytes));
+        return name.Length == nameBytes - 1;
+    }
+
+    private static int Word(ReadOnlySpan<byte> bytes, int at, bool isBig) => isBig ? (bytes[at] << 8) | bytes[at + 1] : (bytes[at + 1] << 8) | bytes[at];
 
     private static bool TryOctal(ReadOnlySpan<byte> digits, out long value)
     {
