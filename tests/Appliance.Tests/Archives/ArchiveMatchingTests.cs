@@ -62,7 +62,7 @@ public sealed class ArchiveMatchingTests : IDisposable
     public void Equal_members_are_matched_once_and_found_everywhere()
     {
         Tool.Shell("mkdir a; echo MARKER > a/x; echo MARKER > a/y; zip -q -r inner.zip a; cp inner.zip again.zip; zip -q outer.zip inner.zip again.zip a/x", _scratch.Folder);
-        using YaraRules rules = Compile("rule marker { strings: $a = \"MARKER\" condition: $a }");
+        using YaraRules rules = Compile("rule marker { strings: $a = \"MARKER\" condition: $a at 0 }");
         byte[] archive = File.ReadAllBytes(_scratch["outer.zip"]);
         using var archives = new ArchiveContents(new ArchiveLimits(), 16 << 20, long.MaxValue, () => { });
         using var engines = new Engines { ByContent = [rules], Archives = archives };
@@ -104,7 +104,7 @@ public sealed class ArchiveMatchingTests : IDisposable
     {
         Tool.Shell("seq 1 100000 > a; zip -q a.zip a", _scratch.Folder);
         byte[] archive = File.ReadAllBytes(_scratch["a.zip"]);
-        using YaraRules rules = Compile("rule none { condition: false }");
+        using YaraRules rules = Compile("rule nothing { condition: false }");
         using var archives = new ArchiveContents(new ArchiveLimits(), 16 << 20, 600_000, () => { });
         using var engines = new Engines { ByContent = [rules], Archives = archives };
         using var matcher = new ContentMatcher(engines, CancellationToken.None);
