@@ -16,9 +16,10 @@ esac
 # Programs of the tests and the Debian packages that bring them: one list, the one that a test's own message is made from.
 missing=()
 while IFS=$'\t' read -r program packages; do
-    PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null || missing+=($packages)
+    PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null || [ -e "$program" ] || missing+=($packages)
 done < <(sed -nE 's/^ *\["([^"]+)"\] = "([^"]+)",$/\1\t\2/p' tests/Golden/Tool.cs)
 ldconfig -p 2>/dev/null | grep -q 'libyara\.so\.9' || /sbin/ldconfig -p | grep -q 'libyara\.so\.9' || missing+=(libyara9)
+ldconfig -p 2>/dev/null | grep -q 'libfwnt\.so\.1' || /sbin/ldconfig -p | grep -q 'libfwnt\.so\.1' || missing+=(libfwnt1)
 # What this machine's kernel does not offer (MD, device mapper) runs on one in a small guest.
 compgen -G '/boot/vmlinuz-*' >/dev/null || missing+=(linux-image-amd64)
 if [ ${#missing[@]} -gt 0 ]; then

@@ -14,6 +14,9 @@ var root = new RootCommand("vmsweep scans the virtual disks of VMs for malware f
     LsCommand.Create(),
     CatCommand.Create(),
     ReadCommand.Create(),
+    InventoryCommand.Create(),
+    LeasesCommand.Create(),
+    SignaturesCommand.Create(),
     DoctorCommand.Create(),
     CompletionCommand.Create(),
 };

@@ -17,7 +17,7 @@ internal static class CatCommand
         Func<ParseResult, DiskOptions> options = DiskOptions.AddTo(command);
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
-            var run = new DiskCommand(options(parsed), cancellation);
+            using var run = new DiskCommand(options(parsed), cancellation);
             Vm vm = run.OneVm(parsed.GetRequiredValue(image));
             using var content = new ContentOutput(parsed.GetValue(output));
             List<GapReport> gaps = run.Run(

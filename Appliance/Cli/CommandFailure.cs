@@ -1,5 +1,6 @@
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Worker;
+using Vmsweep.Signatures.Bundles;
 
 namespace Vmsweep.Appliance.Cli;
 
@@ -15,7 +16,7 @@ internal static class CommandFailure
         {
             return command();
         }
-        catch (Exception e) when (e is TargetException or JobFailedException or IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is TargetException or JobFailedException or BundleException or IOException or UnauthorizedAccessException)
         {
             Console.Error.WriteLine("vmsweep: " + Printable.Of(e.Message));
             return ExitStatus.CannotRun;

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using Vmsweep.Appliance.Worker;
+using Vmsweep.Signatures.ClamAv;
 
 namespace Vmsweep.Appliance.Cli;
 
@@ -45,10 +46,28 @@ internal static class CommonOptions
         HelpName = "NAME|all",
     };
 
+    public static Option<string?> Clamd() => new("--clamd")
+    {
+        Description = $"The Unix socket of ClamAV's daemon; {ClamdOptions.DefaultSocket} where only --engine asks for it.",
+        HelpName = "SOCKET",
+    };
+
     public static Option<bool> Deleted() => new("--deleted")
     {
         Description = "Deleted files too, as far as nothing was written over them (NTFS).",
     };
+
+    public static Option<string> MemoryScan()
+    {
+        var option = new Option<string>("--memory-scan")
+        {
+            Description = "Whether memory of suspended VMs and of snapshots is scanned too; left out it is named in the report and is no gap.",
+            HelpName = "yes|no",
+            DefaultValueFactory = _ => "yes",
+        };
+        option.AcceptOnlyFromAmong("yes", "no");
+        return option;
+    }
 
     public static Option<int> Threads() => new("--threads")
     {
@@ -74,6 +93,8 @@ internal static class CommonOptions
     };
 
     public static Option<string?> State() => new("--state") { Description = "Folder for logs and databases; none keeps nothing.", HelpName = "DIR|none" };
+
+    public static Option<string?> Configuration() => new("--config") { Description = "Configuration of connectors; /etc/vmsweep/vmsweep.json by default for root.", HelpName = "FILE" };
 
     public static Option<bool> NoProgress() => new("--no-progress") { Description = "No progress line; there is none anyway unless standard error is a terminal." };
 

@@ -1,3 +1,4 @@
+using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
@@ -7,21 +8,24 @@ using Vmsweep.DiskReaders.Inspection;
 namespace Vmsweep.Appliance.Cli;
 
 /// <summary>What <c>info</c>, <c>ls</c>, <c>cat</c> and <c>read</c> share: one worker on the disks of one VM, its gaps on standard error.</summary>
-internal sealed class DiskCommand(DiskOptions options, CancellationToken cancellation)
+internal sealed class DiskCommand(DiskOptions options, CancellationToken cancellation) : IDisposable
 {
     private static readonly TimeSpan Silence = TimeSpan.FromMinutes(2);
 
     /// <summary>A listing of ten million files is some 2 GiB.</summary>
     private const long MostListingBytes = 4L << 30;
 
-    private readonly Sandbox _sandbox = Sandboxes.Open(options.Sandbox);
+    // Tried while the target is looked at.
+    private readonly Task<Sandbox> _sandbox = Task.Run(() => Sandboxes.Open(options.Sandbox), CancellationToken.None);
+    private readonly Hypervisors _hypervisors = Hypervisors.Open(options.Configuration, options.State, options.Bases);
+    private IVmView? _view;
 
-    public Sandbox Sandbox => _sandbox;
+    private Sandbox Sandbox => _sandbox.GetAwaiter().GetResult();
 
     /// <summary>What a target holds, in the states that were chosen.</summary>
     /// <exception cref="TargetException">It is not there, or has no such state.</exception>
     public IReadOnlyList<Vm> Find(string target) =>
-        [.. SnapshotChoice.Choose([.. new TargetFinder(options.Bases, cancellation).Find(target)], options.Snapshot, options.Bases)];
+        [.. SnapshotChoice.Choose([.. _hypervisors.Find(target, new TargetFinder(options.Bases, cancellation))], options.Snapshot, options.Bases)];
 
     /// <summary>The one VM or image of a target, in one state.</summary>
     /// <exception cref="TargetException">There is none, or several and none was chosen.</exception>
@@ -36,7 +40,14 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
     public List<Vm> OneVmsStates(string target)
     {
         IReadOnlyList<Vm> vms = Find(target);
-        List<Vm> withDisks = [.. vms.Where(v => v.Disks.Count > 0)];
+        List<Vm> withDisks = [.. vms.Where(v => v.Disks.Count > 0 || v.Open is not null)];
+        if (withDisks is [{ Open: { } open }])
+        {
+            _hypervisors.Reap();
+            _view = open();
+            return [_view.Vm];
+        }
+
         return withDisks.DistinctBy(v => v.Target).Count() switch
         {
             1 => withDisks,
@@ -49,14 +60,14 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
     public List<GapReport> Run(Vm vm, Func<JobStart, VmJob> job, Action<WorkerEvent> onEvent, Action<ReadOnlySpan<byte>>? onData = null)
     {
         List<GapReport> gaps = [.. vm.Gaps];
-        if (vm.Disks.Count == 0)
+        if (vm.Disks.Count == 0 && vm.Memory is null)
         {
             return gaps;
         }
 
-        (List<ChainPlan> plans, List<(string Host, string Inside)> binds) = DiskBinds.Of(vm.Disks, _sandbox);
-        var start = new JobStart(DiskLimits.ForReading with { HeapBytes = DiskLimits.ForReading.HeapBytes + DiskLimits.ForKeys(options.Secrets) }, plans, options.Secrets);
-        WorkerOutcome outcome = new WorkerProcess(_sandbox.WorkerStart, Silence) { MostEventBytes = MostListingBytes }.Run(job(start) with { VolumeStates = vm.VolumeStates }, binds, message =>
+        (List<ChainPlan> plans, List<(string Host, string Inside)> binds) = DiskBinds.Of(vm.Disks, Sandbox);
+        var start = new JobStart(DiskLimits.ForReading with { HeapBytes = DiskLimits.ForReading.HeapBytes + DiskLimits.ForKeys(options.Secrets) }, plans, options.Secrets, DiskBinds.Of(vm.Memory, Sandbox, binds));
+        WorkerOutcome outcome = new WorkerProcess(Sandbox.WorkerStart, Silence) { MostEventBytes = MostListingBytes }.Run(job(start) with { VolumeStates = vm.VolumeStates, Sockets = DiskBinds.Sockets(plans) }, binds, message =>
         {
             if (message is GapEvent gap)
             {
@@ -81,6 +92,9 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
         }
     }
 
+    /// <summary>Closes the view that was read, where one was opened.</summary>
+    public void Dispose() => _view?.Dispose();
+
     /// <summary>Shows gaps on standard error; the status is incomplete when there are any.</summary>
     public static int Conclude(IReadOnlyList<GapReport> gaps)
     {
@@ -94,4 +108,4 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
 }
 
 /// <summary>What every job on disks is given.</summary>
-internal sealed record JobStart(WorkerLimits Limits, IReadOnlyList<ChainPlan> Disks, IReadOnlyList<byte[]> Secrets);
+internal sealed record JobStart(WorkerLimits Limits, IReadOnlyList<ChainPlan> Disks, IReadOnlyList<byte[]> Secrets, MemoryPlan? Memory);

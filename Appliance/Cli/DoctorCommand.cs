@@ -1,7 +1,12 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
+using Vmsweep.Appliance.Connectors;
+using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Worker;
+using Vmsweep.Signatures.Bundles;
+using Vmsweep.Signatures.ClamAv;
+using Vmsweep.Signatures.Hashes;
 
 namespace Vmsweep.Appliance.Cli;
 
@@ -10,12 +15,18 @@ internal static class DoctorCommand
 {
     public static Command Create()
     {
-        var command = new Command("doctor", "Says what is missing or reduced on this machine, and how to mend it.");
-        command.SetAction(_ => Run());
+        Option<string?> clamd = CommonOptions.Clamd();
+        var hashes = new Option<string[]>("--hashes") { Description = "A compiled hash set to be checked to its end. Repeatable.", HelpName = "FILE" };
+        var knownGood = new Option<string[]>("--known-good") { Description = "The same of known-good hashes. Repeatable.", HelpName = "FILE" };
+        Option<string?> state = CommonOptions.State();
+        Option<string?> configuration = CommonOptions.Configuration();
+        var command = new Command("doctor", "Says what is missing or reduced on this machine, and how to mend it.") { clamd, hashes, knownGood, state, configuration };
+        command.SetAction((parsed, _) => CommandFailure.Guard(() => Run(
+            parsed.GetValue(clamd), parsed.GetValue(hashes) ?? [], parsed.GetValue(knownGood) ?? [], StateFolder.Of(parsed.GetValue(state)), ApplianceConfiguration.Read(parsed.GetValue(configuration)))));
         return command;
     }
 
-    private static int Run()
+    private static int Run(string? clamd, string[] hashes, string[] knownGood, string? state, ApplianceConfiguration configuration)
     {
         bool isSound = true;
         Check("processors", true, $"{Environment.ProcessorCount}, {RuntimeInformation.ProcessArchitecture}, {RuntimeInformation.FrameworkDescription}", "");
@@ -23,16 +34,63 @@ internal static class DoctorCommand
         Check("sandbox", sandbox.IsFull, sandbox.IsFull ? "full (bubblewrap)" : "reduced: " + sandbox.Detail, Sandbox.Find("bwrap") is null ? "apt-get install -y bubblewrap" : "sysctl -w kernel.unprivileged_userns_clone=1, or run as root");
         (bool works, string worker) = TryWorker(sandbox);
         Check("worker", works, worker, "see the message; with --sandbox reduced it runs without namespaces");
+        (bool isCurrent, string signatures, string remedy) = Signatures(state);
+        Check("signatures", isCurrent, signatures, remedy);
+        (bool isSet, string daemon, string start) = EngineChecks.Clamd(clamd ?? ClamdOptions.DefaultSocket);
+        Check("clamav", isSet || (clamd is null && !File.Exists(ClamdOptions.DefaultSocket)), isSet || clamd is not null ? daemon : $"not in use: {daemon}", start);
+        foreach ((string path, HashSetKind kind) in hashes.Select(h => (h, HashSetKind.Bad)).Concat(knownGood.Select(k => (k, HashSetKind.KnownGood))))
+        {
+            (bool isWhole, string set) = EngineChecks.HashSet(path, kind);
+            Check("hashes", isWhole, set, "build it again from its lists");
+        }
+
+        var catalog = new ConnectorCatalog(configuration, TimeProvider.System);
+        foreach (ConnectorSettings connector in catalog.Configured)
+        {
+            try
+            {
+                _ = connector.Secret?.Read();
+                using IConnector opened = catalog.Open(connector.Name);
+                Check(connector.Name, true, opened.Check(), "");
+            }
+            catch (IOException e)
+            {
+                Check(connector.Name, false, e.Message, $"see the message; the connector's address is {Printable.Of(connector.Address.ToString())}");
+            }
+        }
+
         return isSound ? ExitStatus.Clean : ExitStatus.Incomplete;
 
-        void Check(string name, bool isGood, string found, string remedy)
+        void Check(string name, bool isGood, string found, string mend)
         {
             isSound &= isGood;
             Console.WriteLine($"{(isGood ? "ok  " : "MEND")}  {name,-10}  {Printable.Of(found)}");
             if (!isGood)
             {
-                Console.WriteLine($"                  {remedy}");
+                Console.WriteLine($"                  {mend}");
             }
+        }
+    }
+
+    /// <summary>The bundle that scans would use.</summary>
+    private static (bool IsCurrent, string Detail, string Remedy) Signatures(string? state)
+    {
+        if (state is null)
+        {
+            return (true, "built-in rules: there is no state folder", "");
+        }
+
+        try
+        {
+            using OpenBundle? bundle = new BundleStore(StateFolder.Signatures(state), TimeProvider.System).OpenActive();
+            DateTimeOffset now = TimeProvider.System.GetUtcNow();
+            return bundle is null
+                ? (true, "built-in rules: there is no bundle", "")
+                : (!bundle.IsExpired(now), $"{bundle.Manifest}, {(bundle.IsExpired(now) ? "EXPIRED on" : "until")} {bundle.Manifest.Expires.UtcDateTime:yyyy-MM-dd}{(bundle.Signer is null ? ", not signed" : "")}", "vmsweep signatures update");
+        }
+        catch (Exception e) when (e is BundleException or IOException or UnauthorizedAccessException)
+        {
+            return (false, e.Message, "vmsweep signatures update, or add a bundle by hand; rollback goes back to the previous one");
         }
     }
 
@@ -40,7 +98,7 @@ internal static class DoctorCommand
     private static (bool Works, string Detail) TryWorker(Sandbox sandbox)
     {
         string rules = "";
-        var job = new CompileJob([], Builtin: true, [], Strict: true) { Limits = DiskLimits.ForReading };
+        var job = new CompileJob([], Builtin: true, Strict: true) { Limits = DiskLimits.ForReading };
         WorkerOutcome outcome = new WorkerProcess(sandbox.WorkerStart, TimeSpan.FromSeconds(30)).Run(
             job, [], message => rules = message is CompiledEvent compiled ? $"{compiled.Engines[0].Name} {compiled.Engines[0].Version}, {compiled.Engines[0].Rules} built-in rules compiled in the sandbox" : rules, _ => { }, CancellationToken.None);
         return outcome.End == WorkerEnd.Done ? (true, rules) : (false, outcome.Detail);

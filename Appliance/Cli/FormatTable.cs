@@ -17,7 +17,7 @@ internal static class FormatTable
 
         foreach (IGrouping<string, SupportRow> kind in SupportTable.Rows.GroupBy(r => r.Kind))
         {
-            output.WriteLine(kind.Key + "s");
+            output.WriteLine(kind.Key == "memory" ? kind.Key : kind.Key + "s");
             foreach (SupportRow row in kind)
             {
                 output.WriteLine("  " + row.Title);

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Worker;
@@ -28,7 +29,7 @@ internal static class InfoCommand
                 return ExitStatus.Clean;
             }
 
-            var run = new DiskCommand(options(parsed), cancellation);
+            using var run = new DiskCommand(options(parsed), cancellation);
             List<TargetReport> targets = [.. run.Find(parsed.GetValue(target) ?? throw new TargetException("name a target, or ask for --formats")).Select(vm => Inspect(vm, run))];
 
             using TextWriter writer = Outputs.OpenText(parsed.GetValue(output));
@@ -46,8 +47,10 @@ internal static class InfoCommand
         return command;
     }
 
-    private static TargetReport Inspect(Vm vm, DiskCommand run)
+    private static TargetReport Inspect(Vm listed, DiskCommand run)
     {
+        using IVmView? view = listed.Open?.Invoke();
+        Vm vm = view?.Vm ?? listed;
         var target = new TargetReport
         {
             Target = vm.Target,
@@ -56,7 +59,7 @@ internal static class InfoCommand
             Snapshots = [.. vm.Snapshots.Select(s => new SnapshotReport(s.Id, s.Name, s.Created, s.ParentId, s.IsCurrent))],
         };
         target.Disks.AddRange(vm.Disks.Select(d => new DiskReport { Path = d.Path }));
-        target.Gaps.AddRange(run.Run(vm, start => new InfoJob { Limits = start.Limits, Disks = start.Disks, Secrets = start.Secrets }, message =>
+        target.Gaps.AddRange(run.Run(vm, start => new InfoJob { Limits = start.Limits, Disks = start.Disks, Secrets = start.Secrets, Memory = start.Memory }, message =>
         {
             if (message is DiskEvent opened)
             {
@@ -65,6 +68,10 @@ internal static class InfoCommand
             else if (message is VolumeEvent volume)
             {
                 target.Disks.Of(volume.Disk).Volumes.Add(volume.Volume);
+            }
+            else if (message is MemoryEvent memory && vm.Memory is { } known)
+            {
+                target.Memory = memory.Memory with { Path = known.Path };
             }
             else if (message is GuestEvent told)
             {
@@ -132,6 +139,11 @@ internal static class InfoCommand
                     output.WriteLine("          " + Printable.Of(note));
                 }
             }
+        }
+
+        if (target.Memory is { } memory)
+        {
+            MemoryText.Write(memory, output);
         }
 
         foreach (GapReport gap in target.Gaps)

@@ -21,8 +21,7 @@ internal static class Logging
                 restrictedToMinimumLevel: LogEventLevel.Warning,
                 standardErrorFromLevel: LogEventLevel.Verbose,
                 formatter: new PrintableFormatter());
-        string folder = state ?? DefaultFolder;
-        if (folder != "none")
+        if (StateFolder.Of(state) is { } folder)
         {
             try
             {
@@ -47,10 +46,4 @@ internal static class Logging
         public void Format(LogEvent logEvent, TextWriter output) =>
             output.WriteLine("vmsweep: " + Printable.Of(logEvent.RenderMessage(CultureInfo.InvariantCulture)));
     }
-
-    private static string DefaultFolder => Environment.IsPrivilegedProcess
-        ? "/var/lib/vmsweep"
-        : Path.Combine(
-            Environment.GetEnvironmentVariable("XDG_STATE_HOME") is { Length: > 0 } given ? given : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".local", "state"),
-            "vmsweep");
 }

@@ -30,7 +30,7 @@ internal static class LsCommand
         Func<ParseResult, DiskOptions> options = DiskOptions.AddTo(command);
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
-            var run = new DiskCommand(options(parsed), cancellation);
+            using var run = new DiskCommand(options(parsed), cancellation);
             bool hash = parsed.GetValue(sha256);
             long memoryBytes = parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes;
             List<ListEntry> entries = [];

@@ -17,6 +17,8 @@ internal sealed class NdjsonListener(TextWriter output) : IScanListener
 
     public void OnGap(TargetReport target, GapReport gap) => Write(new NdjsonLine("gap", target.Target) { Gap = gap });
 
+    public void OnAct(TargetReport target, ActReport act) => Write(new NdjsonLine("act", target.Target) { Act = act });
+
     public void OnProgress(TargetReport target, ProgressEvent progress) =>
         Write(new NdjsonLine("progress", target.Target) { BytesDone = progress.BytesDone, BytesTotal = progress.BytesTotal });
 
@@ -27,6 +29,7 @@ internal sealed class NdjsonListener(TextWriter output) : IScanListener
         StartedAt = report.StartedAt,
         FinishedAt = report.FinishedAt,
         Sandbox = report.Sandbox,
+        Bundle = report.Bundle,
         Engines = report.Engines,
         RuleFaults = report.RuleFaults,
         Totals = report.Totals,
@@ -58,6 +61,8 @@ internal sealed record NdjsonLine(string Event, string? Target)
 
     public GapReport? Gap { get; init; }
 
+    public ActReport? Act { get; init; }
+
     public long? BytesDone { get; init; }
 
     public long? BytesTotal { get; init; }
@@ -71,6 +76,8 @@ internal sealed record NdjsonLine(string Event, string? Target)
     public DateTimeOffset? FinishedAt { get; init; }
 
     public string? Sandbox { get; init; }
+
+    public BundleReport? Bundle { get; init; }
 
     public IReadOnlyList<EngineReport>? Engines { get; init; }
 

@@ -19,7 +19,7 @@ internal static class ReadCommand
         Func<ParseResult, DiskOptions> options = DiskOptions.AddTo(command);
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
-            var run = new DiskCommand(options(parsed), cancellation);
+            using var run = new DiskCommand(options(parsed), cancellation);
             Vm vm = run.OneVm(parsed.GetRequiredValue(image));
             if (vm.Disks.Count > 1)
             {

@@ -1,36 +1,41 @@
 using System.CommandLine;
 using System.Text.Json;
 using Spectre.Console;
+using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Worker;
+using Vmsweep.Signatures.ClamAv;
+using Vmsweep.Signatures.Hashes;
 
 namespace Vmsweep.Appliance.Cli;
 
 /// <summary><c>vmsweep scan</c>.</summary>
 internal static class ScanCommand
 {
-    private static readonly string[] EngineNames = ["yara", "hash"];
-
     /// <summary>Wide enough that paths and rules stand on one line in a file or pipe.</summary>
     private const int WidthOfFiles = 240;
 
     public static Command Create()
     {
-        var targets = new Argument<string[]>("TARGET") { Description = "Disk images, VM configuration files (.vmx), or folders of both.", Arity = ArgumentArity.OneOrMore };
+        var targets = new Argument<string[]>("TARGET") { Description = "Images of disks or of guest memory, VM configuration files (.vmx), folders of them, or VMs of hypervisors (NAME/VM, libvirt:///system?vm=VM, qemu:///QMP-SOCKET).", Arity = ArgumentArity.OneOrMore };
         Option<string> format = CommonOptions.Format("text", "json", "ndjson");
         Option<FileInfo?> output = CommonOptions.Out();
-        var rules = new Option<string[]>("--rules") { Description = "A YARA rule file, or a folder of them; replaces the built-in rules. Repeatable.", HelpName = "FILE|DIR" };
-        var withBuiltin = new Option<bool>("--with-builtin") { Description = "The built-in rules as well as --rules." };
+        var rules = new Option<string[]>("--rules") { Description = "A YARA rule file, or a folder of them; replaces the signature bundle and the built-in rules. Repeatable.", HelpName = "FILE|DIR" };
+        var withBuiltin = new Option<bool>("--with-builtin") { Description = "The built-in rules as well as --rules or the signature bundle." };
         var strict = new Option<bool>("--strict-rules") { Description = "A rule that does not compile ends the command, instead of being left out and reported." };
-        var hashes = new Option<string[]>("--hashes") { Description = "A list of SHA-256, SHA-1 or MD5 hashes, one a line or CSV with a name. Repeatable.", HelpName = "FILE" };
+        var hashes = new Option<string[]>("--hashes") { Description = "Hashes of malware: SHA-256, SHA-1 or MD5, one a line or CSV with a name, or a compiled set. Repeatable.", HelpName = "FILE" };
+        var knownGood = new Option<string[]>("--known-good") { Description = "Hashes of contents that need not be matched: SHA-256 or SHA-1, in text (NSRL RDS too) or compiled. Repeatable.", HelpName = "FILE" };
+        var ignoreKnownGood = new Option<bool>("--ignore-known-good") { Description = "Match everything, whatever is known to be good." };
+        Option<string?> clamd = CommonOptions.Clamd();
         var engines = new Option<string[]>("--engine")
         {
-            Description = $"Engines, separated by commas: {string.Join(", ", EngineNames)}; by default all that have something to match.",
-            HelpName = string.Join(',', EngineNames),
+            Description = $"Engines, separated by commas: {string.Join(", ", EngineNames.All)}; by default yara, hash with --hashes, clamav with --clamd. One that is named and cannot take part is a gap.",
+            HelpName = string.Join(',', EngineNames.All),
             CustomParser = ParseEngines,
         };
+        var allow = new Option<string[]>("--allow") { Description = "An allow list (JSON): findings that are reported, but do not count. Repeatable.", HelpName = "FILE" };
         Option<int> threads = CommonOptions.Threads();
         Option<long?> memory = CommonOptions.Memory();
         var timeout = new Option<int>("--match-timeout") { Description = "Seconds that matching one content may take; beyond it is a gap.", DefaultValueFactory = _ => 60, HelpName = "SECONDS" };
@@ -39,38 +44,61 @@ internal static class ScanCommand
         Option<string?> snapshot = CommonOptions.Snapshot();
         Option<bool> deleted = CommonOptions.Deleted();
         var archives = new ArchiveOptions();
+        Option<string> memoryScan = CommonOptions.MemoryScan();
         Option<string?> state = CommonOptions.State();
+        var noCache = new Option<bool>("--no-cache") { Description = "Match every content anew, and remember nothing of this scan; otherwise what was matched before is looked up by its SHA-256." };
         Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
         Option<bool> noProgress = CommonOptions.NoProgress();
+        Option<string?> configuration = CommonOptions.Configuration();
+        var acts = new Option<VmAct[]>("--act")
+        {
+            Description = "What to do to a hypervisor's VM with a finding, separated by commas: annotate, suspend, disconnect, keep (the view, as evidence). Nothing by default.",
+            HelpName = "annotate,suspend,...",
+            CustomParser = ParseActs,
+        };
         var command = new Command("scan", "Scans virtual disks and says what was found and what was not read.")
         {
-            targets, format, output, rules, withBuiltin, strict, hashes, engines, threads, memory, timeout, bases, key, snapshot, deleted, state, sandbox, noProgress,
+            targets, format, output, rules, withBuiltin, strict, hashes, knownGood, ignoreKnownGood, engines, clamd, allow, threads, memory, timeout, bases, key, snapshot, deleted, memoryScan, state, noCache,
+            sandbox, noProgress, configuration, acts,
         };
         archives.AddTo(command);
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
             using IDisposable log = Logging.Open(parsed.GetValue(state));
+            using ScanSignatures signatures = ScanSignatures.Choose(
+                Existing(parsed.GetValue(rules) ?? []), Existing(parsed.GetValue(hashes) ?? []), parsed.GetValue(withBuiltin), Existing(parsed.GetValue(allow) ?? []), StateFolder.Of(parsed.GetValue(state)), TimeProvider.System);
             var settings = new ScanSettings
             {
-                RuleSources = Existing(parsed.GetValue(rules) ?? []),
-                WithBuiltin = parsed.GetValue(withBuiltin) || parsed.GetValue(rules) is null or [],
+                RuleSources = signatures.Rules,
+                WithBuiltin = signatures.WithBuiltin,
                 StrictRules = parsed.GetValue(strict),
-                HashLists = Existing(parsed.GetValue(hashes) ?? []),
-                Engines = parsed.GetValue(engines) is { Length: > 0 } chosen ? chosen : EngineNames,
+                HashLists = signatures.HashLists,
+                KnownGood = parsed.GetValue(ignoreKnownGood) ? [] : [.. Existing(parsed.GetValue(knownGood) ?? []), .. signatures.KnownGoodLists],
+                Engines = parsed.GetValue(engines) is { Length: > 0 } chosen ? chosen : [.. EngineNames.All.Where(n => n != ClamdEngine.EngineName || parsed.GetValue(clamd) is not null)],
+                EnginesAreNamed = parsed.GetValue(engines) is { Length: > 0 },
+                ClamdSocket = parsed.GetValue(clamd) ?? ClamdOptions.DefaultSocket,
                 Threads = parsed.GetValue(threads),
                 MemoryBytes = (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes),
                 MatchTimeoutSeconds = parsed.GetValue(timeout),
                 Archives = archives.Of(parsed),
+                StateFolder = parsed.GetValue(noCache) ? null : StateFolder.Of(parsed.GetValue(state)),
                 IncludeDeleted = parsed.GetValue(deleted),
+                ScanMemory = parsed.GetValue(memoryScan) != "no",
                 Secrets = KeyFile.Read(parsed.GetValue(key)),
+                Acts = parsed.GetValue(acts) ?? [],
+                Bundle = signatures.Bundle,
+                Allow = signatures.Allow,
+                Faults = signatures.Faults,
             };
-            if (!settings.Engines.Contains("yara") && settings.HashLists.Count == 0)
+            if (!settings.Engines.Any(n => n != HashSet.EngineName) && settings.HashLists.Count == 0)
             {
                 throw new TargetException("the engines asked for have nothing to match; name a list with --hashes, or let yara run too");
             }
 
             var finder = new TargetFinder(parsed.GetValue(bases) ?? [], cancellation);
-            List<Vm> found = [.. parsed.GetRequiredValue(targets).SelectMany(finder.Find)];
+            Hypervisors hypervisors = Hypervisors.Open(parsed.GetValue(configuration), parsed.GetValue(state), parsed.GetValue(bases) ?? []);
+            hypervisors.Reap();
+            List<Vm> found = [.. parsed.GetRequiredValue(targets).SelectMany(t => hypervisors.Find(t, finder))];
             List<Vm> vms = [.. SnapshotChoice.Choose(found, parsed.GetValue(snapshot), parsed.GetValue(bases) ?? [])];
             Sandbox box = Sandboxes.Open(parsed.GetValue(sandbox) ?? SandboxMode.Full);
             FileInfo? file = parsed.GetValue(output);
@@ -114,12 +142,30 @@ internal static class ScanCommand
     private static string[] ParseEngines(System.CommandLine.Parsing.ArgumentResult result)
     {
         string[] names = [.. result.Tokens.SelectMany(t => t.Value.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)).Distinct()];
-        if (names.FirstOrDefault(n => !EngineNames.Contains(n)) is { } unknown)
+        if (names.FirstOrDefault(n => !EngineNames.All.Contains(n)) is { } unknown)
         {
-            result.AddError($"There is no engine '{unknown}'; there are {string.Join(", ", EngineNames)}.");
+            result.AddError($"There is no engine '{unknown}'; there are {string.Join(", ", EngineNames.All)}.");
         }
 
         return names;
+    }
+
+    private static VmAct[] ParseActs(System.CommandLine.Parsing.ArgumentResult result)
+    {
+        List<VmAct> acts = [];
+        foreach (string name in result.Tokens.SelectMany(t => t.Value.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)).Distinct())
+        {
+            if (Enum.TryParse(name, ignoreCase: true, out VmAct act) && char.IsAsciiLetter(name[0]))
+            {
+                acts.Add(act);
+            }
+            else
+            {
+                result.AddError($"There is no act '{name}'; there are annotate, suspend, disconnect, keep.");
+            }
+        }
+
+        return [.. acts];
     }
 
     private static string[] Existing(string[] paths)
@@ -151,11 +197,13 @@ internal static class ScanCommand
 
         public void OnFinding(TargetReport target, FindingReport finding)
         {
-            _findings++;
+            _findings += finding.Suppressed is null ? 1 : 0;
             next?.OnFinding(target, finding);
         }
 
         public void OnGap(TargetReport target, GapReport gap) => next?.OnGap(target, gap);
+
+        public void OnAct(TargetReport target, ActReport act) => next?.OnAct(target, act);
 
         public void OnProgress(TargetReport target, ProgressEvent progress)
         {

@@ -22,14 +22,25 @@ internal static class TextReport
                 WriteDisk(disk, target.Disks.Count > 1, console);
             }
 
+            if (target.Memory is { } memory)
+            {
+                MemoryText.Write(memory, console);
+            }
+
             WriteFindings(target, console);
             WriteGaps(target, console);
+            WriteActs(target, console);
             console.WriteLine();
         }
 
         foreach (RuleFaultReport fault in report.RuleFaults)
         {
-            console.MarkupLineInterpolated($"[yellow]rule left out[/] {Printable.Of(fault.File)}:{fault.Line}: {Printable.Of(fault.Message)}");
+            console.MarkupLineInterpolated($"[yellow]left out[/] {Printable.Of(fault.File)}:{fault.Line}: {Printable.Of(fault.Message)}");
+        }
+
+        foreach (EngineReport engine in report.Engines.Where(e => e.Fault is not null))
+        {
+            console.MarkupLineInterpolated($"[yellow]engine {engine.Name}[/]: {Printable.Of(engine.Fault!)}");
         }
 
         if (report.Sandbox != "full")
@@ -58,15 +69,17 @@ internal static class TextReport
 
     private static void WriteFindings(TargetReport target, IAnsiConsole console)
     {
-        if (target.Findings.Count == 0)
+        WriteSuppressed(target, console);
+        if (target.Findings.TrueForAll(f => f.Suppressed is not null))
         {
             return;
         }
 
         Table table = new Table().Border(TableBorder.Rounded).AddColumns("severity", "rule", "path", "size", "SHA-256");
-        foreach (FindingReport finding in target.Findings.OrderBy(f => Array.IndexOf(SeverityOrder, f.Severity)).ThenBy(f => f.Path, StringComparer.Ordinal))
+        foreach (FindingReport finding in target.Findings.Where(f => f.Suppressed is null).OrderBy(f => Array.IndexOf(SeverityOrder, f.Severity)).ThenBy(f => f.Path, StringComparer.Ordinal))
         {
-            string path = Printable.Of(finding.Path) + Way(finding.Inside) + (finding.AlsoAt.Count > 0 ? string.Create(CultureInfo.InvariantCulture, $" (+{finding.AlsoAt.Count} names)") : "");
+            string path = Printable.Of(finding.Path) + Way(finding.Inside) + (finding.AlsoAt.Count > 0 ? string.Create(CultureInfo.InvariantCulture, $" (+{finding.AlsoAt.Count} names)") : "") + MemoryText.Of(finding.Memory);
+            path += finding.GuestPath is { } shown ? "\n" + Printable.Of(shown) : "";
             table.AddRow(
                 new Text(finding.Severity, Colour(finding.Severity)),
                 new Text(Printable.Of(finding.Rule)),
@@ -76,6 +89,29 @@ internal static class TextReport
         }
 
         console.Write(table);
+    }
+
+    private static void WriteActs(TargetReport target, IAnsiConsole console)
+    {
+        foreach (ActReport act in target.Acts ?? [])
+        {
+            console.MarkupLineInterpolated($"  {(act.IsDone ? "done" : "not done")}: {act.Act}: {Printable.Of(act.Detail)}{(act.Undo.Length > 0 ? "; undo with: " + Printable.Of(act.Undo) : "")}");
+        }
+    }
+
+    private static void WriteSuppressed(TargetReport target, IAnsiConsole console)
+    {
+        FindingReport[] suppressed = [.. target.Findings.Where(f => f.Suppressed is not null).OrderBy(f => f.Path, StringComparer.Ordinal)];
+        foreach (FindingReport finding in suppressed.Take(MostGapsShown))
+        {
+            SuppressedReport by = finding.Suppressed!;
+            console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"  [grey]suppressed[/] {Printable.Of(finding.Rule)} {Printable.Of(finding.Path)}: {Printable.Of(by.Why)} ({Printable.Of(by.Who)}, until {by.Until.UtcDateTime:yyyy-MM-dd HH:mm} UTC)");
+        }
+
+        if (suppressed.Length > MostGapsShown)
+        {
+            console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"  [grey]and {suppressed.Length - MostGapsShown:N0} more suppressed[/]; --format json lists all");
+        }
     }
 
     private static void WriteGaps(TargetReport target, IAnsiConsole console)
@@ -102,16 +138,28 @@ internal static class TextReport
     private static void WriteVerdict(Report report, IAnsiConsole console)
     {
         ReportTotals totals = report.Totals;
-        string rules = string.Join(", ", report.Engines.Select(e => string.Create(CultureInfo.InvariantCulture, $"{e.Name} {e.Version} with {e.Rules:N0} rules")));
+        string rules = string.Join(", ", report.Engines.Select(TextOf));
+        string bundle = report.Bundle is { } used ? $"; bundle {Printable.Of(used.Title)}{(used.Publisher is null ? ", NOT SIGNED" : "")}" : "";
         double seconds = (report.FinishedAt - report.StartedAt).TotalSeconds;
-        console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"{totals.FilesScanned:N0} of {totals.FilesSeen:N0} files, {Sizes.Show(totals.BytesRead)} of {Sizes.Show(totals.BytesSeen)} in {seconds:0.0} s; {rules}");
+        string cached = totals.FilesCached > 0 ? string.Create(CultureInfo.InvariantCulture, $" ({totals.FilesCached:N0} known from earlier scans)") : "";
+        console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"{totals.FilesScanned:N0} of {totals.FilesSeen:N0} files{cached}, {Sizes.Show(totals.BytesRead)} of {Sizes.Show(totals.BytesSeen)} in {seconds:0.0} s; {rules}{bundle}");
         (string colour, string text) = report.Verdict switch
         {
             "detected" => ("red bold", string.Create(CultureInfo.InvariantCulture, $"DETECTED: {totals.Findings:N0} findings{(totals.Gaps > 0 ? $", and {totals.Gaps:N0} gaps" : "")}")),
             "incomplete" => ("yellow bold", string.Create(CultureInfo.InvariantCulture, $"INCOMPLETE: nothing found, but {totals.Gaps:N0} gaps were not scanned")),
-            _ => ("green bold", "CLEAN: everything was read and matched; nothing found"),
+            _ => ("green bold", totals.Informational == 0
+                ? "CLEAN: everything was read and matched; nothing found"
+                : string.Create(CultureInfo.InvariantCulture, $"CLEAN: everything was read and matched; {totals.Informational:N0} things worth knowing")),
         };
-        console.MarkupLine($"[{colour}]{Markup.Escape(text)}[/]");
+        string suppressed = totals.Suppressed > 0 ? string.Create(CultureInfo.InvariantCulture, $" ({totals.Suppressed:N0} suppressed by allow lists)") : "";
+        console.MarkupLine($"[{colour}]{Markup.Escape(text)}[/]{Markup.Escape(suppressed)}");
+    }
+
+    private static string TextOf(EngineReport engine)
+    {
+        string rules = engine.Rules is { } count ? string.Create(CultureInfo.InvariantCulture, $" with {count:N0} rules") : "";
+        string date = engine.SignatureDate is { } made ? string.Create(CultureInfo.InvariantCulture, $" of {made:yyyy-MM-dd}") : "";
+        return $"{engine.Name} {engine.Version}{rules}{date}";
     }
 
     /// <summary>Members on the way from the file.</summary>

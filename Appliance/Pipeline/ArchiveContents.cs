@@ -117,13 +117,18 @@ internal sealed class MemberMatching(ArchiveContents archives, ArchiveWalk walk,
             return false;
         }
 
-        Match(inside, content, isPartial ? "" : hashes.Hex);
+        bool isKnownGood = !isPartial && engines.IsKnownGood(hashes);
+        if (!isKnownGood)
+        {
+            Match(inside, content, isPartial ? "" : hashes.Hex);
+        }
+
         if (!isPartial && engines.Hashes?.TryMatch(hashes.Sha256, hashes.Sha1, hashes.Md5) is { } listed)
         {
             Add(new VerdictFinding(listed, new InnerContent([.. inside], hashes.Hex, content.Length)));
         }
 
-        return true;
+        return !isKnownGood;
     }
 
     public void OnLeave()

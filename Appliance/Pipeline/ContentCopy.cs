@@ -12,6 +12,12 @@ internal static class ContentCopy
     /// <summary>Shorter holes are read as zeros with what lies around them: that is quicker than two reads.</summary>
     private const int SmallestHole = 64 << 10;
 
+    /// <summary>What the kernel copies by itself at once; a step of progress. In a chain, each layer is asked how far its hole goes on within it.</summary>
+    private const int SentBytes = 4 << 20;
+
+    /// <summary>Shorter pieces of files are read together with what lies around them.</summary>
+    private const int SmallestSent = 64 << 10;
+
     private static readonly TimeSpan Heartbeat = TimeSpan.FromSeconds(10);
 
     /// <exception cref="JobFailedException">The content cannot be written.</exception>
@@ -50,6 +56,12 @@ internal static class ContentCopy
         {
             progress.Step();
             int count = (int)Math.Min(buffer.Length, end - offset);
+            if (output is DirectOutput direct && (source as IFileBacked)?.InFile(offset, Math.Min(SentBytes, end - offset)) is { Length: >= SmallestSent } range && direct.Send(range) is > 0 and var sent)
+            {
+                offset += sent;
+                continue;
+            }
+
             long hole = source.HoleLength(offset, end - offset);
             if (hole >= SmallestHole || hole == end - offset)
             {

@@ -60,7 +60,7 @@ internal sealed class ContentMatcher(Engines engines, CancellationToken cancella
             if (matcher.Match(content, facts, found, cancellation) is { } fault)
             {
                 gaps.Add(new VerdictGap(
-                    fault.Kind switch { MatchFaultKind.Timeout => Fault.Timeout, MatchFaultKind.Limit => Fault.Limit, _ => Fault.Unsupported },
+                    fault.Kind switch { MatchFaultKind.Timeout => Fault.Timeout, MatchFaultKind.Limit => Fault.Limit, MatchFaultKind.Transport => Fault.Transport, _ => Fault.Unsupported },
                     fault.Rule.Length > 0 ? $"{fault.Engine} rule {fault.Rule}" : fault.Engine, 0, content.Length, fault.Detail, []));
             }
         }
@@ -69,7 +69,7 @@ internal sealed class ContentMatcher(Engines engines, CancellationToken cancella
     }
 
     /// <summary>Adds what is found inside of the content.</summary>
-    private Verdict WithMembers(Verdict verdict, ReadOnlySpan<byte> content)
+    public Verdict WithMembers(Verdict verdict, ReadOnlySpan<byte> content)
     {
         if (engines.Archives is not { } archives || !ArchiveWalk.IsArchive(ArchiveContents.Formats, content))
         {
@@ -78,8 +78,9 @@ internal sealed class ContentMatcher(Engines engines, CancellationToken cancella
 
         if (archives.Limits is not { } limits)
         {
+            // Kept, it would be taken for all there is to say, and the next scan would not know what it left out.
             archives.LeaveUnopened();
-            return verdict;
+            return verdict with { IsSettled = false };
         }
 
         if (archives.IsUsedUp)
@@ -93,10 +94,13 @@ internal sealed class ContentMatcher(Engines engines, CancellationToken cancella
         ArchiveWalk walk = ArchiveWalk.Open(
             content, limits, ArchiveContents.Formats, archives.Memory, w => members = new MemberMatching(archives, w, engines, this, sha256), archives.OnStep, cancellation);
         archives.Spend(walk.Bytes);
-        bool isSettled = verdict.IsSettled && members!.IsSettled && !walk.IsLate;
-        return members!.Findings.Count == 0 && members.Gaps.Count == 0
-            ? verdict with { IsSettled = isSettled }
-            : new Verdict([.. verdict.Findings, .. members.Findings], [.. verdict.Gaps, .. members.Gaps]) { IsSettled = isSettled };
+        return verdict with
+        {
+            Findings = members!.Findings.Count == 0 ? verdict.Findings : [.. verdict.Findings, .. members.Findings],
+            Gaps = members.Gaps.Count == 0 ? verdict.Gaps : [.. verdict.Gaps, .. members.Gaps],
+            IsSettled = verdict.IsSettled && members.IsSettled && !walk.IsLate,
+            HangsOnHashLists = verdict.HangsOnHashLists || walk.Members > 0,
+        };
     }
 
     private static ContentFacts Facts(string path, string owner)

@@ -7,8 +7,11 @@ namespace Vmsweep.Appliance.Pipeline;
 /// <summary>Takes contents one after another; belongs to one thread.</summary>
 internal interface IContentConsumer : IDisposable
 {
-    /// <summary>The content is disposed by the caller.</summary>
+    /// <summary>Takes the content over, and disposes it when it is done with it; it may keep some until <see cref="Flush"/>.</summary>
     void Consume(Content content);
+
+    /// <summary>Nothing more waits at the moment: what was kept is to be done and disposed, for the reader may wait for its memory.</summary>
+    void Flush();
 }
 
 /// <summary>
@@ -27,6 +30,9 @@ internal sealed class ContentPump(
     private const int MostWindowBytes = 64 << 20;
 
     private const int MostQueued = 1024;
+
+    /// <summary>A consumer that keeps contents to do some at once is not hurried by a reader that pauses for so long.</summary>
+    private const int PatienceMilliseconds = 20;
 
     /// <summary>Hashing what is not stored is needed only for the hash of a finding: some ten seconds of it.</summary>
     public const long MostZerosOfScan = 16L << 30;
@@ -79,12 +85,18 @@ internal sealed class ContentPump(
             try
             {
                 using IContentConsumer consumer = createConsumer();
-                foreach (Content content in queue.GetConsumingEnumerable(stop.Token))
+                while (true)
                 {
-                    using (content)
+                    if (!queue.TryTake(out Content? content, PatienceMilliseconds, stop.Token))
                     {
-                        consumer.Consume(content);
+                        consumer.Flush();
+                        if (!queue.TryTake(out content, Timeout.Infinite, stop.Token))
+                        {
+                            return;
+                        }
                     }
+
+                    consumer.Consume(content);
                 }
             }
             catch (OperationCanceledException)

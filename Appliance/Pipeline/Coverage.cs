@@ -8,6 +8,8 @@ internal sealed class Coverage(string id)
 {
     private long _filesSeen;
     private long _filesScanned;
+    private long _filesKnownGood;
+    private long _filesCached;
     private long _bytesSeen;
     private long _bytesRead;
 
@@ -23,6 +25,16 @@ internal sealed class Coverage(string id)
 
     public void Scanned() => Interlocked.Increment(ref _filesScanned);
 
+    /// <summary>It is also <see cref="Scanned"/>.</summary>
+    public void KnownGood() => Interlocked.Increment(ref _filesKnownGood);
+
+    /// <summary>The verdict, or all of it but that of rules added since, was remembered from an earlier scan.</summary>
+    public void Cached() => Interlocked.Increment(ref _filesCached);
+
     public CoverageCounts Counts => new(
-        Interlocked.Read(ref _filesSeen), Interlocked.Read(ref _filesScanned), Interlocked.Read(ref _bytesSeen), Interlocked.Read(ref _bytesRead));
+        Interlocked.Read(ref _filesSeen), Interlocked.Read(ref _filesScanned), Interlocked.Read(ref _bytesSeen), Interlocked.Read(ref _bytesRead),
+        Interlocked.Read(ref _filesCached))
+    {
+        FilesKnownGood = Interlocked.Read(ref _filesKnownGood),
+    };
 }

@@ -1,6 +1,7 @@
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.FileSystems;
 using Vmsweep.DiskReaders.Inspection;
+using Vmsweep.DiskReaders.Inspection.Guest;
 
 namespace Vmsweep.Appliance.Pipeline;
 
@@ -21,7 +22,8 @@ internal sealed class DiskContents
     public long TotalBytes { get; private set; }
 
     /// <param name="onStep">Called for each entry, so that a supervisor sees work.</param>
-    public static DiskContents Collect(InspectedVm vm, ReadContext context, Action onStep)
+    /// <param name="guest">Told of every file.</param>
+    public static DiskContents Collect(InspectedVm vm, ReadContext context, Action onStep, GuestInspector guest)
     {
         var contents = new DiskContents();
         foreach (InspectedDisk disk in vm.Disks)
@@ -40,7 +42,7 @@ internal sealed class DiskContents
             contents.Coverage.Add(volume.Id, coverage);
             if (volume.FileSystem is { } fileSystem)
             {
-                contents.AddFiles(volume, fileSystem, coverage, context, onStep);
+                contents.AddFiles(volume, fileSystem, coverage, context, onStep, guest);
             }
             else if (volume.Kind == "unknown")
             {
@@ -63,7 +65,7 @@ internal sealed class DiskContents
     public static GuestContent ItemOf(InspectedVolume volume, GuestFile file, Coverage coverage) =>
         new(volume, file) { Coverage = coverage, SizeBytes = file.SizeBytes, Order = OrderOf(volume.Content, file.FirstByte) };
 
-    private void AddFiles(InspectedVolume volume, IFileSystem fileSystem, Coverage coverage, ReadContext context, Action onStep)
+    private void AddFiles(InspectedVolume volume, IFileSystem fileSystem, Coverage coverage, ReadContext context, Action onStep, GuestInspector guest)
     {
         try
         {
@@ -71,6 +73,7 @@ internal sealed class DiskContents
             {
                 context.ThrowIfCancelled();
                 onStep();
+                guest.Look(volume, file);
                 if (file.Kind is GuestFileKind.Regular or GuestFileKind.System)
                 {
                     Add(ItemOf(volume, file, coverage));

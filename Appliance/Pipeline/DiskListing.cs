@@ -115,6 +115,7 @@ internal static class DiskListing
     {
         public void Consume(Content content)
         {
+            using Content done = content;
             progress.Step();
             byte[]? sha256 = content.Windows is { } windows ? windows.Finish()?.Sha256 : content.IsPartial ? null : SHA256.HashData(content.Bytes);
             if (sha256 is { Length: > 0 })
@@ -124,6 +125,10 @@ internal static class DiskListing
                     hashes[((GuestContent)content.Item).File] = Convert.ToHexStringLower(sha256);
                 }
             }
+        }
+
+        public void Flush()
+        {
         }
 
         public void Dispose()

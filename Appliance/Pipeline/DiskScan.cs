@@ -1,22 +1,24 @@
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Inspection;
+using Vmsweep.DiskReaders.Inspection.Guest;
 
 namespace Vmsweep.Appliance.Pipeline;
 
 /// <summary>Matches everything on a VM's disks.</summary>
 internal static class DiskScan
 {
-    public static void Run(ScanJob job, InspectedVm vm, ReadContext context, EventWriter writer, ProgressReporter progress)
+    public static void Run(ScanJob job, InspectedVm vm, ReadContext context, EventWriter writer, ProgressReporter progress, IVerdictMemory? memory = null)
     {
-        DiskContents contents = DiskContents.Collect(vm, context, progress.Step);
-        using Engines engines = Engines.Load(job);
+        var guest = new GuestInspector();
+        DiskContents contents = DiskContents.Collect(vm, context, progress.Step, guest);
+        Announce(guest, vm, context, writer);
         using ArchiveContents archives = new(job.Archives, ArchiveContents.MemoryBytes(job.MemoryBytes), ArchiveContents.MostBytes(ImageBytes(job)), progress.Step);
-        engines.Archives = archives;
+        using Engines engines = Engines.Load(job, archives);
         try
         {
             progress.Begin(contents.Coverage.Values, contents.TotalBytes);
-            var shared = new MatchShared(engines, writer.Find, context.Gaps, context.Cancellation);
+            var shared = new MatchShared(engines, writer.Find, context.Gaps, context.Cancellation) { Memory = memory };
             using var buffers = new ContentBuffers(job.MemoryBytes);
             new ContentPump(buffers, job.Threads, engines.HashNeeds, context.Gaps, MostBytes(job), ContentPump.MostZerosOfScan, progress.Step, context.Cancellation)
                 .Run(contents.Items, () => new MatchConsumer(shared, progress), windowsAreGaps: true);
@@ -28,6 +30,22 @@ internal static class DiskScan
         finally
         {
             progress.Send();
+        }
+    }
+
+    /// <summary>Tells where the guest shows its volumes before anything is found on them. Its files are scanned like all others, so what their text lacks is no gap.</summary>
+    private static void Announce(GuestInspector guest, InspectedVm vm, ReadContext context, EventWriter writer)
+    {
+        try
+        {
+            if (guest.Facts(vm, context with { Gaps = new GapList(most: 1) }, withPackages: false) is { } facts)
+            {
+                writer.Send(new GuestEvent(facts));
+            }
+        }
+        catch (Exception e) when (e is DiskFormatException or IOException)
+        {
+            // The scan reads the same bytes and reports them.
         }
     }
 

@@ -1,5 +1,8 @@
 using System.Collections.Concurrent;
+using Vmsweep.Appliance.Pipeline.Detections;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
+using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.Signatures.Matching;
 
@@ -10,11 +13,14 @@ internal sealed class MatchShared(Engines engines, Action<FindingReport> onFindi
 {
     public Engines Engines => engines;
 
-    /// <summary>Rules ask for names, so that equal contents under other names may match otherwise.</summary>
-    public bool UsesNames { get; } = engines.ByContent.Any(e => e.UsesNames);
+    /// <summary>Verdicts of earlier scans; null when nothing is remembered.</summary>
+    public IVerdictMemory? Memory { get; init; }
 
     /// <summary>What is known of contents whose size more than one item has, so that each is matched once.</summary>
     public ConcurrentDictionary<(long Size, string Sha256), Verdict> Verdicts { get; } = new();
+
+    /// <summary>The same of engines of which nothing is remembered.</summary>
+    public ConcurrentDictionary<(long Size, string Sha256), Verdict> Unkept { get; } = new();
 
     public IGapSink Gaps => gaps;
 
@@ -23,33 +29,224 @@ internal sealed class MatchShared(Engines engines, Action<FindingReport> onFindi
     public void Report(FindingReport finding) => onFinding(finding);
 }
 
-/// <summary>Matches contents against all engines on one thread.</summary>
+/// <summary>
+/// Matches contents against all engines on one thread. Where verdicts are remembered, contents are hashed, some dozen of them are asked
+/// for at once, and while the answer is on its way the next ones are hashed.
+/// </summary>
 internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progress) : IContentConsumer
 {
+    private const int MostAsked = AskEvent.MostKeys;
+
+    /// <summary>Contents that wait for an answer hold memory that the reader may need: large ones wait alone.</summary>
+    private const long MostWaitingBytes = 8 << 20;
+
     private readonly ContentMatcher _matcher = new(shared.Engines, shared.Cancellation);
+    private readonly ContentMatcher? _volatile = Beside(shared, shared.Engines.Volatile);
+    private readonly ContentMatcher? _unkept = Beside(shared, shared.Engines.Unkept);
+    private readonly ContentMatcher?[] _added = [.. shared.Engines.Added.Select(e => Beside(shared, e))];
+    private List<Waiting> _open = [];
+    private List<Waiting> _asked = [];
+    private Func<KnownVerdict[]>? _answer;
+    private long _openBytes;
 
     public void Consume(Content content)
     {
         progress.Step();
+        ContentItem item = content.Item;
+        bool mayRemember = shared.Memory is not null && content.Windows is null && !content.IsPartial && item.SizeBytes > 0;
+        if (!mayRemember)
+        {
+            using (content)
+            {
+                ConsumeNow(content);
+            }
+
+            return;
+        }
+
+        Waiting waiting;
+        try
+        {
+            waiting = new Waiting(content, shared.Engines.HashNeeds.Of(content.Bytes));
+        }
+        catch
+        {
+            content.Dispose();
+            throw;
+        }
+
+        if (shared.Engines.IsKnownGood(waiting.Hashes))
+        {
+            using (content)
+            {
+                ConcludeKnownGood(content, waiting.Hashes);
+            }
+
+            return;
+        }
+
+        if (item.MayHaveTwin && shared.Verdicts.TryGetValue((content.Bytes.Length, waiting.Hashes.Hex), out Verdict? verdict))
+        {
+            using (content)
+            {
+                Count(item, verdict);
+                Conclude(content, verdict, waiting.Hashes);
+            }
+
+            return;
+        }
+
+        _open.Add(waiting);
+        _openBytes += content.Bytes.Length;
+        if (_open.Count >= MostAsked || _openBytes >= MostWaitingBytes)
+        {
+            Ask();
+        }
+    }
+
+    public void Flush()
+    {
+        Ask();
+        FinishAsked();
+    }
+
+    public void Dispose()
+    {
+        foreach (Waiting waiting in _open.Concat(_asked))
+        {
+            waiting.Content.Dispose();
+        }
+
+        _matcher.Dispose();
+        _volatile?.Dispose();
+        _unkept?.Dispose();
+        Array.ForEach(_added, m => m?.Dispose());
+    }
+
+    /// <summary>Asks for the contents that were collected, and meanwhile finishes those that were asked for before.</summary>
+    private void Ask()
+    {
+        if (_open.Count == 0)
+        {
+            return;
+        }
+
+        Func<KnownVerdict[]> answer = shared.Memory!.Ask([.. _open.Select(w => w.Key)], shared.Cancellation);
+        FinishAsked();
+        (_asked, _open, _openBytes, _answer) = (_open, [], 0, answer);
+    }
+
+    private void FinishAsked()
+    {
+        if (_answer is null)
+        {
+            return;
+        }
+
+        KnownVerdict[] known = _answer();
+        _answer = null;
+        for (int i = 0; i < known.Length; i++)
+        {
+            progress.Step();
+            using Content content = _asked[i].Content;
+            Conclude(content, Decide(_asked[i], known[i]), _asked[i].Hashes);
+        }
+
+        _asked = [];
+    }
+
+    private Verdict Decide(Waiting waiting, KnownVerdict known)
+    {
+        Content content = waiting.Content;
+        (long, string) twin = (content.Bytes.Length, waiting.Hashes.Hex);
+        if (content.Item.MayHaveTwin && shared.Verdicts.TryGetValue(twin, out Verdict? verdict))
+        {
+            Count(content.Item, verdict);
+            return verdict;
+        }
+
+        bool isNew = true;
+        verdict = known.Plan >= 0 && known.Plan < _added.Length ? VerdictPayload.Read(known.Payload, shared.Engines.Rules) : null;
+        bool isRemembered = verdict is not null;
+        if (verdict is null)
+        {
+            verdict = _matcher.Match(content.Bytes);
+        }
+        else
+        {
+            isNew = _added[known.Plan] is not null;
+            if (_added[known.Plan] is { } added)
+            {
+                verdict = VerdictMerge.Of(verdict, added.Match(content.Bytes), shared.Engines.Rules);
+            }
+        }
+
+        verdict = isRemembered ? verdict with { IsRemembered = true } : verdict;
+        Count(content.Item, verdict);
+        if (isNew && VerdictPayload.Write(verdict, shared.Engines.Rules) is { } payload)
+        {
+            shared.Memory!.Keep(waiting.Key, payload, verdict.HangsOnHashLists);
+        }
+
+        if (content.Item.MayHaveTwin && verdict.IsSettled)
+        {
+            shared.Verdicts.TryAdd(twin, verdict);
+        }
+
+        return verdict;
+    }
+
+    private static void Count(ContentItem item, Verdict verdict)
+    {
+        if (verdict.IsRemembered)
+        {
+            item.Coverage.Cached();
+        }
+    }
+
+    private void ConsumeNow(Content content)
+    {
         if (content.Windows is { } windows)
         {
             ConsumeWindow(content, windows);
             return;
         }
 
-        ContentItem item = content.Item;
-        bool mayShare = item.MayHaveTwin && !shared.UsesNames && !content.IsPartial;
-        ContentHashes? hashes = mayShare || (shared.Engines.Hashes is not null && !content.IsPartial) ? shared.Engines.HashNeeds.Of(content.Bytes) : null;
+        bool mayShare = content.Item.MayHaveTwin && !content.IsPartial;
+        ContentHashes? hashes = mayShare || (shared.Engines.LooksUpHashes && !content.IsPartial) ? shared.Engines.HashNeeds.Of(content.Bytes) : null;
+        if (hashes is not null && shared.Engines.IsKnownGood(hashes))
+        {
+            ConcludeKnownGood(content, hashes);
+            return;
+        }
+
         if (!mayShare || !shared.Verdicts.TryGetValue((content.Bytes.Length, hashes!.Hex), out Verdict? verdict))
         {
-            verdict = Match(content);
+            verdict = _matcher.Match(content.Bytes);
             if (mayShare && verdict.IsSettled)
             {
                 shared.Verdicts.TryAdd((content.Bytes.Length, hashes!.Hex), verdict);
             }
         }
 
-        verdict = WithKnownHash(verdict, hashes);
+        Conclude(content, verdict, hashes);
+    }
+
+    /// <summary>Nothing but what outranks knowing it: lists of malware, and where it lies.</summary>
+    private void ConcludeKnownGood(Content content, ContentHashes hashes)
+    {
+        content.Item.Coverage.KnownGood();
+        Finish(content, WithKnownHash(Verdict.Clean, hashes), hashes);
+    }
+
+    /// <summary>Adds what does not follow from the content alone, or is not remembered, and reports.</summary>
+    private void Conclude(Content content, Verdict verdict, ContentHashes? hashes) =>
+        Finish(content, WithKnownHash(WithUnkept(WithVolatile(verdict, content), content, hashes), hashes), hashes);
+
+    private void Finish(Content content, Verdict verdict, ContentHashes? hashes)
+    {
+        ContentItem item = content.Item;
+        verdict = WithPlace(verdict, content);
         AddGaps(item, verdict.Gaps, 0);
         if (verdict.Findings.Count > 0)
         {
@@ -62,18 +259,53 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         }
     }
 
-    public void Dispose() => _matcher.Dispose();
+    /// <summary>
+    /// Matches beside the one whose verdict is kept; null where there is nothing to match with. That one has looked members up in the hash lists
+    /// and counted what was not opened.
+    /// </summary>
+    private static ContentMatcher? Beside(MatchShared shared, IReadOnlyList<IEngine> engines) => engines.Count == 0 ? null : new ContentMatcher(
+        shared.Engines with { ByContent = engines, Hashes = null, Archives = shared.Engines.Archives is { Limits: not null } archives ? archives : null }, shared.Cancellation);
 
-    private Verdict Match(Content content) => shared.UsesNames ? _matcher.Match(content.Bytes, content.Item, content.Windows is null) : _matcher.Match(content.Bytes, content.Windows is null);
+    private Verdict WithVolatile(Verdict verdict, Content content) =>
+        _volatile is null ? verdict : VerdictMerge.Of(verdict, _volatile.Match(content.Bytes, content.Item, content.Windows is null), shared.Engines.Rules);
+
+    private Verdict WithUnkept(Verdict verdict, Content content, ContentHashes? hashes)
+    {
+        if (_unkept is null)
+        {
+            return verdict;
+        }
+
+        (long, string)? twin = content is { Item.MayHaveTwin: true, IsPartial: false } && hashes is not null ? (content.Bytes.Length, hashes.Hex) : null;
+        if (twin is null || !shared.Unkept.TryGetValue(twin.Value, out Verdict? own))
+        {
+            own = _unkept.Match(content.Bytes, isWhole: false);
+            if (content.Windows is null && own.Gaps.Any(g => g.Fault == Fault.Limit))
+            {
+                // It opens archives itself; what is over its own limits may still be found in the members.
+                own = _unkept.WithMembers(own, content.Bytes);
+            }
+
+            if (twin is not null && own.IsSettled)
+            {
+                shared.Unkept.TryAdd(twin.Value, own);
+            }
+        }
+
+        return VerdictMerge.Of(verdict, own, shared.Engines.Rules);
+    }
 
     private void ConsumeWindow(Content content, WindowedContent windows)
     {
         if (!content.Bytes.IsEmpty)
         {
-            Verdict verdict = Match(content);
+            Verdict verdict = WithUnkept(WithVolatile(_matcher.Match(content.Bytes, isWhole: false), content), content, null);
             AddGaps(content.Item, verdict.Gaps, content.Offset);
+            List<Detection> placed = [];
+            PlacedDetections.Add(content.Item, content.Bytes, content.Offset, placed);
             lock (windows.Found)
             {
+                placed.ForEach(d => Merge(windows.Found, d));
                 foreach (Detection detection in verdict.Findings.Select(f => f.Detection))
                 {
                     Merge(windows.Found, detection with { Matches = [.. detection.Matches.Select(m => m with { Offset = m.Offset + content.Offset })] });
@@ -100,6 +332,13 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         hashes is not null && shared.Engines.Hashes?.TryMatch(hashes.Sha256, hashes.Sha1, hashes.Md5) is { } known
             ? verdict with { Findings = [.. verdict.Findings, new VerdictFinding(known)] }
             : verdict;
+
+    private static Verdict WithPlace(Verdict verdict, Content content)
+    {
+        List<Detection> placed = [];
+        PlacedDetections.Add(content.Item, content.Bytes, content.Offset, placed);
+        return placed.Count == 0 ? verdict : verdict with { Findings = [.. verdict.Findings, .. placed.Select(d => new VerdictFinding(d))] };
+    }
 
     private static void Merge(List<Detection> all, Detection detection)
     {
@@ -130,5 +369,10 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         {
             shared.Report(FindingReports.Of(finding, paths, item.SizeBytes, sha256));
         }
+    }
+
+    private readonly record struct Waiting(Content Content, ContentHashes Hashes)
+    {
+        public ContentKey Key => ContentKey.Of(Hashes.Sha256, Content.Bytes.Length);
     }
 }

@@ -1,10 +1,17 @@
 using Serilog;
+using Vmsweep.Appliance.Cli;
+using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Pipeline.Detections;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Inspection;
+using Vmsweep.Signatures.AllowLists;
 using Vmsweep.Signatures.Archives;
+using Vmsweep.Signatures.ClamAv;
+using Vmsweep.Signatures.Yara;
 
 namespace Vmsweep.Appliance.Pipeline;
 
@@ -17,10 +24,22 @@ internal sealed record ScanSettings
 
     public required bool StrictRules { get; init; }
 
+    /// <summary>Lists in text and compiled sets.</summary>
     public required IReadOnlyList<string> HashLists { get; init; }
 
-    /// <summary><c>yara</c>, <c>hash</c>.</summary>
+    /// <summary>The same of hashes whose contents need not be matched.</summary>
+    public IReadOnlyList<string> KnownGood { get; init; } = [];
+
+    public string ClamdSocket { get; init; } = ClamdOptions.DefaultSocket;
+
+    /// <summary>Of <see cref="EngineNames.All"/>.</summary>
     public required IReadOnlyList<string> Engines { get; init; }
+
+    /// <summary>The operator named the engines: one that cannot take part is a gap.</summary>
+    public bool EnginesAreNamed { get; init; }
+
+    /// <summary>Without it a scan is less than what its operator expects: what he named, YARA unless he named others, ClamAV when he gave its socket.</summary>
+    public bool IsAskedFor(string engine) => Engines.Contains(engine) && (EnginesAreNamed || engine is YaraRules.EngineName or ClamdEngine.EngineName);
 
     public required int Threads { get; init; }
 
@@ -35,8 +54,25 @@ internal sealed record ScanSettings
     /// <summary>Deleted files too.</summary>
     public bool IncludeDeleted { get; init; }
 
+    /// <summary>Memory of suspended VMs and snapshots too.</summary>
+    public bool ScanMemory { get; init; } = true;
+
+    /// <summary>Where verdicts and compiled rules are remembered; null: nothing is.</summary>
+    public string? StateFolder { get; init; }
+
     /// <summary>What unlocks encrypted volumes.</summary>
     public IReadOnlyList<byte[]> Secrets { get; init; } = [];
+
+    /// <summary>What is done to a hypervisor's VM on a detection; nothing unless asked for.</summary>
+    public IReadOnlyList<VmAct> Acts { get; init; } = [];
+    /// <summary>The signature bundle that rules and lists come from; null for none.</summary>
+    public BundleReport? Bundle { get; init; }
+
+    /// <summary>Findings that do not count.</summary>
+    public AllowList Allow { get; init; } = AllowList.Empty;
+
+    /// <summary>What was left out before the scan began.</summary>
+    public IReadOnlyList<RuleFaultReport> Faults { get; init; } = [];
 }
 
 /// <summary>Hears of everything as it happens. Called on one thread.</summary>
@@ -50,6 +86,8 @@ internal interface IScanListener
 
     void OnGap(TargetReport target, GapReport gap);
 
+    void OnAct(TargetReport target, ActReport act);
+
     void OnProgress(TargetReport target, ProgressEvent progress);
 }
 
@@ -62,93 +100,196 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     /// <summary>Heap for metadata, caches and findings, beside the content.</summary>
     public const long WorkerHeapBytes = 1L << 30;
 
+    /// <summary>How often an open view is held to its limits.</summary>
+    private static readonly TimeSpan Watched = TimeSpan.FromSeconds(5);
+
     /// <exception cref="JobFailedException">The rules cannot be used.</exception>
     public Report Run(IReadOnlyList<Vm> vms)
     {
         DateTimeOffset started = time.GetUtcNow();
         using var run = new RunFolder();
-        (string? rules, List<EngineReport> engines, IReadOnlyList<RuleFaultReport> faults) = Compile(run);
+        using VerdictCache? cache = settings.StateFolder is { } folder && settings.Engines.Contains(YaraRules.EngineName) ? VerdictCache.Open(folder, time) : null;
+        using PreparedEngines engines = PreparedEngines.Make(settings, run, cancellation);
+        PreparedRules prepared = new RulePreparation(settings, sandbox, worker, cache, Limits(0), cancellation).Run(run, engines.ListsDigest);
+        prepared = prepared with { Engines = [.. prepared.Engines, .. engines.Reports], Faults = [.. prepared.Faults, .. engines.Faults] };
+        if (prepared.Engines.FirstOrDefault(e => e.Fault is not null) is { } missing && prepared.Rules is null && !engines.CanMatch)
+        {
+            throw new JobFailedException($"no engine can match: {missing.Name}: {missing.Fault}");
+        }
+
         List<TargetReport> targets = [];
-        int number = 0;
         foreach (Vm vm in vms)
         {
             var target = new TargetReport { Target = vm.Target, Vm = vm.Identity, Snapshot = vm.Snapshot };
             targets.Add(target);
-            listener.OnTarget(target, ++number, vms.Count);
-            foreach (GapReport gap in vm.Gaps)
+            listener.OnTarget(target, targets.Count, vms.Count);
+            if (vm.Open is null)
             {
-                Add(target, gap);
+                Scan(target, vm, prepared, engines, () => null, cancellation);
+                Act(target, vm, null);
             }
-
-            foreach (string name in vm.Refused)
+            else
             {
-                Add(target, HostileImage.ForbiddenReference(vm.Identity.Id, LengthOf(vm.Identity.Id), name));
-            }
-
-            foreach (GapReport gap in ManifestCheck.Run(vm.Manifest, cancellation))
-            {
-                Add(target, gap);
-            }
-
-            if (vm.Disks.Count > 0)
-            {
-                ScanDisks(target, vm, rules);
+                ScanView(target, vm, prepared, engines);
             }
         }
 
-        return Finish(started, engines, faults, targets);
+        return Finish(started, prepared, targets);
     }
 
-    private (string? Rules, List<EngineReport> Engines, IReadOnlyList<RuleFaultReport> Faults) Compile(RunFolder run)
+    /// <summary>A VM of a hypervisor: its disks are there only while a view of it is open.</summary>
+    private void ScanView(TargetReport target, Vm listed, PreparedRules prepared, PreparedEngines engines)
     {
-        List<EngineReport> engines = [];
-        bool withYara = settings.Engines.Contains("yara");
-        bool withHashes = settings.Engines.Contains("hash") && settings.HashLists.Count > 0;
-        if (!withYara && !withHashes)
+        IVmView view;
+        try
         {
-            return (null, engines, []);
-        }
-
-        List<(string Host, string Inside)> rules = withYara ? Binds(settings.RuleSources, "rules") : [];
-        List<(string Host, string Inside)> lists = withHashes ? Binds(settings.HashLists, "hashes") : [];
-        List<(string Host, string Inside)> binds = [.. rules, .. lists];
-        var job = new CompileJob([.. rules.Select(b => b.Inside)], withYara && settings.WithBuiltin, [.. lists.Select(b => b.Inside)], settings.StrictRules) { Limits = Limits(0) };
-        string path = run.File("rules");
-        IReadOnlyList<RuleFaultReport> faults = [];
-        using (FileStream bundle = File.Create(path))
-        {
-            WorkerOutcome outcome = worker.Run(job, binds, OnEvent, bundle.Write, cancellation);
             cancellation.ThrowIfCancellationRequested();
-            if (outcome.End != WorkerEnd.Done)
-            {
-                throw new JobFailedException(outcome.End == WorkerEnd.Failed ? outcome.Detail : $"the rules could not be compiled: {outcome.Detail}");
-            }
+            view = listed.Open!();
+        }
+        catch (OperationCanceledException)
+        {
+            Add(target, new CoverageGap(Fault.Limit, listed.Target, "scan", -1, 0, "interrupted before this VM was begun").ToReport());
+            return;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            Add(target, new CoverageGap(Fault.Transport, listed.Target, "view", -1, 0, e.Message).ToReport());
+            return;
         }
 
-        return (withYara ? path : null, engines, faults);
-
-        void OnEvent(WorkerEvent message)
+        try
         {
-            if (message is CompiledEvent compiled)
+            using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+            string? closed = null;
+            using var watchEnded = new ManualResetEvent(false);
+            using var watch = new Timer(_ => Watch(), null, Watched, Watched);
+            try
             {
-                engines.AddRange(compiled.Engines);
-                faults = [.. compiled.Faults.Select(f => f with { File = HostNameOf(f.File, binds) })];
+                Scan(target, view.Vm, prepared, engines, () => closed, stop.Token);
+            }
+            finally
+            {
+                // A look that is under way must not meet what it looks at disposed.
+                watch.Dispose(watchEnded);
+                watchEnded.WaitOne();
+            }
+
+            foreach (GapReport gap in view.Conclude())
+            {
+                Add(target, gap);
+            }
+
+            Act(target, listed, view);
+
+            void Watch()
+            {
+                string? why;
+                try
+                {
+                    why = view.MustClose();
+                }
+                catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+                {
+                    // Limits that cannot be looked at cannot be kept; and an exception here would end the whole program.
+                    why = $"the limits of the view cannot be looked at: {e.Message}";
+                }
+
+                if (why is not null)
+                {
+                    closed = why;
+                    stop.Cancel();
+                }
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            Add(target, new CoverageGap(Fault.Transport, listed.Target, "view", -1, 0, e.Message).ToReport());
+        }
+        finally
+        {
+            try
+            {
+                view.Dispose();
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                Log.Warning("what was made to view {Vm} could not be undone yet, and will be tried again: {Reason} (vmsweep leases reap)", listed.Target, e.Message);
             }
         }
     }
 
-    private List<(string Host, string Inside)> Binds(IReadOnlyList<string> paths, string folder) =>
-        [.. paths.Select((p, i) => (Path.GetFullPath(p), sandbox.Inside(Path.GetFullPath(p), $"{folder}/{i}/{Path.GetFileName(p.TrimEnd('/'))}")))];
-
-    /// <summary>A path inside the sandbox as the operator knows it.</summary>
-    private static string HostNameOf(string inside, List<(string Host, string Inside)> binds)
+    /// <summary>What was asked for on a detection, each on its own: one that fails keeps none of the others back.</summary>
+    /// <param name="view">Null for images that no hypervisor was asked for.</param>
+    private void Act(TargetReport target, Vm vm, IVmView? view)
     {
-        (string host, string root) = binds.FirstOrDefault(b => inside == b.Inside || inside.StartsWith(b.Inside + "/", StringComparison.Ordinal));
-        return host is null ? inside : host + inside[root.Length..];
+        IReadOnlyList<FindingReport> detections = [.. target.Findings.Where(f => f.Suppressed is null && !BuiltinDetection.IsOnlyWorthKnowing(f.Engine, f.Severity))];
+        if (detections.Count == 0 || settings.Acts.Count == 0)
+        {
+            return;
+        }
+
+        target.Acts = [];
+        // A guest's file name must not spoil what the note is written into.
+        string note = Printable.Of($"vmsweep found {detections.Count} in this VM, first {detections[0].Rule} in {detections[0].Path}");
+        foreach (VmAct act in settings.Acts)
+        {
+            ActReport done;
+            try
+            {
+                done = view is null || vm.Act is null ? new ActReport(act.ToString().ToLowerInvariant(), false, "these are images; only a VM of a hypervisor can be acted on", "")
+                    : act != VmAct.Keep ? vm.Act(act, note)
+                    : view.Keep() is { } lease ? new ActReport("keep", true, $"the view stays open as lease {lease}", $"vmsweep leases reap {lease}")
+                    : new ActReport("keep", false, "this VM was read without a view that could be kept", "");
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                Log.Warning("{Act} of {Vm} failed: {Reason}", act, vm.Target, e.Message);
+                done = new ActReport(act.ToString().ToLowerInvariant(), false, e.Message, "");
+            }
+
+            target.Acts.Add(done);
+            listener.OnAct(target, done);
+        }
+    }
+
+    /// <param name="stopped">Why the scan was stopped, where it was not by the operator.</param>
+    private void Scan(TargetReport target, Vm vm, PreparedRules prepared, PreparedEngines engines, Func<string?> stopped, CancellationToken stop)
+    {
+        foreach (GapReport gap in vm.Gaps)
+        {
+            Add(target, gap);
+        }
+
+        foreach (string name in vm.Refused)
+        {
+            Add(target, HostileImage.ForbiddenReference(vm.Identity.Id, LengthOf(vm.Identity.Id), name));
+        }
+
+        foreach (EngineReport engine in prepared.Engines.Where(e => e.Fault is not null && settings.IsAskedFor(e.Name)))
+        {
+            Fault fault = engine.Name != ClamdEngine.EngineName ? Fault.Unsupported : engines.Clamd is null ? Fault.Transport : Fault.Limit;
+            Add(target, new CoverageGap(fault, vm.Target, $"engine {engine.Name}", -1, 0, engine.Fault!).ToReport());
+        }
+
+        foreach (GapReport gap in ManifestCheck.Run(vm.Manifest, cancellation))
+        {
+            Add(target, gap);
+        }
+
+        if (settings.Bundle is { IsExpired: true } bundle)
+        {
+            Add(target, ExpiredBundle(vm.Target, bundle));
+        }
+
+        target.Memory = MemoryScan.Announce(vm, settings.ScanMemory, gap => Add(target, gap));
+        if (vm.Disks.Count > 0 || target.Memory is { IsScanned: true })
+        {
+            ScanDisks(target, vm, prepared, engines, stopped, stop);
+        }
     }
 
     /// <summary>All disks of a VM go to one worker: groups, arrays and file systems may span them.</summary>
-    private void ScanDisks(TargetReport target, Vm vm, string? rules)
+    private void ScanDisks(TargetReport target, Vm vm, PreparedRules prepared, PreparedEngines engines, Func<string?> whyStopped, CancellationToken stop)
     {
         foreach (VmDisk disk in vm.Disks)
         {
@@ -157,9 +298,9 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
         if (cancellation.IsCancellationRequested)
         {
-            foreach (VmDisk disk in vm.Disks)
+            foreach (string path in vm.Disks.Select(d => d.Path).Concat(target.Memory is { IsScanned: true } left ? [left.Path] : []))
             {
-                Add(target, new CoverageGap(Fault.Limit, disk.Path, "scan", -1, 0, "interrupted before this disk was begun").ToReport());
+                Add(target, new CoverageGap(Fault.Limit, path, "scan", -1, 0, "interrupted before this disk was begun").ToReport());
             }
 
             return;
@@ -174,32 +315,41 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         }
 
         (List<ChainPlan> plans, List<(string Host, string Inside)> binds) = DiskBinds.Of(vm.Disks, sandbox);
-        string? insideRules = null;
-        if (rules is not null)
+        MemoryPlan? memory = DiskBinds.Of(target.Memory is { IsScanned: true } ? vm.Memory : null, sandbox, binds);
+        ScanRules? rules = null;
+        if (prepared.Rules is not null)
         {
-            insideRules = sandbox.Inside(rules, "rules");
-            binds.Add((rules, insideRules));
+            (rules, IReadOnlyList<(string Host, string Inside)> files) = prepared.Rules.For(sandbox);
+            binds.AddRange(files);
         }
 
-        List<(string Host, string Inside)> lists = settings.Engines.Contains("hash") ? Binds(settings.HashLists, "hashes") : [];
-        binds.AddRange(lists);
-        var job = new ScanJob(insideRules, [.. lists.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
+        List<(string Host, string Inside)> sets = sandbox.Binds(engines.HashSets, "hashes");
+        List<(string Host, string Inside)> knownGood = sandbox.Binds(engines.KnownGood, "known-good");
+        List<(string Host, string Inside)> clamd = engines.Clamd is { } gate ? [(gate.Path, sandbox.Inside(gate.Path, "clamd"))] : [];
+        binds.AddRange([.. sets, .. knownGood, .. clamd]);
+        var job = new ScanJob(rules, [.. sets.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
         {
-            Limits = Limits(vm.Disks.SelectMany(d => d.Plan.Files).Select(f => f.Path).Distinct().Total(LengthOf)),
+            Limits = Limits(vm.Disks.SelectMany(d => d.Plan.Files).Concat(memory is null ? [] : vm.Memory!.Plan.Files).DistinctBy(f => (f.Path, f.Export)).Total(f => f.Export?.SizeBytes ?? LengthOf(f.Path))),
+            Plans = prepared.Verdicts?.Plans,
             Disks = plans,
+            KnownGood = [.. knownGood.Select(l => l.Inside)],
+            ClamdSocket = clamd.Select(c => c.Inside).FirstOrDefault(),
+            Sockets = [.. clamd.Select(c => c.Inside), .. DiskBinds.Sockets(plans)],
+            Memory = memory,
             Secrets = settings.Secrets,
             VolumeStates = vm.VolumeStates,
             IncludeDeleted = settings.IncludeDeleted,
             Archives = settings.Archives,
         };
-        WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message), null, cancellation);
+        prepared.Verdicts?.BeginWorker();
+        WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message, prepared.Verdicts), null, stop);
         string stopped = vm.Disks.Count == 1 ? vm.Disks[0].Path : vm.Target;
         switch (outcome.End)
         {
             case WorkerEnd.Done:
                 break;
             case WorkerEnd.Cancelled:
-                Add(target, new CoverageGap(Fault.Limit, stopped, "scan", -1, Unread(target), "interrupted; what was scanned until then is reported").ToReport());
+                Add(target, new CoverageGap(Fault.Limit, stopped, "scan", -1, Unread(target), (whyStopped() ?? "interrupted") + "; what was scanned until then is reported").ToReport());
                 break;
             case WorkerEnd.Hung:
                 Log.Warning("the worker on {Disk} hung: {Detail}", stopped, outcome.Detail);
@@ -212,7 +362,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         }
     }
 
-    private void OnEvent(TargetReport target, WorkerEvent message)
+    private void OnEvent(TargetReport target, WorkerEvent message, VerdictSession? verdicts)
     {
         switch (message)
         {
@@ -224,11 +374,23 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 disk.Volumes.Add(volume.Volume);
                 listener.OnVolume(target, disk, volume.Volume);
                 break;
+            case MemoryEvent opened when target.Memory is { } known:
+                target.Memory = opened.Memory with { Path = known.Path, Bytes = known.Bytes };
+                break;
+            case GuestEvent guest:
+                target.Show(guest.Guest);
+                break;
             case FindingEvent finding:
-                Add(target, finding.Finding);
+                Add(target, finding.Finding with { GuestPath = GuestPlaces.Of(target.Guest, finding.Finding.Path) });
                 break;
             case GapEvent gap:
                 Add(target, gap.Gap);
+                break;
+            case AskEvent ask:
+                verdicts?.OnAsk(ask);
+                break;
+            case KeepEvent keep:
+                verdicts?.OnKeep(keep);
                 break;
             case ProgressEvent progress:
                 Cover(target, progress.Coverage);
@@ -239,6 +401,11 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
     private static void Cover(TargetReport target, IReadOnlyDictionary<string, CoverageCounts> coverage)
     {
+        if (target.Memory is { } memory && coverage.TryGetValue(MemoryScan.Id, out CoverageCounts? ofMemory))
+        {
+            memory.Bytes = new ByteCounts(ofMemory.BytesSeen, ofMemory.BytesRead);
+        }
+
         for (int i = 0; i < target.Disks.Count; i++)
         {
             DiskReport disk = target.Disks[i];
@@ -251,15 +418,21 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             {
                 if (coverage.TryGetValue(volume.Id, out CoverageCounts? counts))
                 {
-                    volume.Files = new FileCounts(counts.FilesSeen, counts.FilesScanned);
+                    volume.Files = new FileCounts(counts.FilesSeen, counts.FilesScanned, Cached: counts.FilesCached, KnownGood: counts.FilesKnownGood);
                     volume.Bytes = new ByteCounts(counts.BytesSeen, counts.BytesRead);
                 }
             }
         }
     }
 
+    /// <summary>What came up since is not looked for: that limits what "clean" can mean.</summary>
+    private static GapReport ExpiredBundle(string target, BundleReport bundle) =>
+        new CoverageGap(Fault.Limit, target, "signature bundle", -1, 0, $"{bundle.Title} expired on {bundle.Expires.UtcDateTime:yyyy-MM-dd HH:mm} UTC; what is newer is not looked for").ToReport();
+
     private void Add(TargetReport target, FindingReport finding)
     {
+        AllowEntry? allowed = settings.Allow.Find(new AllowSubject(finding.Sha256, [finding.Path, .. finding.AlsoAt], finding.Rule, finding.Tags, target.Vm.Id, target.Vm.Name));
+        finding = finding with { Suppressed = allowed is null ? null : new SuppressedReport(allowed.Who, allowed.Why, allowed.Until, allowed.Where) };
         target.Findings.Add(finding);
         listener.OnFinding(target, finding);
     }
@@ -270,26 +443,34 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         listener.OnGap(target, gap);
     }
 
-    private Report Finish(DateTimeOffset started, List<EngineReport> engines, IReadOnlyList<RuleFaultReport> faults, List<TargetReport> targets)
+    private Report Finish(DateTimeOffset started, PreparedRules prepared, List<TargetReport> targets)
     {
         List<DiskReport> disks = [.. targets.SelectMany(t => t.Disks)];
         List<VolumeReport> volumes = [.. disks.SelectMany(d => d.Volumes)];
         var totals = new ReportTotals(
             Saturating.Add(volumes.Total(v => v.Files.Seen), disks.Total(d => d.Outside.FilesSeen)),
             Saturating.Add(volumes.Total(v => v.Files.Scanned), disks.Total(d => d.Outside.FilesScanned)),
-            Saturating.Add(volumes.Total(v => v.Bytes.Seen), disks.Total(d => d.Outside.BytesSeen)),
-            Saturating.Add(volumes.Total(v => v.Bytes.Read), disks.Total(d => d.Outside.BytesRead)),
-            targets.Total(t => t.Findings.Count),
-            targets.Total(t => t.Gaps.Count));
+            Saturating.Add(Saturating.Add(volumes.Total(v => v.Bytes.Seen), disks.Total(d => d.Outside.BytesSeen)), targets.Total(t => t.Memory?.Bytes.Seen ?? 0)),
+            Saturating.Add(Saturating.Add(volumes.Total(v => v.Bytes.Read), disks.Total(d => d.Outside.BytesRead)), targets.Total(t => t.Memory?.Bytes.Read ?? 0)),
+            targets.Total(t => t.Findings.Count(f => f.Suppressed is null)),
+            targets.Total(t => t.Gaps.Count),
+            Saturating.Add(volumes.Total(v => v.Files.Cached), disks.Total(d => d.Outside.FilesCached)),
+            targets.Total(t => t.Findings.Count(f => f.Suppressed is not null)))
+        {
+            Informational = targets.Total(t => t.Findings.Count(f => f.Suppressed is null && BuiltinDetection.IsOnlyWorthKnowing(f.Engine, f.Severity))),
+        };
         return new Report
         {
-            Verdict = totals.Findings > 0 ? "detected" : totals.Gaps > 0 ? "incomplete" : "clean",
+            // What is only worth knowing is no detection.
+            Verdict = totals.Findings > totals.Informational ? "detected" : totals.Gaps > 0 ? "incomplete" : "clean",
             StartedAt = started,
             FinishedAt = time.GetUtcNow(),
             Sandbox = sandbox.Name,
             SandboxDetail = sandbox.IsFull ? null : sandbox.Detail,
-            Engines = engines,
-            RuleFaults = faults,
+            Bundle = settings.Bundle,
+            // Its id stands for all sources in it, and is what "signatures list" shows.
+            Engines = [.. prepared.Engines.Select(e => settings.Bundle is { } bundle && bundle.Holds(e.Name) ? e with { Bundle = bundle.Id } : e)],
+            RuleFaults = [.. settings.Faults, .. prepared.Faults],
             Targets = targets,
             Totals = totals,
         };

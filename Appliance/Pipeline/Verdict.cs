@@ -13,6 +13,15 @@ internal sealed record Verdict(IReadOnlyList<VerdictFinding> Findings, IReadOnly
 
     /// <summary>Matched to its end: nothing that ran out of time, or failed in a way that another run may not. Only such a verdict is kept.</summary>
     public bool IsSettled { get; init; } = true;
+
+    /// <summary>It was known from an earlier scan, all of it or all but what rules added since say.</summary>
+    public bool IsRemembered { get; init; }
+
+    /// <summary>
+    /// Contents inside were looked up in hash lists, or would have been had there been any: it holds only under the same lists. The lists are
+    /// asked anew for the content itself whenever a verdict is used.
+    /// </summary>
+    public bool HangsOnHashLists { get; init; }
 }
 
 /// <param name="Inner">The member that matched; null for the content itself.</param>

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Vmsweep.DiskReaders.Inspection.Guest;
+using Vmsweep.Signatures.Matching;
 
 namespace Vmsweep.Appliance.Reports;
 
@@ -24,7 +25,10 @@ internal sealed record Report
 
     public required IReadOnlyList<EngineReport> Engines { get; init; }
 
-    /// <summary>Rules that did not compile and were left out.</summary>
+    /// <summary>The signature bundle that was used; absent when none was.</summary>
+    public BundleReport? Bundle { get; init; }
+
+    /// <summary>Rules that did not compile, lines of lists and entries of allow lists: what was left out.</summary>
     public required IReadOnlyList<RuleFaultReport> RuleFaults { get; init; }
 
     public required IReadOnlyList<TargetReport> Targets { get; init; }
@@ -32,9 +36,26 @@ internal sealed record Report
     public required ReportTotals Totals { get; init; }
 }
 
-internal sealed record EngineReport(string Name, string Version, int Rules, string Bundle);
+/// <param name="Rules">Null where the engine does not say.</param>
+/// <param name="Bundle">Empty where the engine does not say what it matches with.</param>
+internal sealed record EngineReport(string Name, string Version, int? Rules, string Bundle)
+{
+    /// <summary>In place of a version that cannot be asked for.</summary>
+    public const string Unknown = "unknown";
 
-internal sealed record RuleFaultReport(string File, int Line, string Message);
+    /// <summary>How new the signatures are; absent where nothing tells.</summary>
+    public DateTimeOffset? SignatureDate { get; init; }
+
+    /// <summary>Why the engine did not take part, or not fully; absent when it did.</summary>
+    public string? Fault { get; init; }
+
+    public static EngineReport Of(EngineFacts facts) => new(facts.Name, facts.Version, facts.Rules, facts.Bundle) { SignatureDate = facts.SignatureDate };
+}
+
+internal sealed record RuleFaultReport(string File, int Line, string Message)
+{
+    public static string Text(IEnumerable<RuleFaultReport> faults) => string.Join('\n', faults.Select(f => $"{f.File}:{f.Line}: {f.Message}"));
+}
 
 internal sealed record TargetReport
 {
@@ -48,15 +69,26 @@ internal sealed record TargetReport
     /// <summary>Earlier states that the VM's files keep; absent where they were not asked for.</summary>
     public IReadOnlyList<SnapshotReport>? Snapshots { get; init; }
 
-    /// <summary>What the disks say of the system on them; absent where they say nothing, and in reports of scans.</summary>
+    /// <summary>What the disks say of the system on them; absent where they say nothing.</summary>
     public GuestFacts? Guest { get; set; }
 
     public List<DiskReport> Disks { get; } = [];
 
+    /// <summary>Memory of a suspended VM or a snapshot; absent where there is none.</summary>
+    public MemoryReport? Memory { get; set; }
+
     public List<FindingReport> Findings { get; } = [];
 
     public List<GapReport> Gaps { get; } = [];
+
+    /// <summary>What was done to the VM because of a detection; absent where nothing was asked for.</summary>
+    public List<ActReport>? Acts { get; set; }
 }
+
+/// <summary>Something that was done to a VM.</summary>
+/// <param name="Act"><c>annotate</c>, <c>suspend</c>, <c>disconnect</c> or <c>keep</c>.</param>
+/// <param name="Undo">The command that undoes it; empty where nothing was done.</param>
+internal sealed record ActReport(string Act, bool IsDone, string Detail, string Undo);
 
 /// <param name="Id">What names the VM for good: its BIOS UUID, or the configuration's or image's path.</param>
 /// <param name="Power"><c>off</c>, <c>suspended</c>, <c>running</c> or <c>unknown</c>.</param>
@@ -115,25 +147,36 @@ internal sealed record VolumeReport
 
     public IReadOnlyList<string> Notes { get; init; } = [];
 
+    /// <summary>Where the guest shows the volume: <c>C:</c>, <c>/home</c>; absent where it is not known.</summary>
+    public IReadOnlyList<string>? MountPoints { get; set; }
+
     public FileCounts Files { get; set; } = new();
 
     public ByteCounts Bytes { get; set; } = new();
 }
 
-internal sealed record FileCounts(long Seen = 0, long Scanned = 0, long Inherited = 0, long Cached = 0);
+/// <param name="Cached">Of those scanned: matched by an earlier scan already, so that at most rules added since were run.</param>
+/// <param name="KnownGood">Of those scanned: by their hash alone, because a set of known-good hashes has it.</param>
+internal sealed record FileCounts(long Seen = 0, long Scanned = 0, long Inherited = 0, long Cached = 0, long KnownGood = 0);
 
 internal sealed record ByteCounts(long Seen = 0, long Read = 0);
 
 /// <summary>How much of a volume, or of what lies outside volumes, was seen and scanned.</summary>
-internal sealed record CoverageCounts(long FilesSeen = 0, long FilesScanned = 0, long BytesSeen = 0, long BytesRead = 0)
+internal sealed record CoverageCounts(long FilesSeen = 0, long FilesScanned = 0, long BytesSeen = 0, long BytesRead = 0, long FilesCached = 0)
 {
+    /// <summary>Part of what was scanned.</summary>
+    public long FilesKnownGood { get; init; }
+
     [JsonIgnore]
-    public bool IsSound => FilesSeen >= 0 && FilesScanned >= 0 && BytesSeen >= 0 && BytesRead >= 0;
+    public bool IsSound => FilesKnownGood >= 0 && FilesSeen >= 0 && FilesScanned >= 0 && FilesCached >= 0 && BytesSeen >= 0 && BytesRead >= 0;
 }
 
 internal sealed record FindingReport
 {
     public required string Path { get; init; }
+
+    /// <summary>The path as the guest's owner knows it, <c>C:\Users\...</c> or <c>/home/...</c>; absent where it is not known.</summary>
+    public string? GuestPath { get; init; }
 
     /// <summary>Other names of the same content: hard links, and duplicates that were matched once.</summary>
     public IReadOnlyList<string> AlsoAt { get; init; } = [];
@@ -157,9 +200,19 @@ internal sealed record FindingReport
     public IReadOnlyList<MatchReport> Matches { get; init; } = [];
 
     public IReadOnlyList<string> Inside { get; init; } = [];
+
+    /// <summary>An allow list's entry fits: it does not count. Absent: it does.</summary>
+    public SuppressedReport? Suppressed { get; init; }
+
+    /// <summary>Where it lies in the guest's memory; absent for files.</summary>
+    public MemoryPlace? Memory { get; init; }
 }
 
-internal sealed record MatchReport(string String, long Offset, int Length);
+internal sealed record MatchReport(string String, long Offset, int Length)
+{
+    /// <summary>In memory: the address that its process, or the kernel, knows it by; absent where that is not known and for files.</summary>
+    public string? VirtualAddress { get; init; }
+}
 
 internal sealed record GapReport(string Fault, string Path, string Structure, long Offset, long Bytes, string Detail)
 {
@@ -167,7 +220,13 @@ internal sealed record GapReport(string Fault, string Path, string Structure, lo
     public IReadOnlyList<string>? Inside { get; init; }
 }
 
-internal sealed record ReportTotals(long FilesSeen, long FilesScanned, long BytesSeen, long BytesRead, long Findings, long Gaps);
+/// <param name="Findings">Those that count.</param>
+/// <param name="Suppressed">Findings that allow lists take out.</param>
+internal sealed record ReportTotals(long FilesSeen, long FilesScanned, long BytesSeen, long BytesRead, long Findings, long Gaps, long FilesCached = 0, long Suppressed = 0)
+{
+    /// <summary>What the program itself tells with severity <c>info</c>: part of the findings, but no detections.</summary>
+    public long Informational { get; init; }
+}
 
 /// <summary>How reports and worker messages become JSON.</summary>
 [JsonSourceGenerationOptions(

@@ -9,17 +9,24 @@ internal sealed class DataStream(EventWriter writer) : Stream
 
     public override bool CanWrite => true;
 
-    public override long Length => throw new NotSupportedException();
+    /// <summary>What was written until now.</summary>
+    public override long Length => Written;
 
     public override long Position
     {
-        get => throw new NotSupportedException();
+        get => Written;
         set => throw new NotSupportedException();
     }
 
-    public override void Write(byte[] buffer, int offset, int count) => writer.SendData(buffer.AsSpan(offset, count));
+    private long Written { get; set; }
 
-    public override void Write(ReadOnlySpan<byte> buffer) => writer.SendData(buffer);
+    public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
+
+    public override void Write(ReadOnlySpan<byte> buffer)
+    {
+        writer.SendData(buffer);
+        Written += buffer.Length;
+    }
 
     public override void Flush()
     {

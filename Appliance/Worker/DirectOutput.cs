@@ -1,5 +1,7 @@
 using System.ComponentModel;
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+using Vmsweep.DiskReaders.Blocks;
 
 namespace Vmsweep.Appliance.Worker;
 
@@ -46,11 +48,15 @@ internal sealed partial class DirectOutput : IContentOutput
     /// <summary>What an unprivileged process may ask for; 64 KiB by default.</summary>
     private const int PipeBytes = 1 << 20;
 
+    /// <summary>The kernel itself ends a little below 2 GiB.</summary>
+    private const int MostSent = 1 << 30;
+
     /// <summary>A hole takes at least a block of its file.</summary>
     private const int SmallestHole = 4096;
 
     private readonly bool _isSparse;
     private long _skipped;
+    private bool _cannotSend;
     private volatile bool _isWriting;
 
     public DirectOutput()
@@ -69,14 +75,35 @@ internal sealed partial class DirectOutput : IContentOutput
     /// <summary>True while somebody is slow to take what is written: that is no hang.</summary>
     public bool IsWriting => _isWriting;
 
-    public void Write(ReadOnlySpan<byte> bytes)
+    /// <summary>
+    /// Has the kernel copy bytes of a file, and answers how many it did. Where it cannot, or fails, none: who reads and writes them learns
+    /// whether it was the one or the other.
+    /// </summary>
+    public long Send(FileRange range)
     {
-        if (_skipped > 0)
+        Skip();
+        long sent = 0;
+        _isWriting = true;
+        while (sent < range.Length && !_cannotSend)
         {
-            Check(LSeek(Output, _skipped, FromCurrent));
-            _skipped = 0;
+            long at = range.Offset + sent;
+            nint now = SendFile(Output, range.File, ref at, (nuint)Math.Min(range.Length - sent, MostSent));
+            _cannotSend = now < 0 && Marshal.GetLastPInvokeError() != Interrupted;
+            if (now == 0)
+            {
+                break;
+            }
+
+            sent += Math.Max(0, now);
         }
 
+        _isWriting = false;
+        return sent;
+    }
+
+    public void Write(ReadOnlySpan<byte> bytes)
+    {
+        Skip();
         _isWriting = true;
         while (!bytes.IsEmpty)
         {
@@ -113,10 +140,22 @@ internal sealed partial class DirectOutput : IContentOutput
         }
     }
 
+    private void Skip()
+    {
+        if (_skipped > 0)
+        {
+            Check(LSeek(Output, _skipped, FromCurrent));
+            _skipped = 0;
+        }
+    }
+
     private static long Check(nint answer) => answer >= 0 ? answer : throw new OutputException(Marshal.GetLastPInvokeError());
 
     [LibraryImport("libc", EntryPoint = "write", SetLastError = true)]
     private static partial nint WriteTo(int file, ReadOnlySpan<byte> bytes, nuint count);
+
+    [LibraryImport("libc", EntryPoint = "sendfile", SetLastError = true)]
+    private static partial nint SendFile(int to, SafeFileHandle from, ref long offset, nuint count);
 
     [LibraryImport("libc", EntryPoint = "lseek", SetLastError = true)]
     private static partial nint LSeek(int file, long offset, int whence);

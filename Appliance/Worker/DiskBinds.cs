@@ -29,6 +29,22 @@ internal static class DiskBinds
         }
     }
 
+    /// <summary>The sockets among a job's files: a worker may connect to nothing else.</summary>
+    public static IReadOnlyList<string> Sockets(IEnumerable<ChainPlan> plans) => [.. plans.SelectMany(p => p.Files).Where(f => f.Export is not null).Select(f => f.Path).Distinct()];
+
+    /// <summary>The same for a VM's memory.</summary>
+    public static MemoryPlan? Of(VmMemory? memory, Sandbox sandbox, List<(string Host, string Inside)> binds)
+    {
+        return memory is null ? null : memory.Plan with { Files = [.. memory.Plan.Files.Select(Bound)] };
+
+        PlannedFile Bound(PlannedFile file)
+        {
+            string inside = sandbox.Inside(file.Path, string.Create(CultureInfo.InvariantCulture, $"memory/{file.Id}"));
+            binds.Add((file.Path, inside));
+            return file with { Path = inside };
+        }
+    }
+
     /// <summary>What stands before the volume ids of a disk: nothing, or <c>d2</c> where a VM has several.</summary>
     public static string Prefix(int index, int count) => count > 1 ? string.Create(CultureInfo.InvariantCulture, $"d{index + 1}") : "";
 }

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.DiskReaders.Blocks;
 
@@ -21,7 +20,7 @@ internal sealed class EventWriter(Stream pipe) : IGapSink
 
     public void Send(WorkerEvent message)
     {
-        byte[] json = JsonSerializer.SerializeToUtf8Bytes(message, MessageJson.Default.WorkerEvent);
+        byte[] json = MessageText.Of(message);
         lock (_lock)
         {
             Frames.Write(pipe, FrameKind.Message, json);

@@ -1,22 +1,20 @@
 using System.Text.Json.Serialization;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
 using Vmsweep.DiskReaders.Inspection;
 using Vmsweep.DiskReaders.Inspection.Guest;
 using Vmsweep.Signatures.Archives;
+using Vmsweep.Signatures.Yara;
 
 namespace Vmsweep.Appliance.Worker;
 
 /// <summary>What a worker is asked to do. One job for each worker; it ends with it.</summary>
-[JsonPolymorphic(TypeDiscriminatorPropertyName = "job")]
-[JsonDerivedType(typeof(CompileJob), "compile")]
-[JsonDerivedType(typeof(ScanJob), "scan")]
-[JsonDerivedType(typeof(InfoJob), "info")]
-[JsonDerivedType(typeof(ListJob), "list")]
-[JsonDerivedType(typeof(CatJob), "cat")]
-[JsonDerivedType(typeof(ReadJob), "read")]
 internal abstract record WorkerJob
 {
     public required WorkerLimits Limits { get; init; }
+
+    /// <summary>Unix sockets, by sandbox paths, that the job may connect to. Without any it may make no socket at all.</summary>
+    public IReadOnlyList<string> Sockets { get; init; } = [];
 }
 
 /// <summary>What a worker may use.</summary>
@@ -24,18 +22,42 @@ internal abstract record WorkerJob
 /// <param name="CpuSeconds">Processor time, after which the kernel ends it.</param>
 internal sealed record WorkerLimits(long HeapBytes, long CpuSeconds);
 
-/// <summary>Compiles rules and hash lists and answers with the compiled bundle as data frames.</summary>
+/// <summary>Compiles rules and answers with the compiled bundle as data frames.</summary>
 /// <param name="Sources">Rule files and folders as the sandbox sees them.</param>
 /// <param name="Builtin">The built-in rules are part of it.</param>
-/// <param name="HashLists">Hash lists, to be checked only; workers read them by themselves.</param>
-/// <param name="Strict">A rule that does not compile, or a line that is no hash, ends the job.</param>
-internal sealed record CompileJob(IReadOnlyList<string> Sources, bool Builtin, IReadOnlyList<string> HashLists, bool Strict) : WorkerJob;
+/// <param name="Strict">A rule that does not compile ends the job.</param>
+internal sealed record CompileJob(IReadOnlyList<string> Sources, bool Builtin, bool Strict) : WorkerJob
+{
+    /// <summary>Sets of rule ids that are compiled already: where little is missing in one of them, only that is compiled.</summary>
+    public IReadOnlyList<byte[]> Compiled { get; init; } = [];
+
+    /// <summary>Sets of rule ids that verdicts were made with: what was added to each since is compiled by itself.</summary>
+    public IReadOnlyList<byte[]> Decided { get; init; } = [];
+}
+
+/// <summary>Checks and counts what stands in the parts of a bundle. Anything that is wrong with one ends the job.</summary>
+/// <param name="Folder">What the parts' paths are relative to, as the sandbox sees it.</param>
+/// <param name="Parts">The parts' paths.</param>
+internal sealed record CheckPartsJob(string Folder, IReadOnlyList<string> Parts) : WorkerJob;
+
+/// <summary>Runs rules over known good files: what matches is a false alarm, and each rule's cost is measured.</summary>
+/// <param name="Sources">Rule files and folders as the sandbox sees them.</param>
+/// <param name="Builtin">The built-in rules are part of it.</param>
+/// <param name="HashSets">Compiled sets of hashes, which must know none of the files.</param>
+/// <param name="Folder">The good files.</param>
+/// <param name="SampleBytes">How much of them each rule alone is measured on.</param>
+/// <param name="MemoryBytes">The largest file that is held at once.</param>
+/// <param name="TimeoutSeconds">For one file.</param>
+internal sealed record TryRulesJob(IReadOnlyList<string> Sources, bool Builtin, IReadOnlyList<string> HashSets, string Folder, long SampleBytes, long MemoryBytes, int TimeoutSeconds) : WorkerJob;
 
 /// <summary>A job on the disks of one VM: volumes may lie on several of them.</summary>
 internal abstract record VmJob : WorkerJob
 {
     /// <summary>Each disk's files, by sandbox paths.</summary>
     public required IReadOnlyList<ChainPlan> Disks { get; init; }
+
+    /// <summary>The VM's memory, by sandbox paths; null where it has none or it is left out.</summary>
+    public MemoryPlan? Memory { get; init; }
 
     /// <summary>What unlocks encrypted volumes. Never part of a command line or an environment.</summary>
     public IReadOnlyList<byte[]> Secrets { get; init; } = [];
@@ -50,16 +72,47 @@ internal abstract record VmJob : WorkerJob
     public bool OwnsOutput { get; init; }
 }
 
-/// <param name="RulesPath">The compiled bundle; null when YARA is not asked for.</param>
-/// <param name="HashLists">Hash lists.</param>
+/// <param name="Rules">Compiled rules; null when YARA is not asked for.</param>
+/// <param name="HashSets">Compiled sets of malware's hashes.</param>
 /// <param name="Threads">Matching threads.</param>
 /// <param name="MemoryBytes">Content held at once; larger files are matched in windows.</param>
 /// <param name="TimeoutSeconds">For one content.</param>
-internal sealed record ScanJob(string? RulesPath, IReadOnlyList<string> HashLists, int Threads, long MemoryBytes, int TimeoutSeconds) : VmJob
+internal sealed record ScanJob(ScanRules? Rules, IReadOnlyList<string> HashSets, int Threads, long MemoryBytes, int TimeoutSeconds) : VmJob
 {
+    /// <summary>
+    /// What is to be run over a content of which a verdict is known, by the number of the plan that comes with the verdict: rules that were
+    /// added since it was made, or nothing. Null when nothing is remembered; otherwise the worker asks, and standard input has the answers.
+    /// </summary>
+    public IReadOnlyList<DataPart>? Plans { get; init; }
+
+    /// <summary>Compiled sets of hashes whose contents are not matched.</summary>
+    public IReadOnlyList<string> KnownGood { get; init; } = [];
+
+    /// <summary>Where <c>clamd</c> is reached, one of <see cref="WorkerJob.Sockets"/>; null when ClamAV is not asked for.</summary>
+    public string? ClamdSocket { get; init; }
+
     /// <summary>Budgets for what is inside of each content; null when it is not opened.</summary>
     public ArchiveLimits? Archives { get; init; }
 }
+
+/// <summary>Where something lies in a file of several.</summary>
+internal readonly record struct DataPart(long Offset, long Length)
+{
+    [JsonIgnore]
+    public bool IsEmpty => Length == 0;
+}
+
+/// <param name="Own">What was compiled for this run, and the index of all its rules.</param>
+/// <param name="Base">What was compiled before and holds the rest of the rules; null when nothing is missing in <paramref name="Own"/>.</param>
+internal sealed record ScanRules(RuleFileParts Own, RuleFileParts? Base);
+
+/// <param name="Path">As the sandbox has it.</param>
+internal sealed record RuleFileParts(string Path, CompiledParts Parts);
+
+/// <param name="Index">The identities of the run's rules.</param>
+/// <param name="Content">Rules that follow from content alone.</param>
+/// <param name="Volatile">Rules that ask for more.</param>
+internal sealed record CompiledParts(DataPart Index, DataPart Content, DataPart Volatile);
 
 internal sealed record InfoJob : VmJob;
 
@@ -77,17 +130,6 @@ internal sealed record CatJob(string Path) : VmJob;
 internal sealed record ReadJob(long Offset, long Length) : VmJob;
 
 /// <summary>What a worker says. The supervisor believes none of it further than it must: texts are escaped where they are shown.</summary>
-[JsonPolymorphic(TypeDiscriminatorPropertyName = "event")]
-[JsonDerivedType(typeof(DiskEvent), "disk")]
-[JsonDerivedType(typeof(VolumeEvent), "volume")]
-[JsonDerivedType(typeof(GuestEvent), "guest")]
-[JsonDerivedType(typeof(FindingEvent), "finding")]
-[JsonDerivedType(typeof(GapEvent), "gap")]
-[JsonDerivedType(typeof(ProgressEvent), "progress")]
-[JsonDerivedType(typeof(EntriesEvent), "entries")]
-[JsonDerivedType(typeof(CompiledEvent), "compiled")]
-[JsonDerivedType(typeof(FailedEvent), "failed")]
-[JsonDerivedType(typeof(DoneEvent), "done")]
 internal abstract record WorkerEvent;
 
 /// <param name="Index">Which of the job's disks.</param>
@@ -98,6 +140,9 @@ internal sealed record VolumeEvent(int Disk, VolumeReport Volume) : WorkerEvent;
 
 /// <summary>What the VM's disks say of its system; said once, and only when there is one.</summary>
 internal sealed record GuestEvent(GuestFacts Guest) : WorkerEvent;
+
+/// <summary>What is known of the VM's memory; said again when more is known.</summary>
+internal sealed record MemoryEvent(MemoryReport Memory) : WorkerEvent;
 
 internal sealed record FindingEvent(FindingReport Finding) : WorkerEvent;
 
@@ -114,7 +159,47 @@ internal sealed record EntriesEvent(IReadOnlyList<ListEntry> Entries) : WorkerEv
 /// <param name="Sha256">Empty when not asked for or when the content cannot be read.</param>
 internal sealed record ListEntry(string Path, string Kind, long SizeBytes, string Sha256);
 
-internal sealed record CompiledEvent(IReadOnlyList<EngineReport> Engines, IReadOnlyList<RuleFaultReport> Faults) : WorkerEvent;
+internal sealed record CompiledEvent(IReadOnlyList<EngineReport> Engines, IReadOnlyList<RuleFaultReport> Faults, CompiledRules? Rules = null) : WorkerEvent;
+
+/// <summary>What the data frames of a compilation hold.</summary>
+/// <param name="All">Ids of all rules in use.</param>
+/// <param name="Decisive">Ids of those that a verdict on content follows from: neither private nor volatile.</param>
+/// <param name="Base">The number of the job's compiled set that holds what is not in the data; -1: the data holds all.</param>
+/// <param name="Added">For each of the job's decided sets the rules that were added; empty when there are none, null when there are too many to be worth it.</param>
+/// <param name="LibraryFile">The engine's own file.</param>
+internal sealed record CompiledRules(byte[] All, byte[] Decisive, int Base, CompiledParts Parts, IReadOnlyList<DataPart?> Added, string LibraryFile);
+
+/// <summary>What is known of these contents? Answered on the worker's standard input, in the order of asking.</summary>
+/// <param name="Keys">One after another, as <see cref="ContentKey"/> writes them.</param>
+internal sealed record AskEvent(byte[] Keys) : WorkerEvent
+{
+    /// <summary>More in one question would make its answer too long for a frame.</summary>
+    public const int MostKeys = 64;
+
+    /// <summary>Sends the answer; set by whoever listens to the worker.</summary>
+    [JsonIgnore]
+    public Action<ReadOnlyMemory<byte>>? Answer { get; set; }
+}
+
+/// <summary>Verdicts to be remembered.</summary>
+internal sealed record KeepEvent(IReadOnlyList<KeptVerdict> Verdicts) : WorkerEvent
+{
+    public const int MostVerdicts = 4096;
+}
+
+/// <param name="Key">As <see cref="ContentKey"/> writes it.</param>
+/// <param name="Payload">As <c>VerdictPayload</c> has it; to the supervisor it is bytes.</param>
+/// <param name="HangsOnHashLists">It holds only as long as the run's hash lists stay the same.</param>
+internal sealed record KeptVerdict(byte[] Key, byte[] Payload, bool HangsOnHashLists)
+{
+    /// <summary>A longer one is not worth keeping, and an answer of <see cref="AskEvent.MostKeys"/> of them still fits a frame.</summary>
+    public const int MostPayloadBytes = 128 << 10;
+}
+
+/// <param name="Counts">Rules, hashes, signatures or entries of each part, in the order of the job.</param>
+internal sealed record PartsCheckedEvent(IReadOnlyList<long> Counts) : WorkerEvent;
+
+internal sealed record RulesTriedEvent(RuleTrial Trial) : WorkerEvent;
 
 /// <summary>The job could not be carried out: rules that do not compile, a path that is not there.</summary>
 internal sealed record FailedEvent(string Message) : WorkerEvent;
@@ -126,6 +211,28 @@ internal sealed record DoneEvent : WorkerEvent;
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
     RespectNullableAnnotations = true,
     RespectRequiredConstructorParameters = true)]
-[JsonSerializable(typeof(WorkerJob))]
-[JsonSerializable(typeof(WorkerEvent))]
+[JsonSerializable(typeof(CompileJob))]
+[JsonSerializable(typeof(CheckPartsJob))]
+[JsonSerializable(typeof(TryRulesJob))]
+[JsonSerializable(typeof(ScanJob))]
+[JsonSerializable(typeof(InfoJob))]
+[JsonSerializable(typeof(ListJob))]
+[JsonSerializable(typeof(CatJob))]
+[JsonSerializable(typeof(ReadJob))]
+[JsonSerializable(typeof(DiskEvent))]
+[JsonSerializable(typeof(VolumeEvent))]
+[JsonSerializable(typeof(GuestEvent))]
+[JsonSerializable(typeof(MemoryEvent))]
+[JsonSerializable(typeof(FindingEvent))]
+[JsonSerializable(typeof(GapEvent))]
+[JsonSerializable(typeof(ProgressEvent))]
+[JsonSerializable(typeof(EntriesEvent))]
+[JsonSerializable(typeof(CompiledEvent))]
+[JsonSerializable(typeof(PartsCheckedEvent))]
+[JsonSerializable(typeof(RulesTriedEvent))]
+[JsonSerializable(typeof(AskEvent))]
+[JsonSerializable(typeof(KeepEvent))]
+[JsonSerializable(typeof(FailedEvent))]
+[JsonSerializable(typeof(DoneEvent))]
+[JsonSerializable(typeof(List<RuleIdentity>))]
 internal sealed partial class MessageJson : JsonSerializerContext;

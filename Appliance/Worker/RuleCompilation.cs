@@ -1,47 +1,45 @@
 using Vmsweep.Appliance.Reports;
-using Vmsweep.Signatures.Hashes;
-using Vmsweep.Signatures.Matching;
 using Vmsweep.Signatures.Yara;
 
 namespace Vmsweep.Appliance.Worker;
 
-/// <summary>Compiles the rules of a run and checks its hash lists, once, for all its workers.</summary>
+/// <summary>Compiles the rules of a run, once, for all its workers.</summary>
 internal static class RuleCompilation
 {
     /// <exception cref="JobFailedException">There is nothing to match with, or with strict rules something is left out.</exception>
     public static void Run(CompileJob job, EventWriter writer)
     {
         List<RuleFaultReport> faults = [];
-        List<EngineReport> engines = [];
-        using YaraRules? rules = job.Builtin || job.Sources.Count > 0 ? Compile(job, faults) : null;
-        if (rules is not null)
+        RuleParts rules;
+        try
         {
-            engines.Add(ReportOf(rules.Facts));
+            rules = Compile(job, faults);
+        }
+        catch (YaraException e)
+        {
+            // Whether a scan makes sense without this engine is the supervisor's to say.
+            writer.Send(new CompiledEvent([new EngineReport(YaraRules.EngineName, EngineReport.Unknown, 0, "") { Fault = e.Message }], []));
+            return;
         }
 
-        if (job.HashLists.Count > 0)
+        using (rules)
         {
-            engines.Add(Check(job.HashLists, faults));
-        }
+            if (job.Strict && faults.Count > 0)
+            {
+                throw new JobFailedException(RuleFaultReport.Text(faults));
+            }
 
-        if (job.Strict && faults.Count > 0)
-        {
-            throw new JobFailedException(Text(faults));
-        }
+            if (rules.Compiler.Facts.Rules == 0)
+            {
+                throw new JobFailedException(faults.Count > 0 ? "no rule compiles:\n" + RuleFaultReport.Text(faults) : "there is no rule in what --rules names");
+            }
 
-        foreach (EngineReport engine in engines.Where(e => e.Rules == 0))
-        {
-            throw new JobFailedException(engine.Name == YaraRules.EngineName
-                ? faults.Count > 0 ? "no rule compiles:\n" + Text(faults) : "there is no rule in what --rules names"
-                : "there is no hash in what --hashes names\n" + Text(faults));
+            using var data = new DataStream(writer);
+            writer.Send(new CompiledEvent([EngineReport.Of(rules.Compiler.Facts)], faults, rules.Write(data, job.Decided)));
         }
-
-        writer.Send(new CompiledEvent(engines, faults));
-        using var data = new DataStream(writer);
-        rules?.Save(data);
     }
 
-    private static YaraRules Compile(CompileJob job, List<RuleFaultReport> faults)
+    private static RuleParts Compile(CompileJob job, List<RuleFaultReport> faults)
     {
         List<RuleFault> found = [];
         List<RuleFile> files = [.. RuleSources.Read(job.Sources, found)];
@@ -50,27 +48,8 @@ internal static class RuleCompilation
             files.AddRange(RuleSources.Builtin());
         }
 
-        try
-        {
-            YaraRules rules = YaraRules.Compile(files, new YaraOptions(), found);
-            faults.AddRange(found.Where(f => !f.IsWarning).Select(f => new RuleFaultReport(f.File, f.Line, f.Rule.Length > 0 ? $"rule {f.Rule}: {f.Message}" : f.Message)));
-            return rules;
-        }
-        catch (YaraException e)
-        {
-            throw new JobFailedException(e.Message);
-        }
+        RuleParts rules = RuleParts.Compile(RuleCompiler.Read(files, new YaraOptions(), found), job.Compiled);
+        faults.AddRange(found.Where(f => !f.IsWarning).Select(f => new RuleFaultReport(f.File, f.Line, f.Rule.Length > 0 ? $"rule {f.Rule}: {f.Message}" : f.Message)));
+        return rules;
     }
-
-    private static EngineReport Check(IReadOnlyList<string> lists, List<RuleFaultReport> faults)
-    {
-        List<HashFault> found = [];
-        HashList list = HashList.Read(lists, found);
-        faults.AddRange(found.Select(f => new RuleFaultReport(f.File, f.Line, f.Message)));
-        return ReportOf(list.Facts);
-    }
-
-    private static EngineReport ReportOf(EngineFacts facts) => new(facts.Name, facts.Version, facts.Rules, facts.Bundle);
-
-    private static string Text(List<RuleFaultReport> faults) => string.Join('\n', faults.Select(f => $"{f.File}:{f.Line}: {f.Message}"));
 }

@@ -137,6 +137,10 @@ internal sealed partial class Sandbox
     /// <summary>Where the job's file or folder appears inside: its own place when reduced, a neutral name when full.</summary>
     public string Inside(string hostPath, string name) => IsFull ? "/job/" + name : hostPath;
 
+    /// <summary>Files and folders of the operator's, each under a number and its own name.</summary>
+    public List<(string Host, string Inside)> Binds(IReadOnlyList<string> paths, string folder) =>
+        [.. paths.Select((p, i) => (Path.GetFullPath(p), Inside(Path.GetFullPath(p), $"{folder}/{i}/{Path.GetFileName(p.TrimEnd('/'))}")))];
+
     private static void AddIsolation(ICollection<string> arguments)
     {
         Add(arguments, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try", "--die-with-parent", "--new-session", "--cap-drop", "ALL");

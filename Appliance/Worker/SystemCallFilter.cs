@@ -25,15 +25,22 @@ internal static unsafe partial class SystemCallFilter
     private const uint NumberAt = 0;
     private const uint ArchitectureAt = 4;
 
+    /// <summary>Its low half; both architectures are little-endian, and a family fills no more.</summary>
+    private const uint FirstArgumentAt = 16;
+
+    private const uint UnixFamily = 1;
+
     /// <summary>Numbers from here on are the x32 ABI's names for the same calls.</summary>
     private const uint X32Bit = 0x4000_0000;
 
     // asm/unistd_64.h
+    private static readonly uint[] X64Sockets = [41, 42]; // socket, connect
+
     private static readonly uint[] X64 =
     [
         303, 304, // name_to_handle_at, open_by_handle_at
         57, 58, 59, 322, // fork, vfork, execve, execveat
-        41, 42, 49, 50, // socket, connect, bind, listen
+        49, 50, // bind, listen
         101, 310, 311, 312, 438, // ptrace, process_vm_readv, process_vm_writev, kcmp, pidfd_getfd
         155, 161, 165, 166, 272, 308, // pivot_root, chroot, mount, umount2, unshare, setns
         428, 429, 430, 431, 432, 433, 442, // open_tree, move_mount, fsopen, fsconfig, fsmount, fspick, mount_setattr
@@ -44,11 +51,13 @@ internal static unsafe partial class SystemCallFilter
     ];
 
     // asm-generic/unistd.h
+    private static readonly uint[] Arm64Sockets = [198, 203];
+
     private static readonly uint[] Arm64 =
     [
         264, 265,
         221, 281,
-        198, 200, 201, 203,
+        200, 201,
         117, 270, 271, 272, 438,
         39, 40, 41, 51, 97, 268,
         428, 429, 430, 431, 432, 433, 442,
@@ -61,23 +70,27 @@ internal static unsafe partial class SystemCallFilter
     /// <summary>True when this kernel can filter at all, so that a sandbox without it is known to be less before anything is read.</summary>
     public static bool IsSupported => File.Exists("/proc/sys/kernel/seccomp/actions_avail") && Calls is not null;
 
-    private static (uint Architecture, int Seccomp, uint[] Denied)? Calls => RuntimeInformation.ProcessArchitecture switch
+    private static (uint Architecture, int Seccomp, uint[] Denied, uint[] Sockets)? Calls => RuntimeInformation.ProcessArchitecture switch
     {
-        Architecture.X64 => (0xC000_003E, 317, X64),
-        Architecture.Arm64 => (0xC000_00B7, 277, Arm64),
+        Architecture.X64 => (0xC000_003E, 317, X64, X64Sockets),
+        Architecture.Arm64 => (0xC000_00B7, 277, Arm64, Arm64Sockets),
         _ => null,
     };
 
     /// <summary>Puts the filter on this process. It cannot be taken off.</summary>
+    /// <param name="withSockets">
+    /// Unix sockets may be made and connected, no others. Which ones are within reach is the sandbox's to say: those whose paths are bound, for the
+    /// empty network namespace holds no abstract ones.
+    /// </param>
     /// <exception cref="InvalidOperationException">The kernel refuses although it can filter.</exception>
-    public static void Apply()
+    public static void Apply(bool withSockets)
     {
         if (Calls is not { } calls || !IsSupported)
         {
             return;
         }
 
-        Instruction[] program = Program(calls.Architecture, calls.Denied);
+        Instruction[] program = Program(calls.Architecture, withSockets ? calls.Denied : [.. calls.Denied, .. calls.Sockets], withSockets ? calls.Sockets[0] : null);
         fixed (Instruction* first = program)
         {
             var filter = new FilterProgram { Length = (ushort)program.Length, Instructions = first };
@@ -88,7 +101,8 @@ internal static unsafe partial class SystemCallFilter
         }
     }
 
-    private static Instruction[] Program(uint architecture, uint[] denied)
+    /// <param name="unixOnly">The number of <c>socket</c>, where it may make Unix sockets and no others.</param>
+    private static Instruction[] Program(uint architecture, uint[] denied, uint? unixOnly)
     {
         List<Instruction> program =
         [
@@ -96,11 +110,19 @@ internal static unsafe partial class SystemCallFilter
             new(JumpIfEqual, 1, 0, architecture),
             new(Return, 0, 0, KillProcess),
             new(LoadWord, 0, 0, NumberAt),
-            new(JumpIfAtLeast, (byte)(denied.Length + 1), 0, X32Bit),
+            new(JumpIfAtLeast, 0, 1, X32Bit),
+            new(Return, 0, 0, FailWithEperm),
         ];
         for (int i = 0; i < denied.Length; i++)
         {
-            program.Add(new Instruction(JumpIfEqual, (byte)(denied.Length - i), 0, denied[i]));
+            program.Add(new Instruction(JumpIfEqual, (byte)(denied.Length - i + (unixOnly is null ? 0 : 3)), 0, denied[i]));
+        }
+
+        if (unixOnly is { } socket)
+        {
+            program.Add(new Instruction(JumpIfEqual, 0, 2, socket));
+            program.Add(new Instruction(LoadWord, 0, 0, FirstArgumentAt));
+            program.Add(new Instruction(JumpIfEqual, 0, 1, UnixFamily));
         }
 
         program.Add(new Instruction(Return, 0, 0, Allow));

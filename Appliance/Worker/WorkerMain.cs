@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Serilog;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
@@ -14,7 +13,7 @@ internal static class WorkerMain
 {
     public static int Run()
     {
-        using Stream input = Console.OpenStandardInput();
+        Stream input = Console.OpenStandardInput();
         WorkerJob job = ReadJob(input);
         bool ownsOutput = job is VmJob { OwnsOutput: true };
         using Stream output = ownsOutput ? Console.OpenStandardError() : Console.OpenStandardOutput();
@@ -31,10 +30,12 @@ internal static class WorkerMain
             Console.Error.WriteLine($"limit not set: {refused}");
         }
 
-        SystemCallFilter.Apply();
+        SystemCallFilter.Apply(withSockets: job.Sockets.Count > 0);
         try
         {
-            Dispatch(job, writer);
+            VerdictClient? memory = job is ScanJob { Plans: not null } ? new VerdictClient(writer, input) : null;
+            Dispatch(job, writer, memory);
+            memory?.Flush();
             writer.Send(new DoneEvent());
         }
         catch (JobFailedException e)
@@ -50,26 +51,41 @@ internal static class WorkerMain
     {
         (FrameKind kind, byte[] buffer, int length) = Frames.Read(input) ?? throw new InvalidDataException("no job came");
         return kind == FrameKind.Message
-            ? JsonSerializer.Deserialize(buffer.AsSpan(0, length), MessageJson.Default.WorkerJob) ?? throw new InvalidDataException("the job is empty")
+            ? MessageText.Job(buffer.AsSpan(0, length))
             : throw new InvalidDataException("the job is no message");
     }
 
-    internal static void Dispatch(WorkerJob job, EventWriter writer)
+    internal static void Dispatch(WorkerJob job, EventWriter writer, IVerdictMemory? memory = null)
     {
         switch (job)
         {
             case CompileJob compile:
                 RuleCompilation.Run(compile, writer);
                 break;
+            case CheckPartsJob parts:
+                PartsCheck.Run(parts, writer);
+                break;
+            case TryRulesJob rules:
+                RuleTrials.Run(rules, writer);
+                break;
             case VmJob vm:
-                RunOnVm(vm, writer);
+                RunOnVm(vm, writer, memory);
                 break;
             default:
                 throw new InvalidDataException($"unknown job {job.GetType().Name}");
         }
     }
 
-    internal static void RunOnVm(VmJob job, EventWriter writer)
+    internal static void RunOnVm(VmJob job, EventWriter writer, IVerdictMemory? memory = null)
+    {
+        RunOnDisks(job, writer, memory);
+        if (job.Memory is { } guest)
+        {
+            MemoryWork.Run(job, guest, writer);
+        }
+    }
+
+    private static void RunOnDisks(VmJob job, EventWriter writer, IVerdictMemory? memory)
     {
         var progress = new ProgressReporter(writer);
         var context = new ReadContext(new ScanBudget(job.Limits.HeapBytes), writer)
@@ -109,7 +125,7 @@ internal static class WorkerMain
             switch (job)
             {
                 case ScanJob scan:
-                    DiskScan.Run(scan, vm, context, writer, progress);
+                    DiskScan.Run(scan, vm, context, writer, progress, memory);
                     break;
                 case InfoJob:
                     if (GuestInspector.Inspect(vm, context, new ProgressReporter(writer).Step) is { } guest)

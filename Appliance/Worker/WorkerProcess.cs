@@ -116,7 +116,7 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
             {
                 watchdog.Change(silence, Timeout.InfiniteTimeSpan);
                 Tell(process, job);
-                said = Listen((ownsOutput ? process.StandardError : process.StandardOutput).BaseStream, onEvent, onData, isBusy => watchdog.Change(isBusy ? Timeout.InfiniteTimeSpan : silence, Timeout.InfiniteTimeSpan));
+                said = Listen((ownsOutput ? process.StandardError : process.StandardOutput).BaseStream, process.StandardInput.BaseStream, onEvent, onData, isBusy => watchdog.Change(isBusy ? Timeout.InfiniteTimeSpan : silence, Timeout.InfiniteTimeSpan));
             }
             catch (NoFrameException e) when (ownsOutput)
             {
@@ -132,7 +132,8 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
             finally
             {
                 watchdog.Change(Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
-                Kill(process);
+                // One that said its last word is ending, and takes its sandbox with it. To look for descendants means to look at every process there is.
+                Kill(process, withDescendants: said is null);
                 process.WaitForExit();
                 if (!ownsOutput)
                 {
@@ -167,7 +168,7 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
         }
     }
 
-    private WorkerOutcome? Listen(Stream pipe, Action<WorkerEvent> onEvent, Action<ReadOnlySpan<byte>>? onData, Action<bool> setBusy)
+    private WorkerOutcome? Listen(Stream pipe, Stream answers, Action<WorkerEvent> onEvent, Action<ReadOnlySpan<byte>>? onData, Action<bool> setBusy)
     {
         long steps = -1;
         long said = 0;
@@ -190,7 +191,8 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
                 }
 
                 WorkerEvent message = Parse(frame.Buffer.AsSpan(0, frame.Length));
-                said += message is ProgressEvent ? 0 : frame.Length;
+                // What is gone as soon as it was heard fills nothing; whoever stores verdicts has a limit of his own.
+                said += message is ProgressEvent or AskEvent or KeepEvent ? 0 : frame.Length;
                 if (said > MostEventBytes)
                 {
                     throw new InvalidDataException($"it said more than {MostEventBytes} bytes");
@@ -202,6 +204,14 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
                         return new WorkerOutcome(WorkerEnd.Done, "");
                     case FailedEvent failed:
                         return new WorkerOutcome(WorkerEnd.Failed, failed.Message);
+                    case AskEvent ask:
+                        ask.Answer = bytes => Tell(bytes);
+                        setBusy(true);
+                        break;
+                    case KeepEvent:
+                        // Storing them takes this process's time, not the worker's.
+                        setBusy(true);
+                        break;
                     case ProgressEvent progress when progress.Steps == steps:
                         break;
                     case ProgressEvent progress:
@@ -214,6 +224,10 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
                 }
 
                 onEvent(message);
+                if (message is AskEvent or KeepEvent)
+                {
+                    setBusy(false);
+                }
             }
             finally
             {
@@ -222,6 +236,21 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
         }
 
         return null;
+
+        void Tell(ReadOnlyMemory<byte> answer)
+        {
+            // A worker that asks and does not listen hangs.
+            setBusy(false);
+            try
+            {
+                Frames.Write(answers, FrameKind.Data, answer.Span);
+                answers.Flush();
+            }
+            catch (Exception e) when (e is IOException or ObjectDisposedException)
+            {
+                throw new InvalidDataException("it does not take its answers", e);
+            }
+        }
     }
 
     /// <summary>Gives the worker its job. One that ends before it took it says why on its standard error.</summary>
@@ -229,8 +258,12 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
     {
         try
         {
-            Frames.Write(process.StandardInput.BaseStream, FrameKind.Message, JsonSerializer.SerializeToUtf8Bytes(job, MessageJson.Default.WorkerJob));
-            process.StandardInput.Close();
+            Frames.Write(process.StandardInput.BaseStream, FrameKind.Message, MessageText.Of(job));
+            process.StandardInput.BaseStream.Flush();
+            if (job is not ScanJob { Plans: not null })
+            {
+                process.StandardInput.Close();
+            }
         }
         catch (IOException e)
         {
@@ -253,18 +286,8 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
 
     private static WorkerEvent Parse(ReadOnlySpan<byte> json)
     {
-        WorkerEvent? message;
-        try
-        {
-            message = JsonSerializer.Deserialize(json, MessageJson.Default.WorkerEvent);
-        }
-        catch (NotSupportedException e)
-        {
-            // No kind of event is named.
-            throw new InvalidDataException("what came is no event", e);
-        }
-
-        WorkerEvents.Check(message ?? throw new InvalidDataException("an event is empty"));
+        WorkerEvent message = MessageText.Event(json);
+        WorkerEvents.Check(message);
         return message;
     }
 
@@ -288,11 +311,11 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
         }
     }
 
-    private static void Kill(Process process)
+    private static void Kill(Process process, bool withDescendants = true)
     {
         try
         {
-            process.Kill(entireProcessTree: true);
+            process.Kill(withDescendants);
         }
         catch (Exception e) when (e is InvalidOperationException or Win32Exception)
         {

@@ -4,7 +4,7 @@ using Microsoft.Win32.SafeHandles;
 namespace Vmsweep.DiskReaders.Blocks;
 
 /// <summary>A file or block device of the appliance, opened by a name that the appliance chose, never by one found in an image.</summary>
-public sealed partial class FileSource : IBlockSource
+public sealed partial class FileSource : IBlockSource, IFileBacked
 {
     private const int Enxio = 6;
     private const int SeekEnd = 2;
@@ -13,6 +13,7 @@ public sealed partial class FileSource : IBlockSource
 
     private readonly SafeFileHandle _handle;
     private volatile Region? _lastRegion;
+    private volatile Region? _regionBefore;
 
     /// <param name="path">The file.</param>
     /// <param name="fileId">How <see cref="StoredExtent.File"/> names it.</param>
@@ -56,17 +57,35 @@ public sealed partial class FileSource : IBlockSource
     public StoredExtent Locate(long offset, long count)
     {
         Bounds.Check(offset, count, Length, "file");
-        Region? region = _lastRegion;
-        if (region is null || offset < region.Start || offset >= region.End)
-        {
-            _lastRegion = region = RegionAt(offset);
-        }
-
+        Region region = RegionOf(offset);
         long length = Math.Min(count, region.End - offset);
         return region.IsData ? new StoredExtent(ExtentKind.Data, length, FileId, offset) : new StoredExtent(ExtentKind.Hole, length);
     }
 
+    public FileRange? InFile(long offset, long count)
+    {
+        Bounds.Check(offset, count, Length, "file");
+        Region region = RegionOf(offset);
+        return region.IsData ? new FileRange(_handle, offset, Math.Min(count, region.End - offset)) : null;
+    }
+
     public void Dispose() => _handle.Dispose();
+
+    private Region RegionOf(long offset)
+    {
+        Region? last = _lastRegion;
+        if (last is not null && offset >= last.Start && offset < last.End)
+        {
+            return last;
+        }
+
+        // Two, for formats that keep their tables twice and look at both in turn.
+        Region? before = _regionBefore;
+        Region region = before is not null && offset >= before.Start && offset < before.End ? before : RegionAt(offset);
+        _regionBefore = last;
+        _lastRegion = region;
+        return region;
+    }
 
     private Region RegionAt(long offset)
     {

@@ -1,7 +1,7 @@
 namespace Vmsweep.DiskReaders.Blocks;
 
 /// <summary>Parts of other sources, one after the other, as one: the pieces of a split image, or a member inside an archive.</summary>
-public sealed class JoinedSource : IBlockSource
+public sealed class JoinedSource : IBlockSource, IFileBacked
 {
     private readonly int _fileId;
     private readonly IReadOnlyList<IBlockSource> _parts;
@@ -51,6 +51,13 @@ public sealed class JoinedSource : IBlockSource
         (IBlockSource part, long within) = At(offset);
         StoredExtent extent = part.Locate(within, Math.Min(count, part.Length - within));
         return extent.IsStored ? extent with { File = _fileId, Position = offset } : extent;
+    }
+
+    public FileRange? InFile(long offset, long count)
+    {
+        Bounds.Check(offset, count, Length, "joined parts");
+        (IBlockSource part, long within) = At(offset);
+        return (part as IFileBacked)?.InFile(within, Math.Min(count, part.Length - within));
     }
 
     public void Dispose()

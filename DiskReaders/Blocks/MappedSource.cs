@@ -4,7 +4,7 @@ namespace Vmsweep.DiskReaders.Blocks;
 /// The product's only read loop: a map says where the bytes are, this reads them. Neighbouring data extents that continue
 /// each other in their source become one read.
 /// </summary>
-public sealed class MappedSource : IBlockSource
+public sealed class MappedSource : IBlockSource, IFileBacked
 {
     private readonly IExtentMap _map;
     private readonly IReadOnlyList<IBlockSource> _sources;
@@ -49,21 +49,7 @@ public sealed class MappedSource : IBlockSource
         while (!destination.IsEmpty)
         {
             Extent extent = Checked(_map.Map(offset, destination.Length), destination.Length);
-            long length = extent.Length;
-            if (extent.Kind == ExtentKind.Data)
-            {
-                while (length < destination.Length)
-                {
-                    Extent next = Checked(_map.Map(offset + length, destination.Length - length), destination.Length - length);
-                    if (next.Kind != ExtentKind.Data || next.Source != extent.Source || next.Location != extent.Location + length)
-                    {
-                        break;
-                    }
-
-                    length += next.Length;
-                }
-            }
-
+            long length = extent.Kind == ExtentKind.Data ? Continued(extent, offset, destination.Length) : extent.Length;
             Fill(extent, offset, destination[..(int)length]);
             offset += length;
             destination = destination[(int)length..];
@@ -87,6 +73,18 @@ public sealed class MappedSource : IBlockSource
         }
     }
 
+    public FileRange? InFile(long offset, long count)
+    {
+        Bounds.Check(offset, count, Length, "mapped range");
+        Extent extent = Checked(_map.Map(offset, count), count);
+        return extent.Kind switch
+        {
+            ExtentKind.Data => (_sources[extent.Source] as IFileBacked)?.InFile(extent.Location, Continued(extent, offset, count)),
+            ExtentKind.Hole when offset < _parent?.Length => (_parent as IFileBacked)?.InFile(offset, Math.Min(extent.Length, _parent.Length - offset)),
+            _ => null,
+        };
+    }
+
     public void Dispose()
     {
         _units?.Dispose();
@@ -97,6 +95,24 @@ public sealed class MappedSource : IBlockSource
         extent.Length > 0 && extent.Length <= count
             ? extent
             : throw new InvalidOperationException($"a map answered {extent.Length} bytes for {count}");
+
+    /// <summary>How far a data extent goes on in its source, at most <paramref name="most"/> bytes.</summary>
+    private long Continued(Extent extent, long offset, long most)
+    {
+        long length = extent.Length;
+        while (length < most)
+        {
+            Extent next = Checked(_map.Map(offset + length, most - length), most - length);
+            if (next.Kind != ExtentKind.Data || next.Source != extent.Source || next.Location != extent.Location + length)
+            {
+                break;
+            }
+
+            length += next.Length;
+        }
+
+        return length;
+    }
 
     private void Fill(Extent extent, long offset, Span<byte> part)
     {

@@ -1,7 +1,7 @@
 namespace Vmsweep.DiskReaders.Blocks;
 
 /// <summary>A range of another source, such as a partition of a disk. Does not own it.</summary>
-public sealed class SliceSource : IBlockSource
+public sealed class SliceSource : IBlockSource, IFileBacked
 {
     private readonly IBlockSource _inner;
     private readonly long _start;
@@ -27,6 +27,12 @@ public sealed class SliceSource : IBlockSource
     {
         Bounds.Check(offset, count, Length, "slice");
         return _inner.Locate(_start + offset, count);
+    }
+
+    public FileRange? InFile(long offset, long count)
+    {
+        Bounds.Check(offset, count, Length, "slice");
+        return (_inner as IFileBacked)?.InFile(_start + offset, count);
     }
 
     public void Dispose()

@@ -14,7 +14,14 @@ public sealed record PlannedFile(int Id, string Name, string Path, long OffsetBy
 {
     /// <summary>What follows the first piece where a file was stored in chunks; packing is over all of them together.</summary>
     public IReadOnlyList<FilePiece> More { get; init; } = [];
+
+    /// <summary>Then the path is the Unix socket of an NBD server, and this the export there.</summary>
+    public PlannedExport? Export { get; init; }
 }
+
+/// <summary>An export of an NBD server.</summary>
+/// <param name="SizeBytes">As the server said it to whoever planned the job.</param>
+public sealed record PlannedExport(string Name, long SizeBytes);
 
 /// <summary>Bytes of a file: all of it, or a range.</summary>
 /// <param name="LengthBytes">-1: to the end.</param>

@@ -1,9 +1,10 @@
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Blocks.Gzip;
+using Vmsweep.DiskReaders.Blocks.Nbd;
 
 namespace Vmsweep.DiskReaders.Inspection;
 
-/// <summary>Opens what a <see cref="PlannedFile"/> says: a file, a range of one, or pieces in a row.</summary>
+/// <summary>Opens what a <see cref="PlannedFile"/> says: a file, a range of one, pieces in a row, or what an NBD server exports.</summary>
 public static class PlannedFiles
 {
     private const int HeadBytes = 1 << 20;
@@ -14,6 +15,11 @@ public static class PlannedFiles
     /// <exception cref="UnauthorizedAccessException">A file may not be read.</exception>
     public static IBlockSource Open(PlannedFile planned, int fileId, ReadContext context)
     {
+        if (planned.Export is { } export)
+        {
+            return OpenExport(planned.Path, export, fileId, context);
+        }
+
         IBlockSource stored = OpenStored(planned with { Id = fileId });
         if (!planned.IsGzip)
         {
@@ -49,6 +55,18 @@ public static class PlannedFiles
     /// <summary>The bytes as they are stored, still packed.</summary>
     public static IBlockSource OpenStored(PlannedFile planned) =>
         planned is { OffsetBytes: 0, LengthBytes: < 0, More.Count: 0 } ? new FileSource(planned.Path, planned.Id) : Join(planned);
+
+    private static NbdSource OpenExport(string socket, PlannedExport export, int fileId, ReadContext context)
+    {
+        NbdSource source = NbdSource.Open(NbdTransport.Unix(socket), export.Name, context.Budget, fileId);
+        if (source.Length == export.SizeBytes)
+        {
+            return source;
+        }
+
+        source.Dispose();
+        throw new IOException($"the export \"{export.Name}\" has {source.Length} bytes, and had {export.SizeBytes}");
+    }
 
     private static JoinedSource Join(PlannedFile planned)
     {

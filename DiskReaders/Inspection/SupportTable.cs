@@ -1,12 +1,13 @@
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Containers;
 using Vmsweep.DiskReaders.FileSystems;
+using Vmsweep.DiskReaders.GuestMemory;
 using Vmsweep.DiskReaders.Volumes;
 
 namespace Vmsweep.DiskReaders.Inspection;
 
 /// <summary>A row of what this product reads.</summary>
-/// <param name="Kind"><c>container</c>, <c>volume</c> or <c>file system</c>.</param>
+/// <param name="Kind"><c>container</c>, <c>volume</c>, <c>file system</c> or <c>memory</c>.</param>
 /// <param name="Title">The format's usual name.</param>
 /// <param name="Read">What is read of it; empty when it is only recognised.</param>
 /// <param name="Refused">What of it becomes a gap.</param>
@@ -25,6 +26,8 @@ public static class SupportTable
         .. Recognised("volume", KnownVolumes.Titles),
         .. FileSystemFormats.Readable.Select(f => Row("file system", f.Support)),
         .. Recognised("file system", KnownFileSystems.Titles),
+        .. MemoryFormats.Supported.Select(s => Row("memory", s)),
+        .. Recognised("memory", MemoryFormats.Titles),
     ];
 
     private static SupportRow Row(string kind, FormatSupport support) => new(kind, support.Title, support.Read, support.Refused);

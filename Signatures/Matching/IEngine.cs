@@ -1,11 +1,18 @@
 namespace Vmsweep.Signatures.Matching;
 
 /// <summary>What a report says of an engine.</summary>
-/// <param name="Name">Lower case: <c>yara</c>, <c>hash</c>.</param>
+/// <param name="Name">Lower case: <c>yara</c>, <c>clamav</c>, <c>hash</c>.</param>
 /// <param name="Version">The engine's own version.</param>
 /// <param name="Rules">Rules or list entries in use; those that were left out are not counted.</param>
-/// <param name="Bundle"><c>sha256:</c> and the digest over every rule source or list, in order: equal bundles give equal verdicts.</param>
-public sealed record EngineFacts(string Name, string Version, int Rules, string Bundle);
+/// <param name="Bundle">
+/// <c>sha256:</c> and the digest over every rule source or list, in order: equal bundles give equal verdicts. Empty where the engine does not say
+/// what it matches with: then no verdict of it may be kept for later.
+/// </param>
+public sealed record EngineFacts(string Name, string Version, int Rules, string Bundle)
+{
+    /// <summary>How new the signatures are; null where nothing tells.</summary>
+    public DateTimeOffset? SignatureDate { get; init; }
+}
 
 /// <summary>Compiled signatures, shared by every thread. Immutable after it was made.</summary>
 public interface IEngine : IDisposable

@@ -9,6 +9,9 @@ public enum MatchFaultKind
     /// <summary>A limit of the engine was reached: matches of a string, fibers, stack.</summary>
     Limit,
 
+    /// <summary>An engine in a process of its own was not within reach.</summary>
+    Transport,
+
     /// <summary>Any other error of the engine.</summary>
     Engine,
 }

@@ -37,6 +37,21 @@ internal static unsafe partial class LibYara
     /// <exception cref="YaraException">The library is missing or is another one than this wrapper was made for.</exception>
     public static string Initialize() => Version.Value;
 
+    /// <summary>The file that the library was loaded from, as the kernel names it; empty when it does not say.</summary>
+    public static string LoadedFrom()
+    {
+        Initialize();
+        try
+        {
+            string? line = File.ReadLines("/proc/self/maps").FirstOrDefault(l => l.Contains("/libyara.so.", StringComparison.Ordinal));
+            return line is null ? "" : line[line.IndexOf('/', StringComparison.Ordinal)..];
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return "";
+        }
+    }
+
     private static string Start()
     {
         try

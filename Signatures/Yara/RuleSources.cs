@@ -1,4 +1,5 @@
 using System.Reflection;
+using Vmsweep.Signatures.Yara.Language;
 
 namespace Vmsweep.Signatures.Yara;
 
@@ -24,8 +25,7 @@ public static class RuleSources
             if (Directory.Exists(path))
             {
                 string folder = Path.GetFullPath(path);
-                var all = new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.None, MaxRecursionDepth = 32 };
-                List<string> found = [.. Directory.EnumerateFiles(folder, "*", all).Where(IsRuleFile).Order(StringComparer.Ordinal)];
+                IReadOnlyList<string> found = FilesOf(folder);
                 if (found.Count == 0)
                 {
                     faults.Add(new RuleFault(path, 0, "", "a folder without *.yar or *.yara files", IsWarning: false));
@@ -57,6 +57,13 @@ public static class RuleSources
         }
     }
 
+    /// <summary>The rule files below a folder, in ordinal order.</summary>
+    public static IReadOnlyList<string> FilesOf(string folder)
+    {
+        var all = new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.None, MaxRecursionDepth = 32 };
+        return [.. Directory.EnumerateFiles(folder, "*", all).Where(IsRuleFile).Order(StringComparer.Ordinal)];
+    }
+
     /// <summary>The starter rules that come with the product.</summary>
     public static IReadOnlyList<RuleFile> Builtin()
     {
@@ -73,6 +80,9 @@ public static class RuleSources
 
         return files;
     }
+
+    /// <summary>How many rules stand in a file, whether they compile or not.</summary>
+    public static int Count(RuleFile file) => RuleFileParser.Parse(file, []).Units.Count;
 
     /// <summary>A file's bytes, or null and a fault.</summary>
     internal static byte[]? ReadText(string file, ICollection<RuleFault> faults)

@@ -1,5 +1,4 @@
 using Vmsweep.Signatures.Matching;
-using Vmsweep.Signatures.Yara.Language;
 using Vmsweep.Signatures.Yara.Routing;
 
 namespace Vmsweep.Signatures.Yara;
@@ -51,54 +50,8 @@ public sealed class YaraRules : IEngine
     /// <param name="files">In the order in which matches are reported.</param>
     /// <param name="faults">Errors and warnings, each with file and line. With strict rules the caller refuses any that is no warning.</param>
     /// <exception cref="YaraException">libyara is missing or another version.</exception>
-    public static YaraRules Compile(IEnumerable<RuleFile> files, YaraOptions options, ICollection<RuleFault> faults, CancellationToken cancellation = default)
-    {
-        LibYara.Initialize();
-        RuleProgram program = RuleProgram.Read(files, faults);
-        List<RuleUnit> units = [.. program.Units.Where(u => u.Fault is null)];
-        for (int i = 0; i < units.Count; i++)
-        {
-            units[i].Ordinal = i;
-        }
-
-        RoutePlan plan = options.Routing ? RoutePlan.Make(units) : RoutePlan.Whole(units);
-        var compiler = new RuleSetCompiler(program, faults);
-        var compiled = new RuleSet?[plan.Sets.Count];
-        try
-        {
-            var parallel = new ParallelOptions { CancellationToken = cancellation, MaxDegreeOfParallelism = Environment.ProcessorCount };
-            Parallel.For(0, compiled.Length, parallel, i => compiled[i] = compiler.Compile(plan.Sets[i], cancellation));
-        }
-        catch
-        {
-            Array.ForEach(compiled, s => s?.Dispose());
-            throw;
-        }
-
-        RuleSet[] wholes = CompileWholes(plan, compiler, compiled, cancellation);
-        List<RuleSet> sets = [];
-        List<int> setOfRule = [];
-        List<Need> needs = [];
-        for (int i = 0; i < compiled.Length; i++)
-        {
-            if (compiled[i] is not { } set)
-            {
-                continue;
-            }
-
-            // Private rules are never reported: they are decided where another rule refers to them.
-            foreach (RuleUnit unit in plan.Sets[i].Where(u => u is { Fault: null, IsPrivate: false }))
-            {
-                setOfRule.Add(sets.Count);
-                needs.Add(plan.Needs[unit]);
-            }
-
-            sets.Add(set);
-        }
-
-        var facts = new EngineFacts(EngineName, LibYara.Initialize(), units.Count(u => u.Fault is null), program.Bundle);
-        return new YaraRules(facts, [.. sets], wholes, [.. setOfRule], MakePrefilter(needs), options);
-    }
+    public static YaraRules Compile(IEnumerable<RuleFile> files, YaraOptions options, ICollection<RuleFault> faults, CancellationToken cancellation = default) =>
+        RuleCompiler.Read(files, options, faults).Compile(_ => true, cancellation);
 
     /// <summary>Writes the compiled rules, for another process to load.</summary>
     public void Save(Stream stream) => RulesFile.Write(this, stream);
@@ -117,53 +70,5 @@ public sealed class YaraRules : IEngine
     {
         Array.ForEach(Sets, s => s.Dispose());
         Array.ForEach(Wholes, s => s.Dispose());
-    }
-
-    /// <summary>After the sets, so that what does not compile is known and left out already.</summary>
-    private static RuleSet[] CompileWholes(RoutePlan plan, RuleSetCompiler compiler, RuleSet?[] sets, CancellationToken cancellation)
-    {
-        var wholes = new RuleSet?[plan.Wholes.Count];
-        try
-        {
-            var parallel = new ParallelOptions { CancellationToken = cancellation, MaxDegreeOfParallelism = Environment.ProcessorCount };
-            Parallel.For(0, wholes.Length, parallel, i => wholes[i] = compiler.Compile(plan.Wholes[i], cancellation));
-        }
-        catch
-        {
-            Array.ForEach(sets, s => s?.Dispose());
-            Array.ForEach(wholes, s => s?.Dispose());
-            throw;
-        }
-
-        if (Array.TrueForAll(wholes, w => w is not null))
-        {
-            return wholes!;
-        }
-
-        Array.ForEach(wholes, s => s?.Dispose());
-        return [];
-    }
-
-    private static Prefilter MakePrefilter(List<Need> needs)
-    {
-        Dictionary<(string, string, int, int), int> numbers = [];
-        List<Literal> literals = [];
-        var codes = new NeedCode[needs.Count];
-        for (int rule = 0; rule < codes.Length; rule++)
-        {
-            codes[rule] = NeedCode.Of(needs[rule], literal =>
-            {
-                (string, string, int, int) key = (Convert.ToHexString(literal.Bytes), Convert.ToHexString(literal.Mask), literal.CoreStart, literal.CoreLength);
-                if (!numbers.TryGetValue(key, out int number))
-                {
-                    numbers.Add(key, number = literals.Count);
-                    literals.Add(literal);
-                }
-
-                return number;
-            });
-        }
-
-        return new Prefilter([.. literals], codes);
     }
 }

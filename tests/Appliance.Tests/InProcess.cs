@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
@@ -22,7 +21,7 @@ internal static class InProcess
         {
             if (frame.Kind == FrameKind.Message)
             {
-                events.Add(JsonSerializer.Deserialize(frame.Buffer.AsSpan(0, frame.Length), MessageJson.Default.WorkerEvent)!);
+                events.Add(MessageText.Event(frame.Buffer.AsSpan(0, frame.Length)));
             }
         }
 

@@ -1,4 +1,5 @@
-using System.Text.Json;
+using Vmsweep.Appliance.Pipeline;
+using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Worker;
 
 namespace Vmsweep.Appliance.Tests;
@@ -17,7 +18,7 @@ internal sealed class InProcessWorker : IWorker
         var outcome = new WorkerOutcome(WorkerEnd.Done, "");
         try
         {
-            WorkerMain.Dispatch(job, new EventWriter(pipe));
+            WorkerMain.Dispatch(job, new EventWriter(pipe), job is ScanJob { Plans: not null } ? new Memory(onEvent) : null);
         }
         catch (JobFailedException e)
         {
@@ -34,11 +35,53 @@ internal sealed class InProcessWorker : IWorker
                 continue;
             }
 
-            WorkerEvent message = JsonSerializer.Deserialize(payload, MessageJson.Default.WorkerEvent)!;
+            WorkerEvent message = MessageText.Event(payload);
             WorkerEvents.Check(message);
             onEvent(message);
         }
 
         return outcome;
+    }
+
+    /// <summary>Asks the supervisor by calling it, through the same messages.</summary>
+    private sealed class Memory(Action<WorkerEvent> onEvent) : IVerdictMemory
+    {
+        private readonly Lock _lock = new();
+
+        public Func<KnownVerdict[]> Ask(IReadOnlyList<ContentKey> keys, CancellationToken cancellation)
+        {
+            byte[] bytes = new byte[keys.Count * ContentKey.Bytes];
+            for (int i = 0; i < keys.Count; i++)
+            {
+                keys[i].Write(bytes.AsSpan(i * ContentKey.Bytes));
+            }
+
+            KnownVerdict[]? known = null;
+            lock (_lock)
+            {
+                var ask = (AskEvent)Sent(new AskEvent(bytes));
+                ask.Answer = answer => known = VerdictClient.Decode(answer.Span, keys.Count);
+                onEvent(ask);
+            }
+
+            return () => known!;
+        }
+
+        public void Keep(ContentKey key, byte[] payload, bool hangsOnHashLists)
+        {
+            byte[] bytes = new byte[ContentKey.Bytes];
+            key.Write(bytes);
+            lock (_lock)
+            {
+                onEvent(Sent(new KeepEvent([new KeptVerdict(bytes, payload, hangsOnHashLists)])));
+            }
+        }
+
+        private static WorkerEvent Sent(WorkerEvent message)
+        {
+            WorkerEvent received = MessageText.Event(MessageText.Of(message));
+            WorkerEvents.Check(received);
+            return received;
+        }
     }
 }

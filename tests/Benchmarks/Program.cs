@@ -1,8 +1,10 @@
 using System.CommandLine;
 using Vmsweep.Benchmarks;
 using Vmsweep.Benchmarks.EndToEnd;
+using Vmsweep.Benchmarks.FileSystems;
 using Vmsweep.Benchmarks.Measuring;
 using Vmsweep.Benchmarks.Readers;
+using Vmsweep.Benchmarks.Signatures;
 using Vmsweep.Benchmarks.Workload;
 
 var work = new Option<string>("--work") { Description = "Folder that keeps the files and images between runs.", DefaultValueFactory = _ => Path.Combine(Path.GetTempPath(), "vmsweep-benchmarks") };
@@ -31,6 +33,8 @@ Command Make(string name, string description, Func<ParseResult, ImageSet, Benchm
 bool Scan(ParseResult p, ImageSet set, BenchmarkRules rules) => ScanBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds), !p.GetValue(noMount));
 bool List(ParseResult p, ImageSet set, BenchmarkRules rules) => ListBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds));
 
+bool Cache(ParseResult p, ImageSet set, BenchmarkRules rules) => CacheBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds));
+
 var readers = new Command("readers", "vmsweep read against qemu-img convert, for each container; ciphers against openssl speed.") { work, rounds };
 readers.SetAction(parsed =>
 {
@@ -39,15 +43,45 @@ readers.SetAction(parsed =>
     CipherBenchmark.Run(parsed.GetValue(rounds));
     return ReadBenchmark.Run(ReaderImages.Make(Path.GetFullPath(parsed.GetRequiredValue(work))), parsed.GetValue(rounds)) ? 0 : 1;
 });
+var files = new Option<int>("--files") { Description = "Files of the walk.", DefaultValueFactory = _ => 1_000_000 };
+var mounts = new Command("file-systems", "vmsweep ls --sha256 against openssl over the kernel's mount and ntfs-3g's, for each file system.") { work, size, rounds, threads };
+mounts.SetAction(parsed =>
+{
+    Measured.Prepare();
+    Programs.Build();
+    return MountBenchmark.Run(MountedImages.Make(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(size)), parsed.GetValue(threads), parsed.GetValue(rounds)) ? 0 : 1;
+});
+var walk = new Command("walk", "Names of a million files in each file system: time and memory.") { work, files, rounds };
+walk.SetAction(parsed =>
+{
+    Measured.Prepare();
+    Programs.Build();
+    WalkBenchmark.Run(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(files), parsed.GetValue(rounds));
+});
+var decoders = new Command("decoders", "Packed files of NTFS and Btrfs in MB/s, beside 7-Zip and the kernel.") { work, rounds };
+decoders.SetAction(parsed =>
+{
+    Measured.Prepare();
+    return DecoderBenchmark.Run(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(rounds)) ? 0 : 1;
+});
 var micro = new Command("micro", "Time and memory of readers, walks and decoders, by BenchmarkDotNet.") { work };
 micro.SetAction(parsed => Micro.Run(Path.GetFullPath(parsed.GetRequiredValue(work))));
+
+var entries = new Option<long>("--entries") { Description = "Hashes in the set.", DefaultValueFactory = _ => 50_000_000 };
+var hashes = new Command("hashes", "A compiled set of SHA-256 hashes: size beside its text, time to build, check and look up.") { work, entries };
+hashes.SetAction(parsed => HashSetBenchmark.Run(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(entries)) ? 0 : 1);
 
 var root = new RootCommand("Measures vmsweep against other programs on the same files. Ratios only: absolute times say as much about the machine.")
 {
     Make("end-to-end", "scan and ls.", (p, set, rules) => Scan(p, set, rules) & List(p, set, rules)),
     Make("scan", "vmsweep scan against yara over extracted files and over an ntfs-3g mount.", Scan),
     Make("ls", "vmsweep ls --sha256 against openssl over extracted files.", List),
+    Make("cache", "vmsweep scan a second time, and after rules were added, against the first scan.", Cache),
     readers,
+    mounts,
+    walk,
+    decoders,
     micro,
+    hashes,
 };
 return root.Parse(args).Invoke();

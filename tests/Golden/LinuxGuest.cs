@@ -90,7 +90,8 @@ public static class LinuxGuest
         poweroff -f
         """;
 
-    private static string Kernel()
+    /// <summary>The release of the kernel that guests boot.</summary>
+    public static string Kernel()
     {
         string? found = Directory.Exists("/lib/modules")
             ? Directory.GetDirectories("/lib/modules").Select(Path.GetFileName).Where(k => File.Exists("/boot/vmlinuz-" + k)).Max(StringComparer.Ordinal)

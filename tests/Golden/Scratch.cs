@@ -3,7 +3,10 @@ namespace Vmsweep.Golden;
 /// <summary>A folder of its own for one test, removed with it.</summary>
 public sealed class Scratch : IDisposable
 {
-    public Scratch() => Folder = Directory.CreateTempSubdirectory("vmsweep-test-").FullName;
+    /// <param name="parent">Null: where temporary files are.</param>
+    public Scratch(string? parent = null) => Folder = parent is null
+        ? Directory.CreateTempSubdirectory("vmsweep-test-").FullName
+        : Directory.CreateDirectory(Path.Combine(parent, "vmsweep-test-" + Guid.NewGuid().ToString("N"))).FullName;
 
     public string Folder { get; }
 

@@ -8,6 +8,10 @@ public static class Tool
 {
     private static readonly Dictionary<string, string> Packages = new(StringComparer.Ordinal)
     {
+        // Files are named by their whole paths.
+        ["/usr/lib/grub/i386-pc/boot.img"] = "grub-pc-bin",
+        ["/usr/lib/syslinux/mbr/mbr.bin"] = "syslinux-common",
+        ["/usr/share/clamav-testfiles/clam.exe"] = "clamav-testfiles",
         ["7z"] = "p7zip-full",
         ["bdemount"] = "libbde-utils",
         ["blkid"] = "util-linux",
@@ -19,21 +23,28 @@ public static class Tool
         ["cache_restore"] = "thin-provisioning-tools",
         ["ar"] = "binutils",
         ["chattr"] = "e2fsprogs",
+        ["clamd"] = "clamav-daemon",
+        ["clamscan"] = "clamav",
         ["cpio"] = "cpio",
         ["cryptsetup"] = "cryptsetup-bin",
+        ["db5.3_load"] = "db5.3-util",
         ["debugfs"] = "e2fsprogs",
         ["dislocker-file"] = "dislocker",
+        ["flock"] = "util-linux",
         ["fls"] = "sleuthkit",
         ["fsck.erofs"] = "erofs-utils",
         ["fusermount3"] = "fuse3",
         ["gcab"] = "gcab",
         ["genisoimage"] = "genisoimage",
+        ["gzip"] = "gzip",
         ["hivexsh"] = "libhivex-bin python3-hivex",
         ["icat"] = "sleuthkit",
         ["ldmtool"] = "ldmtool",
+        ["libvirtd"] = "libvirt-daemon-system",
         ["lz4"] = "lz4",
         ["losetup"] = "mount",
         ["lvm"] = "lvm2",
+        ["lzop"] = "lzop",
         ["mcopy"] = "mtools",
         ["mdadm"] = "mdadm",
         ["mke2fs"] = "e2fsprogs",
@@ -54,26 +65,35 @@ public static class Tool
         ["modprobe"] = "kmod",
         ["mount.exfat-fuse"] = "exfat-fuse",
         ["msibuild"] = "msitools",
+        ["nbdcopy"] = "libnbd-bin",
+        ["nbdinfo"] = "libnbd-bin",
         ["nbdkit"] = "nbdkit",
+        ["nbdsh"] = "python3-libnbd",
         ["ntfs-3g"] = "ntfs-3g",
         ["ntfscat"] = "ntfs-3g",
         ["ntfscp"] = "ntfs-3g",
         ["ntfsinfo"] = "ntfs-3g",
         ["openssl"] = "openssl",
+        ["parted"] = "parted",
         ["python3"] = "python3",
         ["qemu-img"] = "qemu-utils",
         ["qemu-io"] = "qemu-utils",
+        ["qemu-nbd"] = "qemu-utils",
         ["qemu-system-x86_64"] = "qemu-system-x86",
+        ["rpm"] = "rpm",
+        ["rpmbuild"] = "rpm",
         ["script"] = "bsdutils",
         ["setfattr"] = "attr",
         ["sfdisk"] = "fdisk",
         ["sgdisk"] = "gdisk",
         ["thin_check"] = "thin-provisioning-tools",
         ["thin_restore"] = "thin-provisioning-tools",
+        ["unshare"] = "util-linux",
         ["unsquashfs"] = "squashfs-tools",
         ["unzip"] = "unzip",
         ["vhdiinfo"] = "libvhdi-utils",
         ["vhdimount"] = "libvhdi-utils",
+        ["virsh"] = "libvirt-clients",
         ["vshadowinfo"] = "libvshadow-utils",
         ["vshadowmount"] = "libvshadow-utils",
         ["wimlib-imagex"] = "wimtools",
@@ -95,7 +115,17 @@ public static class Tool
     /// <summary>As <see cref="Run"/>, bytes.</summary>
     public static byte[] RunRaw(string program, string? folder, params string[] arguments)
     {
+        foreach (string image in program == "mount" ? arguments.Where(File.Exists) : [])
+        {
+            LoopDevices.WaitUntilReleased(image);
+        }
+
         (int status, byte[] output, string error) = Try(program, folder, arguments);
+        if (folder is not null && arguments is [.., string script] && script.Contains("umount", StringComparison.Ordinal))
+        {
+            LoopDevices.WaitUntilReleased(folder);
+        }
+
         return status == 0
             ? output
             : throw new InvalidOperationException($"{program} {string.Join(' ', arguments)} ended with {status}: {error}{Encoding.UTF8.GetString(output)}");
@@ -129,7 +159,9 @@ public static class Tool
     {
         if (program.Contains('/', StringComparison.Ordinal))
         {
-            return program;
+            return !Packages.TryGetValue(program, out string? from) || File.Exists(program)
+                ? program
+                : throw new InvalidOperationException($"{program} is missing; install it with: apt-get install -y {from}");
         }
 
         foreach (string folder in $"{Environment.GetEnvironmentVariable("PATH")}:/usr/sbin:/sbin".Split(':', StringSplitOptions.RemoveEmptyEntries))

@@ -42,6 +42,7 @@ internal sealed class Configurations(IReadOnlyList<string> bases)
         return new Vm(target, Identity(path, vbox.Uuid, vbox.Name, vbox.IsSuspended ? "suspended" : "unknown", vbox.GuestOs), disks, gaps)
         {
             Snapshots = [.. vbox.Snapshots.Select(s => SnapshotFinder.Resolved(s, path, folder, bases))],
+            Memory = vbox.StateFile.Length > 0 ? VmMemory.Named(path, vbox.StateFile, new FolderPolicy(folder, bases), gaps) : null,
         };
     }
 
@@ -66,8 +67,12 @@ internal sealed class Configurations(IReadOnlyList<string> bases)
         }
 
         // The state of a suspended VM lies beside its configuration.
-        string power = File.Exists(Path.ChangeExtension(path, ".vsv")) ? "suspended" : "unknown";
-        return new Vm(target, Identity(path, "", "", power, ""), Disks(path, images, gaps), gaps);
+        string state = Path.ChangeExtension(path, ".vsv");
+        bool isSuspended = HostFile.KindOf(state) == HostFileKind.Regular;
+        return new Vm(target, Identity(path, "", "", isSuspended ? "suspended" : "unknown", ""), Disks(path, images, gaps), gaps)
+        {
+            Memory = isSuspended ? VmMemory.Of(state) : null,
+        };
     }
 
     private Vm Libvirt(string target, string path)
@@ -84,7 +89,11 @@ internal sealed class Configurations(IReadOnlyList<string> bases)
             .. domain.Disks.Where(d => d.Type != "file")
                 .Select(d => new CoverageGap(Fault.Unsupported, d.Source, "VM configuration", -1, 0, $"a disk of the type {d.Type} is no file; name an image of it").ToReport()),
         ];
-        return new Vm(target, identity, Disks(path, domain.Disks.Where(d => d.Type == "file").Select(d => (new ImageReference(ReferenceKind.Parent, [d.Source]), (string?)d.Format)), gaps), gaps);
+        // Managed save: the image has the domain's name.
+        string? saved = new FolderPolicy(Path.GetDirectoryName(path)!, bases).Resolve(path, new ImageReference(ReferenceKind.Parent, [domain.Name + ".save"])).Path;
+        VmMemory? memory = saved is null ? null : VmMemory.Of(saved);
+        identity = memory is null ? identity : identity with { Power = "suspended" };
+        return new Vm(target, identity, Disks(path, domain.Disks.Where(d => d.Type == "file").Select(d => (new ImageReference(ReferenceKind.Parent, [d.Source]), (string?)d.Format)), gaps), gaps) { Memory = memory };
     }
 
     private List<VmDisk> Disks(string path, IEnumerable<(ImageReference Image, string? Declared)> images, List<GapReport> gaps)

@@ -25,7 +25,7 @@ internal static class SnapshotChoice
                 if (Guid.TryParse(choice, out Guid state) && !vms.Any(vm => vm.Snapshots.Any(s => IsMeant(s, choice))))
                 {
                     // Which shadow copies a guest's volumes keep is only known when they are read.
-                    return vms.Select(vm => vm with { Snapshot = choice, VolumeStates = state.ToString() });
+                    return vms.Select(vm => vm with { Snapshot = choice, VolumeStates = state.ToString(), Memory = null });
                 }
 
                 if (!vms.Any(vm => vm.Snapshots.Any(s => IsMeant(s, choice))))
@@ -44,7 +44,7 @@ internal static class SnapshotChoice
         return meant.Count switch
         {
             1 => Then(vm, meant[0], bases),
-            0 => vm with { Disks = [], Snapshot = name, Gaps = [new CoverageGap(Fault.MissingParent, vm.Target, "snapshot", -1, 0, $"it has no snapshot \"{name}\"").ToReport()] },
+            0 => vm with { Disks = [], Memory = null, Snapshot = name, Gaps = [new CoverageGap(Fault.MissingParent, vm.Target, "snapshot", -1, 0, $"it has no snapshot \"{name}\"").ToReport()] },
             _ => throw new TargetException($"{vm.Target} has {meant.Count} snapshots \"{name}\"; name one by its id: {string.Join(", ", meant.Select(s => s.Id))}"),
         };
     }

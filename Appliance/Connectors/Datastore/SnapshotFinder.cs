@@ -28,7 +28,13 @@ internal static class SnapshotFinder
     public static VmSnapshot Resolved(NamedSnapshot snapshot, string configuration, string folder, IReadOnlyList<string> bases)
     {
         var policy = new FolderPolicy(folder, bases);
-        return new VmSnapshot(snapshot.Id, snapshot.Name, snapshot.Created, snapshot.ParentId, snapshot.IsCurrent, [.. snapshot.Disks.Select(Disk)]);
+        return new VmSnapshot(snapshot.Id, snapshot.Name, snapshot.Created, snapshot.ParentId, snapshot.IsCurrent, [.. snapshot.Disks.Select(Disk)]) { Memory = Memory() };
+
+        // VMware writes a state for every snapshot, with memory or without.
+        VmMemory? Memory() =>
+            snapshot.StateFile.Length > 0 && policy.Resolve(configuration, new ImageReference(ReferenceKind.Parent, [snapshot.StateFile])).Path is { } path && VmMemory.Of(path) is { } memory
+                ? memory with { Plan = memory.Plan with { MayBeEmpty = memory.Plan.Files.Count == 1 } }
+                : null;
 
         SnapshotDisk Disk(ImageReference image)
         {

@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Containers;
@@ -11,15 +10,6 @@ namespace Vmsweep.Appliance.Connectors.Datastore;
 /// <param name="cancellation">Ends the search of a large folder.</param>
 internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToken cancellation = default)
 {
-    /// <summary>Configurations of VMs that are read. Others are told by their content.</summary>
-    private static readonly string[] ReadConfigurations = [".vmx", ".vbox", ".vmc"];
-
-    /// <summary>Configurations of VMs that are known by name but not read yet: their disks are scanned one by one.</summary>
-    private static readonly string[] UnreadConfigurations = [".vmcx"];
-
-    /// <summary>No virtual disk is smaller; smaller files without a disk's extension are not looked at.</summary>
-    private const long SmallestUnnamedDisk = 64 << 10;
-
     /// <exception cref="TargetException">The target is not there or is nothing that can be scanned.</exception>
     public IEnumerable<Vm> Find(string target)
     {
@@ -98,10 +88,15 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
                 return configured;
             }
 
-            if (UnreadConfigurations.Contains(extension, StringComparer.OrdinalIgnoreCase))
+            if (DiskFiles.IsUnreadConfiguration(path))
             {
                 var unread = new CoverageGap(Fault.Unsupported, path, "configuration", -1, 0, $"{extension} configurations are not read; name the VM's disk images or its folder");
                 return new Vm(target, new VmReport(path, Path.GetFileNameWithoutExtension(path), "unknown", ""), [], [unread.ToReport()]);
+            }
+
+            if (VmMemory.Is(path))
+            {
+                return MemoryTarget.Of(target, path);
             }
 
             return new Vm(target, new VmReport(path, Path.GetFileName(path), "unknown", ""), [Disk(path, FolderOf(path))], [.. MissingPieces(path)]);
@@ -165,7 +160,10 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
             }
         }
 
-        return new Vm(target, Identity(), disks, gaps);
+        return new Vm(target, Identity(), disks, gaps)
+        {
+            Memory = power == "suspended" ? VmMemory.Named(path, vmx.SuspendState, policy, gaps) : null,
+        };
 
         VmReport Identity() => new(
             vmx.Uuid.Length > 0 ? vmx.Uuid : path,
@@ -191,9 +189,10 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
         }
 
         // A parent or extent that another image names is no disk of its own. Two passes: names lead both ways in the order of files.
-        List<Vm> orphans = [.. files.Where(f => !used.Contains(f) && IsDisk(f)).Select(f => One(f, f))];
+        List<Vm> orphans = [.. files.Where(f => !used.Contains(f) && (DiskFiles.IsDisk(f) || VmMemory.Is(f))).Select(f => One(f, f))];
         HashSet<string> named = [.. orphans.SelectMany(o => o.Disks).SelectMany(d => d.Plan.Files.Skip(1)).Select(f => f.Path)];
         named.UnionWith(orphans.SelectMany(o => o.Disks).SelectMany(d => d.Plan.Files).SelectMany(f => f.More).Select(m => m.Path));
+        named.UnionWith(orphans.SelectMany(o => o.Memory?.Plan.Files.Skip(1) ?? []).Select(f => f.Path));
         foreach (Vm orphan in orphans.Where(o => !named.Contains(o.Target)))
         {
             found.Add(Use(orphan, used));
@@ -208,12 +207,13 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
             }
         }
 
-        return found.Count > 0 ? found : throw new TargetException($"{root}: neither a VM nor a disk image lies in this folder");
+        return found.Count > 0 ? found : throw new TargetException($"{root}: neither a VM nor an image of a disk or of memory lies in this folder");
     }
 
     private static Vm Use(Vm vm, HashSet<string> used)
     {
         used.UnionWith(vm.Disks.SelectMany(d => d.Plan.Files).SelectMany(f => (string[])[f.Path, .. f.More.Select(m => m.Path)]));
+        used.UnionWith(vm.Snapshots.Select(s => s.Memory).Append(vm.Memory).OfType<VmMemory>().SelectMany(m => m.Plan.Files).Select(f => f.Path));
         return vm;
     }
 
@@ -238,13 +238,13 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
                         case HostFileKind.Folder:
                             folders.Push(path);
                             break;
-                        case HostFileKind.Link when HasDiskExtension(path) || HostFile.KindOf(path, follow: true) == HostFileKind.Folder:
+                        case HostFileKind.Link when DiskFiles.HasDiskExtension(path) || HostFile.KindOf(path, follow: true) == HostFileKind.Folder:
                             NotOpened(path, "a link; links are not followed, so name what it leads to as a target");
                             break;
                         case HostFileKind.Missing when path.Contains('\uFFFD', StringComparison.Ordinal):
                             NotOpened(path, "its name is no valid text, so that it cannot be opened; rename it");
                             break;
-                        case HostFileKind.BlockDevice or HostFileKind.Other when HasDiskExtension(path):
+                        case HostFileKind.BlockDevice or HostFileKind.Other when DiskFiles.HasDiskExtension(path):
                             NotOpened(path, "no regular file");
                             break;
                     }
@@ -284,48 +284,6 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
         }
 
         return vmx.SuspendState.Length > 0 ? "suspended" : "off";
-    }
-
-    /// <summary>Taken for a disk by its extension, or without a telling one by its first bytes.</summary>
-    private static bool IsDisk(string path)
-    {
-        if (HasDiskExtension(path))
-        {
-            return !ReadConfigurations.Contains(Path.GetExtension(path), StringComparer.OrdinalIgnoreCase);
-        }
-
-        try
-        {
-            return ContainerFormats.IsDescriptorName(path) || (new FileInfo(path).Length >= SmallestUnnamedDisk && LooksLikeDisk(path));
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            // Whoever may not read it learns so when it is opened.
-            return Path.GetExtension(path).Length == 0;
-        }
-    }
-
-    private static bool HasDiskExtension(string path) =>
-        Path.GetExtension(path) is var extension
-        && (ReadConfigurations.Contains(extension, StringComparer.OrdinalIgnoreCase)
-            || ContainerFormats.DiskExtensions.Contains(extension, StringComparer.OrdinalIgnoreCase)
-            || extension.Equals(".ovf", StringComparison.OrdinalIgnoreCase)
-            || UnreadConfigurations.Contains(extension, StringComparer.OrdinalIgnoreCase));
-
-    private static bool LooksLikeDisk(string path)
-    {
-        Span<byte> head = stackalloc byte[2048];
-        using FileStream file = File.OpenRead(path);
-        if (file.ReadAtLeast(head, head.Length, throwOnEndOfStream: false) < head.Length)
-        {
-            return false;
-        }
-
-        bool isContainer = head.StartsWith("KDMV"u8) || head.StartsWith("vhdxfile"u8) || head.StartsWith("QFI\xFB"u8) || head.StartsWith("COWD"u8) || head.StartsWith("conectix"u8)
-            || head.StartsWith("WithoutFreeSpace"u8) || head.StartsWith("WithouFreSpacExt"u8);
-        bool hasBootSignature = file.Length % 512 == 0 && head[510] == 0x55 && head[511] == 0xAA;
-        bool isExt = file.Length % 1024 == 0 && BinaryPrimitives.ReadUInt16LittleEndian(head[0x438..]) == 0xEF53;
-        return isContainer || hasBootSignature || isExt;
     }
 }
 

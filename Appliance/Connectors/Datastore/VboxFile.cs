@@ -26,7 +26,7 @@ internal sealed class VboxFile
         Name = machine.Value("name");
         Uuid = Guid.TryParse(machine.Value("uuid"), out Guid uuid) ? uuid.ToString("N") : "";
         GuestOs = machine.Value("OSType");
-        IsSuspended = machine.Value("stateFile").Length > 0;
+        StateFile = machine.Value("stateFile");
         foreach (XElement disk in machine.Child("MediaRegistry")?.Child("HardDisks")?.Descendants().Where(e => e.Name.LocalName == "HardDisk") ?? [])
         {
             if (Guid.TryParse(disk.Value("uuid"), out Guid id) && disk.Value("location").Length > 0)
@@ -46,7 +46,10 @@ internal sealed class VboxFile
 
     public string GuestOs { get; }
 
-    public bool IsSuspended { get; }
+    public bool IsSuspended => StateFile.Length > 0;
+
+    /// <summary>The saved state of a suspended machine; empty where there is none.</summary>
+    public string StateFile { get; }
 
     public bool IsEncrypted { get; }
 
@@ -120,7 +123,7 @@ internal sealed class VboxFile
                 DateTimeOffset.TryParse(next.Snapshot.Value("timeStamp"), CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out DateTimeOffset created) ? created : null,
                 next.Parent?.Trim('{', '}'),
                 id.Length > 0 && id == current,
-                Attached(next.Snapshot)));
+                Attached(next.Snapshot)) { StateFile = next.Snapshot.Value("stateFile") });
             foreach (XElement child in next.Snapshot.Child("Snapshots")?.Children("Snapshot") ?? [])
             {
                 left.Push((child, id));

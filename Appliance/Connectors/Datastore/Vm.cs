@@ -8,6 +8,9 @@ namespace Vmsweep.Appliance.Connectors.Datastore;
 /// <param name="Gaps">What keeps it from being read as a whole.</param>
 internal sealed record Vm(string Target, VmReport Identity, IReadOnlyList<VmDisk> Disks, IReadOnlyList<GapReport> Gaps)
 {
+    /// <summary>Its memory, where it is suspended or a snapshot; null where there is none.</summary>
+    public VmMemory? Memory { get; init; }
+
     /// <summary>Earlier states that its files keep, oldest first.</summary>
     public IReadOnlyList<VmSnapshot> Snapshots { get; init; } = [];
 
@@ -22,6 +25,15 @@ internal sealed record Vm(string Target, VmReport Identity, IReadOnlyList<VmDisk
 
     /// <summary>Digests that its package gives for its files; a scan verifies them.</summary>
     public IReadOnlyList<ManifestEntry> Manifest { get; init; } = [];
+
+    /// <summary>A VM of a hypervisor has its disks only while a view of it is open: how to open one. Null: they are files that lie there.</summary>
+    public Func<IVmView>? Open { get; init; }
+
+    /// <summary>Does something to a VM of a hypervisor, with a note of why.</summary>
+    public Func<VmAct, string, ActReport>? Act { get; init; }
+
+    /// <summary>A file with the guest's memory at that moment, such as libvirt's save image; null where there is none.</summary>
+    public string? MemoryImage { get; init; }
 }
 
 /// <param name="Path">Host path of the disk's top image.</param>

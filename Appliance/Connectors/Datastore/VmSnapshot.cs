@@ -12,6 +12,9 @@ namespace Vmsweep.Appliance.Connectors.Datastore;
 /// <param name="Disks">The disks it holds, in the order of the VM's disks.</param>
 internal sealed record VmSnapshot(string Id, string Name, DateTimeOffset? Created, string? ParentId, bool IsCurrent, IReadOnlyList<SnapshotDisk> Disks)
 {
+    /// <summary>Its memory then; null where it was taken without.</summary>
+    public VmMemory? Memory { get; init; }
+
     /// <summary>The VM as it was. A disk that the state does not hold is left out, with a gap.</summary>
     /// <param name="vm">The VM as it is.</param>
     /// <param name="bases">Folders of declared bases.</param>
@@ -43,7 +46,7 @@ internal sealed record VmSnapshot(string Id, string Name, DateTimeOffset? Create
         gaps.AddRange(vm.Disks
             .Where(d => !d.Plan.Files.Any(f => held.Contains(f.Path)))
             .Select(d => new CoverageGap(Fault.MissingParent, d.Path, "snapshot", -1, 0, $"the snapshot \"{Name}\" does not hold this disk").ToReport()));
-        return vm with { Disks = disks, Gaps = gaps, Snapshots = [] };
+        return vm with { Disks = disks, Gaps = gaps, Snapshots = [], Memory = Memory };
     }
 }
 

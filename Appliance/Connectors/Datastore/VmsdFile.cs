@@ -66,7 +66,10 @@ internal static partial class VmsdFile
                     Created(values.GetValueOrDefault(prefix + ".createTimeHigh"), values.GetValueOrDefault(prefix + ".createTimeLow")),
                     values.GetValueOrDefault(prefix + ".parent"),
                     values[prefix + ".uid"] == current,
-                    [.. disks.GetValueOrDefault(prefix, []).OrderBy(d => d.Place).Select(d => new ImageReference(ReferenceKind.Parent, [d.Name]))]))
+                    [.. disks.GetValueOrDefault(prefix, []).OrderBy(d => d.Place).Select(d => new ImageReference(ReferenceKind.Parent, [d.Name]))])
+                {
+                    StateFile = values.GetValueOrDefault(prefix + ".filename", ""),
+                })
                 .OrderBy(s => s.Created ?? DateTimeOffset.MinValue),
         ];
     }
@@ -104,4 +107,8 @@ internal static partial class VmsdFile
 }
 
 /// <summary>A snapshot as a configuration has it, its disks by the names found there.</summary>
-internal sealed record NamedSnapshot(string Id, string Name, DateTimeOffset? Created, string? ParentId, bool IsCurrent, IReadOnlyList<ImageReference> Disks);
+internal sealed record NamedSnapshot(string Id, string Name, DateTimeOffset? Created, string? ParentId, bool IsCurrent, IReadOnlyList<ImageReference> Disks)
+{
+    /// <summary>The file with its memory, as the configuration names it; empty where there is none.</summary>
+    public string StateFile { get; init; } = "";
+}

@@ -60,6 +60,14 @@ internal sealed class LzmaDecoder
         _state = 0;
     }
 
+    /// <summary>Takes over where another decoder stands.</summary>
+    public void CopyFrom(LzmaDecoder other)
+    {
+        other._probabilities.CopyTo(_probabilities, 0);
+        (_rep0, _rep1, _rep2, _rep3, _state) = (other._rep0, other._rep1, other._rep2, other._rep3, other._state);
+        (_lc, _lpMask, _pbMask) = (other._lc, other._lpMask, other._pbMask);
+    }
+
     /// <summary>Unpacks until <paramref name="to"/> is full up to <paramref name="end"/>, or to the end marker.</summary>
     /// <param name="coder">The packed bytes.</param>
     /// <param name="to">What is unpacked, from <paramref name="start"/> on the dictionary too.</param>

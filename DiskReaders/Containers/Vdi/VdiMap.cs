@@ -55,6 +55,15 @@ internal sealed class VdiMap : IExtentMap, IDisposable
             }
 
             // Stored blocks follow each other in the file only where nothing extra lies between them.
+            if (entry == Free)
+            {
+                // Most of a large disk's map says so, and its entries are not looked at one by one.
+                ReadOnlySpan<byte> rest = _pages.From(_header.BlocksOffset + (block * sizeof(uint)));
+                int others = rest.IndexOfAnyExcept((byte)0xFF);
+                long free = Math.Min((others < 0 ? rest.Length : others) / sizeof(uint), _header.Blocks - block);
+                return new Extent(ExtentKind.Hole, Math.Min(count, (free << _blockShift) - within));
+            }
+
             uint step = absent is null ? 1u : 0;
             bool canJoin = absent is not null || _header.BlockExtraBytes == 0;
             for (int i = 1; canJoin && i < MostBlocks && part < count; i++)

@@ -104,11 +104,10 @@ internal sealed class VmdkDescriptor
 
     private void AddEntry(string line, int at)
     {
-        // Partially encrypted hosted disks carry encryption.* entries; ESXi names its encryption filter and the key's holder.
+        // Partially encrypted hosted disks carry entries under encryption and the like; ESXi names its encryption filter and the key's holder.
         int equals = line.IndexOf('=', StringComparison.Ordinal);
         string key = equals < 0 ? line : line[..equals].TrimEnd(' ', '\t');
-        if (key.StartsWith("encryption.", StringComparison.OrdinalIgnoreCase)
-            || key.StartsWith("encrypted", StringComparison.OrdinalIgnoreCase)
+        if (key.StartsWith("encrypt", StringComparison.OrdinalIgnoreCase)
             || key.EndsWith("keySafe", StringComparison.OrdinalIgnoreCase)
             || (key.Equals("ddb.iofilters", StringComparison.OrdinalIgnoreCase) && line.Contains("vmcrypt", StringComparison.OrdinalIgnoreCase)))
         {

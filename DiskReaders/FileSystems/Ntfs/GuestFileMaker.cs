@@ -178,9 +178,7 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
         }
         else if (reparse.IsDeduplicated && data is not null)
         {
-            // The chunk store's format is not published; the stream is a stub, or what was written over a part of the file since.
-            made.Add(Content(file, links, data, GuestFileKind.Regular, [], new DiskFormatException(
-                Fault.Unsupported, "deduplication", -1, $"{data.FileSize} bytes are kept in the chunk store of Windows Server Data Deduplication, which is not read")));
+            made.Add(Deduplicated(file, links, reparse, data));
         }
         else if (data is null or { FileSize: 0 })
         {
@@ -230,6 +228,36 @@ internal sealed class GuestFileMaker(NtfsFileSystem fileSystem, NtfsVolume volum
             Links = links,
             Fault = fault,
             Layout = packed is null || fault is not null ? null : NtfsContent.LayoutOf(packed, reparse.WofAlgorithm),
+            SecurityId = file.SecurityId,
+            IsDeleted = _isDeleted,
+            FileSystem = fileSystem,
+        };
+    }
+
+    /// <summary>The content is in the chunk store; the unnamed stream is one hole of its length.</summary>
+    private NtfsFile Deduplicated(AssembledFile file, GuestLink[] links, ReparsePoint reparse, AssembledStream data)
+    {
+        DiskFormatException? fault = data.Fault ?? reparse.DedupFault;
+        if (data.IsStored)
+        {
+            // Written to since: which bytes the stream holds and which the store is kept in a way that is not known.
+            fault ??= new DiskFormatException(Fault.Unsupported, "deduplication", -1, $"of {data.FileSize} bytes in the chunk store some were written over since");
+        }
+
+        if (reparse.Dedup is { } dedup && dedup.FileSize != data.FileSize)
+        {
+            fault ??= new DiskFormatException(Fault.Unsupported, "deduplication", -1, $"the chunk store has {dedup.FileSize} of {data.FileSize} bytes");
+        }
+
+        return new NtfsFile
+        {
+            Kind = GuestFileKind.Regular,
+            Id = (ulong)file.Number,
+            SizeBytes = data.FileSize,
+            FirstByte = -1,
+            Links = links,
+            Fault = fault,
+            Layout = reparse.Dedup,
             SecurityId = file.SecurityId,
             IsDeleted = _isDeleted,
             FileSystem = fileSystem,

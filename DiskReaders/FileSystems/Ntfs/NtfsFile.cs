@@ -5,7 +5,7 @@ internal sealed class NtfsFile : GuestFile
 {
     /// <summary>
     /// Where the content is: mapping pairs (one attribute, nothing special), a <see cref="StreamLayout"/>, a
-    /// <see cref="LinkTarget"/>, or null when it is resident in the file's own record or nothing is stored.
+    /// <see cref="LinkTarget"/>, a <see cref="Dedup.DedupReparse"/>, or null when it is resident in the file's own record or nothing is stored.
     /// </summary>
     internal object? Layout { get; init; }
 

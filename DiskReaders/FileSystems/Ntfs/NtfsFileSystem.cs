@@ -1,5 +1,6 @@
 using System.Globalization;
 using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.FileSystems.Ntfs.Dedup;
 
 namespace Vmsweep.DiskReaders.FileSystems.Ntfs;
 
@@ -17,12 +18,15 @@ public sealed class NtfsFileSystem : IFileSystem
     private readonly NtfsVolume _volume;
     private readonly MasterFileTable _table;
     private readonly Lazy<Dictionary<uint, string>> _owners;
+    private readonly Lazy<ChunkContainers> _containersOfOwnWalk;
+    private volatile ChunkContainers? _containersOfWalk;
 
     internal NtfsFileSystem(NtfsVolume volume, MasterFileTable table, List<string> notes)
     {
         _volume = volume;
         _table = table;
         _owners = new Lazy<Dictionary<uint, string>>(ReadOwners);
+        _containersOfOwnWalk = new Lazy<ChunkContainers>(FindContainers);
         string label = "";
         if (table.MirrorUsed)
         {
@@ -48,13 +52,20 @@ public sealed class NtfsFileSystem : IFileSystem
 
     public FileSystemFacts Facts { get; }
 
+    /// <summary>What a walk has met of chunk stores; where none has come to its end yet, one of its own.</summary>
+    internal ChunkContainers Containers => _containersOfWalk ?? _containersOfOwnWalk.Value;
+
     public IEnumerable<GuestFile> Walk()
     {
         using var walk = new NtfsWalk(this, _volume, _table);
+        var containers = new ChunkContainers();
         foreach (GuestFile file in walk.Files())
         {
+            containers.Learn((NtfsFile)file);
             yield return file;
         }
+
+        _containersOfWalk = containers;
     }
 
     public IBlockSource OpenContent(GuestFile file)
@@ -67,6 +78,11 @@ public sealed class NtfsFileSystem : IFileSystem
         if (ntfs.Fault is not null)
         {
             throw ntfs.Fault;
+        }
+
+        if (ntfs.Layout is DedupReparse dedup)
+        {
+            return DedupMap.Open(this, _volume.Context, dedup);
         }
 
         if (ntfs.IsDeleted)
@@ -109,6 +125,20 @@ public sealed class NtfsFileSystem : IFileSystem
     {
         AssembledStream? bitmap = Assemble(volume, table, BitmapRecord)?.Find(AttributeType.Data, default);
         return bitmap is null || bitmap.Fault is not null || bitmap.IsCompressed ? null : NtfsContent.Open(volume, table, NtfsContent.LayoutOf(bitmap), 0);
+    }
+
+    private ChunkContainers FindContainers()
+    {
+        // The walk that lists the files reports what is damaged.
+        var quiet = new NtfsVolume(_volume.Bytes, _volume.Boot, _volume.Context with { Gaps = new NoGaps(), IncludeDeleted = false });
+        using var walk = new NtfsWalk(this, quiet, _table);
+        var containers = new ChunkContainers();
+        foreach (GuestFile file in walk.Files())
+        {
+            containers.Learn((NtfsFile)file);
+        }
+
+        return containers;
     }
 
     private AssembledFile? Assemble(long number) => Assemble(_volume, _table, number);
@@ -192,6 +222,13 @@ public sealed class NtfsFileSystem : IFileSystem
             // Owners only describe files: their content is scanned without.
             _volume.Context.Gaps.Add(new CoverageGap(e, "$Secure:$SDS", 0));
             return [];
+        }
+    }
+
+    private sealed class NoGaps : IGapSink
+    {
+        public void Add(CoverageGap gap)
+        {
         }
     }
 }

@@ -10,8 +10,8 @@ public sealed class NtfsFormat : IFileSystemFormat, IVolumeSnapshots
 
     public FormatSupport Support { get; } = new(
         "NTFS",
-        "resident, fragmented, sparse, LZNT1 and WOF compressed files, alternate data streams, hard links, attribute lists, orphans, $MFTMirr, volume shadow copies, deleted files",
-        "EFS encrypted files, deduplicated files; a $LogFile that was not replayed");
+        "resident, fragmented, sparse, LZNT1 and WOF compressed files, files of Windows Server Data Deduplication from the chunk store, alternate data streams, hard links, attribute lists, orphans, $MFTMirr, volume shadow copies, deleted files",
+        "EFS encrypted files, deduplicated files whose chunks are missing or that were written to since; a $LogFile that was not replayed");
 
     public bool Probe(IBlockSource volume)
     {

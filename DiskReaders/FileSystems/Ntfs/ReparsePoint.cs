@@ -1,5 +1,6 @@
 using System.Text;
 using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.FileSystems.Ntfs.Dedup;
 
 namespace Vmsweep.DiskReaders.FileSystems.Ntfs;
 
@@ -12,7 +13,7 @@ internal sealed class ReparsePoint
     private const uint MountPoint = 0xA000_0003;
     private const uint SymbolicLink = 0xA000_000C;
     private const uint LxSymbolicLink = 0xA000_001D;
-    private const uint Dedup = 0x8000_0013;
+    private const uint DedupTag = 0x8000_0013;
     private const uint Wof = 0x8000_0017;
     private const uint AfUnix = 0x8000_0023;
     private const uint LxFifo = 0x8000_0024;
@@ -41,6 +42,9 @@ internal sealed class ReparsePoint
             case Wof:
                 ReadWof(data);
                 break;
+            case DedupTag:
+                ReadDedup(data);
+                break;
         }
     }
 
@@ -52,7 +56,12 @@ internal sealed class ReparsePoint
     public bool IsDevice => Tag is AfUnix or LxFifo or LxCharacterDevice or LxBlockDevice;
 
     /// <summary>IO_REPARSE_TAG_DEDUP: the content is in the volume's chunk store.</summary>
-    public bool IsDeduplicated => Tag == Dedup;
+    public bool IsDeduplicated => Tag == DedupTag;
+
+    /// <summary>Where the chunk store has the content; null when that cannot be told, for which <see cref="DedupFault"/> is the reason.</summary>
+    public DedupReparse? Dedup { get; private set; }
+
+    public DiskFormatException? DedupFault { get; private set; }
 
     public bool IsWof => Tag == Wof;
 
@@ -78,6 +87,19 @@ internal sealed class ReparsePoint
         if (data.U32(0) == 1 && data.U32(4) == WofFileProvider && data.U32(8) == 1 && data.U32(12) <= (uint)Ntfs.WofAlgorithm.Xpress16K)
         {
             WofAlgorithm = (WofAlgorithm)data.U32(12);
+        }
+    }
+
+    private void ReadDedup(LeView data)
+    {
+        try
+        {
+            Dedup = DedupReparse.Parse(data.Bytes);
+        }
+        catch (DiskFormatException e)
+        {
+            // The file is still listed, under its fault: the stream is a stub, or what was written over a part of the file since.
+            DedupFault = e;
         }
     }
 }

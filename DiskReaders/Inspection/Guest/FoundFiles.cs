@@ -1,5 +1,4 @@
 using System.Text;
-using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.FileSystems;
 
 namespace Vmsweep.DiskReaders.Inspection.Guest;
@@ -21,7 +20,7 @@ internal sealed class FoundFiles
     private readonly Dictionary<string, GuestFile> _files = new(StringComparer.Ordinal);
     private readonly List<string> _roots = [""];
 
-    private FoundFiles(InspectedVolume volume) => Volume = volume;
+    public FoundFiles(InspectedVolume volume) => Volume = volume;
 
     public InspectedVolume Volume { get; }
 
@@ -33,36 +32,11 @@ internal sealed class FoundFiles
 
     private bool IgnoresCase => Volume.Kind is "ntfs" || Volume.Kind.StartsWith("fat", StringComparison.Ordinal);
 
-    /// <summary>Walks a volume once.</summary>
-    /// <param name="step">Called for each entry, so that a supervisor sees work.</param>
-    public static FoundFiles In(InspectedVolume volume, ReadContext context, Action? step)
-    {
-        var found = new FoundFiles(volume);
-        try
-        {
-            foreach (GuestFile file in volume.FileSystem!.Walk())
-            {
-                context.ThrowIfCancelled();
-                step?.Invoke();
-                found.Look(file);
-            }
-        }
-        catch (DiskFormatException e)
-        {
-            context.Gaps.Add(new CoverageGap(e, volume.Id, 0));
-        }
-        catch (IOException e)
-        {
-            context.Gaps.Add(new CoverageGap(Fault.Transport, volume.Id, "storage", -1, 0, e.Message));
-        }
-
-        return found;
-    }
-
     /// <param name="path">From the volume's root, <c>/</c> between names.</param>
     public GuestFile? Find(string path) => _files.GetValueOrDefault(IgnoresCase ? path.ToLowerInvariant() : path);
 
-    private void Look(GuestFile file)
+    /// <summary>Takes a file that the walk met, if it tells of the guest.</summary>
+    public void Look(GuestFile file)
     {
         if (file.StreamName.Length > 0 || file.Kind is GuestFileKind.Device or GuestFileKind.System)
         {

@@ -64,7 +64,7 @@ public sealed record GuestFacts
 public sealed record GuestTool(string Name, string Version);
 
 /// <param name="Kind">Package manager: <c>dpkg</c>, <c>apk</c>, <c>rpm (sqlite)</c>.</param>
-/// <param name="Count">Installed packages; null where the database is not read.</param>
+/// <param name="Count">Installed packages; null where the database could not be read to its end.</param>
 public sealed record GuestPackages(string Kind, int? Count);
 
 /// <summary>Where the guest shows a volume.</summary>

@@ -5,6 +5,9 @@ namespace Vmsweep.DiskReaders.Inspection.Guest;
 /// <summary>Facts of a Linux guest, from the files by which it describes itself.</summary>
 internal static class LinuxSystem
 {
+    /// <summary>Databases of five thousand packages have some 300 MB.</summary>
+    private const long MostRpmBytes = 4L << 30;
+
     /// <summary>Where a Linux begins on a volume; null when none does.</summary>
     public static string? RootOf(FoundFiles files) => files.Roots
         .Where(r => Describes(files, r))
@@ -12,11 +15,12 @@ internal static class LinuxSystem
         .ThenBy(r => r, StringComparer.Ordinal)
         .FirstOrDefault();
 
-    public static GuestFacts Facts(FoundFiles files, string root, IReadOnlyList<FoundFiles> all, InspectedVm vm, GuestText text)
+    /// <param name="withPackages">Databases of packages are read too.</param>
+    public static GuestFacts Facts(FoundFiles files, string root, IReadOnlyList<FoundFiles> all, InspectedVm vm, GuestText text, bool withPackages)
     {
         var tree = new LinuxTree(files, root, all, vm, text);
         Dictionary<string, string> release = Release(tree);
-        (GuestPackages? packages, List<GuestTool> tools, List<string> kernels) = Packages(tree, text);
+        (GuestPackages? packages, List<GuestTool> tools, List<string> kernels) = withPackages ? Packages(tree, text) : (null, [], []);
         (DateTimeOffset? boot, DateTimeOffset? logIn, string user) = LogIns(tree, text);
         return new GuestFacts
         {
@@ -122,7 +126,23 @@ internal static class LinuxSystem
             }
         }
 
-        packages ??= WantedFiles.Rpm.Where(r => tree.Find(r.Path) is not null).Select(r => new GuestPackages(r.Kind, null)).FirstOrDefault();
+        foreach ((string path, string kind, Action<IBlockSource, ReadContext, Action<ReadOnlySpan<byte>>> read) in WantedFiles.Rpm)
+        {
+            if (packages is null && tree.Find(path) is { } database)
+            {
+                var list = new PackageList(isApk: false);
+                bool isWhole = false;
+                text.With(database.Files.Volume, database.File, database.Path, MostRpmBytes, content =>
+                {
+                    read(content, text.Context, list.AddRpm);
+                    isWhole = true;
+                });
+                packages = new GuestPackages(kind, isWhole ? list.Count : null);
+                tools = list.Tools;
+                kernels = list.Kernels;
+            }
+        }
+
         tools.AddRange(WantedFiles.ToolPrograms
             .Where(p => tree.Find(p.Path) is not null)
             .Select(p => p.Tool)

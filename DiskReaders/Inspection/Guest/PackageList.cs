@@ -1,10 +1,12 @@
 using System.Text;
+using Vmsweep.DiskReaders.Inspection.Guest.Rpm;
 
 namespace Vmsweep.DiskReaders.Inspection.Guest;
 
 /// <summary>
 /// Counts the packages of a database of paragraphs and keeps the versions of those that are asked for. Specs: Debian Policy 5.1 for
-/// dpkg's <c>status</c> (deb-control fields, <c>Status</c> of dpkg(1)); Alpine's apk-package(5) for <c>installed</c>.
+/// dpkg's <c>status</c> (deb-control fields, <c>Status</c> of dpkg(1)); Alpine's apk-package(5) for <c>installed</c>. RPM's databases give
+/// headers instead.
 /// </summary>
 internal sealed class PackageList(bool isApk)
 {
@@ -53,20 +55,34 @@ internal sealed class PackageList(bool isApk)
     {
         if (_name.Length > 0 && (isApk || _isInstalled))
         {
-            Count++;
-            if (Array.Find(ToolPackages, t => t.Package == _name).Tool is { } tool && Tools.Count < GuestFacts.MostItems)
-            {
-                Tools.Add(new GuestTool(tool, _version));
-            }
-            else if (IsKernel(_name) && Kernels.Count < GuestFacts.MostItems)
-            {
-                Kernels.Add($"{_name} {_version}");
-            }
+            AddInstalled(_name, _version, IsKernel(_name));
         }
 
         _name = "";
         _version = "";
         _isInstalled = false;
+    }
+
+    /// <summary>Takes a header of RPM.</summary>
+    public void AddRpm(ReadOnlySpan<byte> header)
+    {
+        if (RpmHeader.Read(header) is var (name, version))
+        {
+            AddInstalled(name, version, name is "kernel" or "kernel-core" or "kernel-default" or "kernel-rt" or "kernel-uek" or "kernel-ml" or "kernel-lt");
+        }
+    }
+
+    private void AddInstalled(string name, string version, bool isKernel)
+    {
+        Count++;
+        if (Array.Find(ToolPackages, t => t.Package == name).Tool is { } tool && Tools.Count < GuestFacts.MostItems)
+        {
+            Tools.Add(new GuestTool(tool, version));
+        }
+        else if (isKernel && Kernels.Count < GuestFacts.MostItems)
+        {
+            Kernels.Add($"{name} {version}");
+        }
     }
 
     private static string? After(ReadOnlySpan<byte> line, ReadOnlySpan<byte> field) =>

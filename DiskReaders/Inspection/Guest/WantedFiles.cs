@@ -1,3 +1,6 @@
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Inspection.Guest.Rpm;
+
 namespace Vmsweep.DiskReaders.Inspection.Guest;
 
 /// <summary>Which files tell of a guest. Where a folder such as <c>/var</c> has a volume of its own, the path there is shorter.</summary>
@@ -20,12 +23,12 @@ internal static class WantedFiles
 
     public static readonly string[] Apk = ["lib/apk/db/installed", "usr/lib/apk/db/installed"];
 
-    /// <summary>Databases that are named and not read, with the name.</summary>
-    public static readonly (string Path, string Kind)[] Rpm =
+    /// <summary>RPM's databases, and what reads each.</summary>
+    public static readonly (string Path, string Kind, Action<IBlockSource, ReadContext, Action<ReadOnlySpan<byte>>> Read)[] Rpm =
     [
-        ("var/lib/rpm/rpmdb.sqlite", "rpm (sqlite)"), ("usr/lib/sysimage/rpm/rpmdb.sqlite", "rpm (sqlite)"),
-        ("var/lib/rpm/Packages.db", "rpm (ndb)"), ("usr/lib/sysimage/rpm/Packages.db", "rpm (ndb)"),
-        ("var/lib/rpm/Packages", "rpm (Berkeley DB)"), ("usr/lib/sysimage/rpm/Packages", "rpm (Berkeley DB)"),
+        ("var/lib/rpm/rpmdb.sqlite", "rpm (sqlite)", SqlitePackages.Read), ("usr/lib/sysimage/rpm/rpmdb.sqlite", "rpm (sqlite)", SqlitePackages.Read),
+        ("var/lib/rpm/Packages.db", "rpm (ndb)", NdbPackages.Read), ("usr/lib/sysimage/rpm/Packages.db", "rpm (ndb)", NdbPackages.Read),
+        ("var/lib/rpm/Packages", "rpm (Berkeley DB)", BerkeleyPackages.Read), ("usr/lib/sysimage/rpm/Packages", "rpm (Berkeley DB)", BerkeleyPackages.Read),
     ];
 
     /// <summary>Programs that show a hypervisor's tools where the package database is not read.</summary>

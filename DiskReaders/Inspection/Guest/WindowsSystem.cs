@@ -36,6 +36,9 @@ internal sealed class WindowsSystem
     private GuestFacts _facts;
     private string _path = "";
 
+    // Its own folder, as the system knows it: C:\Windows.
+    private string _root = "";
+
     private WindowsSystem(FoundFiles files, string folder, InspectedVm vm, GuestText text)
     {
         _files = files;
@@ -55,6 +58,7 @@ internal sealed class WindowsSystem
         GuestFacts before = system._facts;
         system.With("software", system.ReadSoftware);
         system.With("system", system.ReadSystem);
+        system.AddOwnLetter();
         return system._facts == before ? null : system._facts;
     }
 
@@ -135,6 +139,7 @@ internal sealed class WindowsSystem
             ? string.Create(CultureInfo.InvariantCulture, $"{major}.{version.Number("CurrentMinorVersionNumber") ?? 0}")
             : version.Text("CurrentVersion") ?? "";
         string revision = version.Number("UBR") is { } ubr ? "." + ubr.ToString(CultureInfo.InvariantCulture) : "";
+        _root = version.Text("SystemRoot") ?? "";
         _facts = _facts with
         {
             OperatingSystem = Fact(product),
@@ -143,6 +148,16 @@ internal sealed class WindowsSystem
             PatchLevel = Fact(build.Length > 0 ? $"{kernel}.{build}{revision}".TrimStart('.') : kernel),
             Installed = version.Number("InstallDate") is { } seconds and > 0 ? DateTimeOffset.FromUnixTimeSeconds(seconds) : null,
         };
+    }
+
+    /// <summary>The letter that the system gives its own volume, where MountedDevices names none of the VM's disks for it.</summary>
+    private void AddOwnLetter()
+    {
+        if (_root is [(>= 'A' and <= 'Z') or (>= 'a' and <= 'z'), ':', '\\', ..] && _root[..2].ToUpperInvariant() is var letter
+            && _facts.MountPoints.All(m => m.Volume != _files.Volume.Id && m.Path != letter))
+        {
+            _facts = _facts with { MountPoints = [new GuestMount(_files.Volume.Id, letter, ""), .. _facts.MountPoints] };
+        }
     }
 
     /// <summary>When users' profiles were loaded, which is when they logged on: kept since Windows 10.</summary>

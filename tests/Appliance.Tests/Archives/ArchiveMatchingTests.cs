@@ -36,6 +36,9 @@ public sealed class ArchiveMatchingTests : IDisposable
     public void Members_match_what_the_yara_program_matches_in_them_unpacked(string pack)
     {
         List<string> files = SampleFiles.Make(_scratch["in"]);
+
+        // The samples' own archive holds this whole program: a few of its files are as good, and packed in seconds.
+        Tool.Shell("rm all.zip; zip -q all.zip plain.txt script.sh mz-only", _scratch["in"]);
         File.WriteAllText(_scratch["rules.yar"], EquallyFound);
         List<string> wanted = YaraProgram.Matches(_scratch["rules.yar"], files);
         Tool.Shell(pack, _scratch["in"]);
@@ -65,7 +68,7 @@ public sealed class ArchiveMatchingTests : IDisposable
         using YaraRules rules = Compile("rule marker { strings: $a = \"MARKER\" condition: $a at 0 }");
         byte[] archive = File.ReadAllBytes(_scratch["outer.zip"]);
         using var archives = new ArchiveContents(new ArchiveLimits(), 16 << 20, long.MaxValue, () => { });
-        using var engines = new Engines { ByContent = [rules], Archives = archives };
+        using var engines = new Pipeline.Engines { ByContent = [rules], Archives = archives };
         using var matcher = new ContentMatcher(engines, CancellationToken.None);
         string[] first = Ways(matcher.Match(archive));
         Assert.Equal(["a/x", "again.zip > a/x", "again.zip > a/y", "inner.zip > a/x", "inner.zip > a/y"], first);
@@ -73,11 +76,11 @@ public sealed class ArchiveMatchingTests : IDisposable
 
         // What is known counts for budgets as if it had been opened.
         using var fewer = new ArchiveContents(new ArchiveLimits { Members = 5 }, 16 << 20, long.MaxValue, () => { });
-        engines.Archives = fewer;
-        Verdict cut = matcher.Match(archive);
-        Assert.Equal(cut.Gaps.Select(g => g.Structure), matcher.Match(archive).Gaps.Select(g => g.Structure));
+        using var strict = new ContentMatcher(engines with { Archives = fewer }, CancellationToken.None);
+        Verdict cut = strict.Match(archive);
+        Assert.Equal(cut.Gaps.Select(g => g.Structure), strict.Match(archive).Gaps.Select(g => g.Structure));
         Assert.Equal("archive members", Assert.Single(cut.Gaps).Structure);
-        Assert.Equal(Ways(cut), Ways(matcher.Match(archive)));
+        Assert.Equal(Ways(cut), Ways(strict.Match(archive)));
 
         static string[] Ways(Verdict verdict) => [.. verdict.Findings.Where(f => f.Inner is not null).Select(f => string.Join(" > ", f.Inner!.Inside)).Order(StringComparer.Ordinal)];
     }
@@ -87,10 +90,10 @@ public sealed class ArchiveMatchingTests : IDisposable
     {
         Tool.Shell("mkdir d; echo known > d/known.bin; echo named > d/invoice.pdf.exe; tar -czf a.tgz d", _scratch.Folder);
         string hash = Golden.Content.Sha256OfFile(_scratch["d/known.bin"]);
-        HashList list = HashList.Parse([("list.txt", Encoding.ASCII.GetBytes(hash + ",Evil.A"))], []);
+        HashSets list = Compiled(HashSetKind.Bad, hash + ",Evil.A");
         using YaraRules rules = Compile("rule twice { condition: filename matches /\\.pdf\\.exe$/ and filepath contains \"v1/a.tgz/(gzip)/d/\" and extension == \".exe\" }");
         using var archives = new ArchiveContents(new ArchiveLimits(), 16 << 20, long.MaxValue, () => { });
-        using var engines = new Engines { ByContent = [rules], Hashes = list, Archives = archives };
+        using var engines = new Pipeline.Engines { ByContent = [rules], Hashes = list, Archives = archives };
         using var matcher = new ContentMatcher(engines, CancellationToken.None);
         var item = new AreaContent("v1/a.tgz", MemorySource.Empty) { Coverage = new Coverage("v1"), SizeBytes = 0 };
         Verdict verdict = matcher.Match(File.ReadAllBytes(_scratch["a.tgz"]), item);
@@ -100,13 +103,50 @@ public sealed class ArchiveMatchingTests : IDisposable
     }
 
     [Fact]
+    public void Known_good_members_are_not_matched_and_hash_lists_outrank_them()
+    {
+        Tool.Shell("echo MARKER good > good; echo MARKER other > other; zip -q in.zip good; zip -q a.zip in.zip good other", _scratch.Folder);
+        string hash = Golden.Content.Sha256OfFile(_scratch["good"]);
+        HashSets good = Compiled(HashSetKind.KnownGood, hash);
+        HashSets bad = Compiled(HashSetKind.Bad, hash + ",Evil.A");
+        using YaraRules rules = Compile("rule marker { strings: $a = \"MARKER\" condition: $a at 0 }");
+        byte[] archive = File.ReadAllBytes(_scratch["a.zip"]);
+        using var archives = new ArchiveContents(new ArchiveLimits(), 16 << 20, long.MaxValue, () => { });
+        using var engines = new Pipeline.Engines { ByContent = [rules], KnownGood = good, Archives = archives };
+        Assert.Equal(["marker other"], Said(engines));
+        Assert.Equal(["Evil.A good", "Evil.A in.zip > good", "marker other"], Said(engines with { ByContent = [rules], Hashes = bad }));
+        Assert.Equal(["marker good", "marker in.zip > good", "marker other"], Said(engines with { ByContent = [rules], KnownGood = null }));
+
+        string[] Said(Pipeline.Engines with)
+        {
+            using var matcher = new ContentMatcher(with, CancellationToken.None);
+            Verdict verdict = matcher.Match(archive);
+            Assert.True(verdict is { HangsOnHashLists: true, IsSettled: true });
+            return [.. verdict.Findings.Select(f => $"{f.Detection.Rule} {string.Join(" > ", f.Inner!.Inside)}").Order(StringComparer.Ordinal)];
+        }
+    }
+
+    [Fact]
+    public void Verdicts_of_contents_that_were_left_unopened_are_not_kept()
+    {
+        Tool.Shell("seq 1 10 > a; zip -q a.zip a", _scratch.Folder);
+        using YaraRules rules = Compile("rule nothing { condition: false }");
+        using var archives = new ArchiveContents(null, 16 << 20, long.MaxValue, () => { });
+        using var engines = new Pipeline.Engines { ByContent = [rules], Archives = archives };
+        using var matcher = new ContentMatcher(engines, CancellationToken.None);
+        Assert.False(matcher.Match(File.ReadAllBytes(_scratch["a.zip"])).IsSettled);
+        Assert.True(matcher.Match(File.ReadAllBytes(_scratch["a"])).IsSettled);
+        Assert.Equal(1, archives.Unopened);
+    }
+
+    [Fact]
     public void A_scan_has_a_budget_over_all_contents_and_windows_are_not_opened()
     {
         Tool.Shell("seq 1 100000 > a; zip -q a.zip a", _scratch.Folder);
         byte[] archive = File.ReadAllBytes(_scratch["a.zip"]);
         using YaraRules rules = Compile("rule nothing { condition: false }");
         using var archives = new ArchiveContents(new ArchiveLimits(), 16 << 20, 600_000, () => { });
-        using var engines = new Engines { ByContent = [rules], Archives = archives };
+        using var engines = new Pipeline.Engines { ByContent = [rules], Archives = archives };
         using var matcher = new ContentMatcher(engines, CancellationToken.None);
         Assert.Empty(matcher.Match(archive).Gaps);
         Assert.Empty(matcher.Match(archive).Gaps);
@@ -115,10 +155,19 @@ public sealed class ArchiveMatchingTests : IDisposable
         Assert.Empty(matcher.Match(archive, isWhole: false).Gaps);
     }
 
+    private HashSets Compiled(HashSetKind kind, string line)
+    {
+        File.WriteAllText(_scratch["list.txt"], line + "\n");
+        using var builder = new HashSetBuilder(kind);
+        builder.AddFile(_scratch["list.txt"]);
+        builder.Build(_scratch[$"{kind}.set"]);
+        return HashSets.Open([_scratch[$"{kind}.set"]], kind);
+    }
+
     private static Verdict Match(byte[] content, YaraRules rules)
     {
         using var archives = new ArchiveContents(new ArchiveLimits(), 64 << 20, long.MaxValue, () => { });
-        using var engines = new Engines { ByContent = [rules], Archives = archives };
+        using var engines = new Pipeline.Engines { ByContent = [rules], Archives = archives };
         using var matcher = new ContentMatcher(engines, CancellationToken.None);
         return matcher.Match(content);
     }

@@ -30,6 +30,7 @@ public sealed class ConfigurationTests : IDisposable
         Assert.Empty(vm.Gaps);
         Assert.Equal(("0123456789ab4def8123456789abcdef", "a vm", "suspended", "Debian_64"), (vm.Identity.Id, vm.Identity.Name, vm.Identity.Power, vm.Identity.GuestOs));
         Assert.Equal([Image(Leaf), Image(Middle), _scratch["vm.vdi"]], Assert.Single(vm.Disks).Plan.Files.Select(f => f.Path));
+        Assert.Equal(_scratch["Snapshots/x.sav"], vm.Memory!.Path);
         Assert.Equal(["first", "second"], vm.Snapshots.Select(s => s.Name));
         Assert.Equal([null, vm.Snapshots[0].Id], vm.Snapshots.Select(s => s.ParentId));
         Assert.Equal([false, true], vm.Snapshots.Select(s => s.IsCurrent));
@@ -236,6 +237,7 @@ public sealed class ConfigurationTests : IDisposable
     private void WriteChain()
     {
         Directory.CreateDirectory(_scratch["Snapshots"]);
+        File.WriteAllBytes(_scratch["Snapshots/x.sav"], [.. "\x7FVirtualBox SavedState V2.0\n"u8]);
         File.WriteAllBytes(_scratch["vm.vdi"], new VdiWriter { Id = Base }.Build());
         File.WriteAllBytes(Image(Middle), new VdiWriter { Id = Middle, Type = 4, Parent = Base }.Build());
         File.WriteAllBytes(Image(Leaf), new VdiWriter { Id = Leaf, Type = 4, Parent = Middle }.Build());

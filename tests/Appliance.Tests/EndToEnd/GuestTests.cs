@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Inspection.Guest;
 using Vmsweep.Golden;
@@ -33,7 +34,58 @@ public sealed class GuestTests : IDisposable
         Assert.Equal(("v1", "web01"), (guest.GetProperty("volume").GetString(), guest.GetProperty("hostName").GetString()));
         Assert.Equal(["v1 /", "v2 /boot/efi"], guest.GetProperty("mountPoints").EnumerateArray().Select(m => $"{m.GetProperty("volume").GetString()} {m.GetProperty("path").GetString()}"));
         Assert.False(guest.TryGetProperty("lastBoot", out _));
-        Assert.False(Launcher.Scan(disk).GetProperty("targets")[0].TryGetProperty("guest", out _));
+    }
+
+    [Fact]
+    public void A_finding_carries_the_path_by_which_its_owner_knows_it()
+    {
+        string disk = TestDisks.Raw(_scratch, new Dictionary<string, string>
+        {
+            ["etc/os-release"] = "PRETTY_NAME=\"A Linux\"\n",
+            ["etc/fstab"] = "/dev/sda1 / ext4 defaults 0 0\n/dev/sda2 /srv/share vfat defaults 0 0\n",
+            ["home/anna/x.com"] = TestDisks.Eicar,
+            ["srv/share/hidden.com"] = TestDisks.Eicar,
+        });
+        JsonElement target = Launcher.Scan(disk).GetProperty("targets")[0];
+        Assert.Equal("A Linux", target.GetProperty("guest").GetProperty("operatingSystem").GetString());
+        Assert.Equal(
+            ["/", "/srv/share"],
+            target.GetProperty("disks")[0].GetProperty("volumes").EnumerateArray().Select(v => v.GetProperty("mountPoints")[0].GetString()));
+        Dictionary<string, string?> shown = target.GetProperty("findings").EnumerateArray().ToDictionary(
+            f => f.GetProperty("path").GetString()!,
+            f => f.TryGetProperty("guestPath", out JsonElement path) ? path.GetString() : null);
+        Assert.Contains(shown, f => f.Value is "/home/anna/x.com" or "/srv/share/home/anna/x.com");
+        Assert.All(shown, f => Assert.Equal(f.Key.StartsWith("v1/srv/share/", StringComparison.Ordinal) ? null : (f.Key.StartsWith("v2/", StringComparison.Ordinal) ? "/srv/share/" : "/") + f.Key[3..], f.Value));
+    }
+
+    [Theory]
+    [InlineData("v1/Users/anna/x.exe", @"C:\Users\anna\x.exe")]
+    [InlineData("v1/Users/anna/x.exe:stream", @"C:\Users\anna\x.exe:stream")]
+    [InlineData("v2/data", @"D:\data")]
+    [InlineData("v1@00000000-0000-0000-0000-000000000001/Users/anna/x.exe", null)]
+    [InlineData("v1/$OrphanFiles/x", null)]
+    [InlineData("v1/$Deleted/x", null)]
+    [InlineData("v1/slack@4096", null)]
+    [InlineData("v3/x", null)]
+    [InlineData("disk/mbr@0", null)]
+    [InlineData("web01.vmdk", null)]
+    public void A_path_on_a_volume_with_a_letter(string path, string? shown)
+    {
+        var guest = new GuestFacts { Volume = "v1", MountPoints = [new("v1", "C:", ""), new("v2", "D:", ""), new("v2", "E:", "")] };
+        Assert.Equal(shown, GuestPlaces.Of(guest, path));
+        Assert.Null(GuestPlaces.Of(null, path));
+    }
+
+    [Theory]
+    [InlineData("v1/@/etc/x", "/etc/x")]
+    [InlineData("v1/@home/anna/x", "/home/anna/x")]
+    [InlineData("v1/@/home/anna/x", null)]
+    [InlineData("v1/@snapshots/1/x", null)]
+    [InlineData("v2/log/x", "/var/log/x")]
+    public void A_path_on_a_volume_with_mount_points(string path, string? shown)
+    {
+        var guest = new GuestFacts { Volume = "v1", MountPoints = [new("v1", "/", "@"), new("v1", "/home", "/@home"), new("v2", "/var", "")] };
+        Assert.Equal(shown, GuestPlaces.Of(guest, path));
     }
 
     [Fact]

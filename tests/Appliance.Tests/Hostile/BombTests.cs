@@ -83,7 +83,15 @@ public sealed class BombTests
 
     private sealed class Counting(Action onContent) : IContentConsumer
     {
-        public void Consume(Pipeline.Content content) => onContent();
+        public void Consume(Pipeline.Content content)
+        {
+            content.Dispose();
+            onContent();
+        }
+
+        public void Flush()
+        {
+        }
 
         public void Dispose()
         {

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Text;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.Golden;
 
@@ -45,6 +46,12 @@ public sealed class WorkerMisbehaviourTests
     [InlineData("{\"event\":\"volume\",\"volume\":{\"id\":\"\\u001b]0;x\",\"scheme\":\"\",\"fileSystem\":\"\",\"label\":\"\",\"offsetBytes\":0,\"sizeBytes\":0}}")]
     [InlineData("{\"event\":\"progress\",\"steps\":1,\"bytesDone\":0,\"bytesTotal\":0,\"coverage\":{\"v1\":{\"filesSeen\":-1}}}")]
     [InlineData("{\"event\":\"progress\",\"steps\":1,\"bytesDone\":0,\"bytesTotal\":0,\"coverage\":null}")]
+    [InlineData("{\"event\":\"entries\",\"entries\":[null]}")]
+    [InlineData("{\"event\":\"progress\",\"steps\":1,\"bytesDone\":0,\"bytesTotal\":0,\"coverage\":{\"v1\":null}}")]
+    [InlineData("{\"event\":\"ask\",\"keys\":\"AAAA\"}")]
+    [InlineData("{\"event\":\"ask\",\"keys\":null}")]
+    [InlineData("{\"event\":\"keep\",\"verdicts\":[{\"key\":\"AAAA\",\"payload\":\"\"}]}")]
+    [InlineData("{\"event\":\"keep\",\"verdicts\":[null]}")]
     [InlineData("{\"event\":\"entries\",\"entries\":[{\"path\":\"a\\nb\",\"kind\":\"file\",\"sizeBytes\":0,\"sha256\":\"\"}]}")]
     [InlineData("{\"event\":\"entries\",\"entries\":[{\"path\":\"a\",\"kind\":\"file\",\"sizeBytes\":0,\"sha256\":\"\\u001b[31m\"}]}")]
     public void An_event_that_no_worker_of_ours_sends_costs_its_disk(string json) => Check($"{Frame(json)}; exec sleep 1000", "corrupt");
@@ -72,6 +79,18 @@ public sealed class WorkerMisbehaviourTests
     }
 
     [Fact]
+    public void A_worker_that_asks_and_does_not_listen_hangs()
+    {
+        using var scratch = new Scratch();
+        string ask = Frame("{\"event\":\"ask\",\"keys\":\"" + Convert.ToBase64String(new byte[ContentKey.Bytes]) + "\"}");
+        var bad = new WorkerProcess(
+            (_, _) => new ProcessStartInfo("bash", ["-c", $"{ask} > f; while cat f; do :; done"]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = scratch.Folder },
+            TimeSpan.FromSeconds(1));
+        var job = new ScanJob(null, [], 1, 1 << 20, 60) { Limits = InProcess.Limits, Disks = [], Plans = [default] };
+        Assert.Equal(WorkerEnd.Hung, bad.Run(job, [], e => (e as AskEvent)?.Answer?.Invoke(new byte[100_000]), null, TestContext.Current.CancellationToken).End);
+    }
+
+    [Fact]
     public void A_program_that_is_not_there_is_a_gap()
     {
         using var scratch = new Scratch();
@@ -95,7 +114,8 @@ public sealed class WorkerMisbehaviourTests
         HostileScan.AddSound(scratch);
         var bad = new WorkerProcess(
             (_, _) => new ProcessStartInfo("bash", ["-c", script]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = scratch.Folder },
-            TimeSpan.FromSeconds(1))
+            // Only a worker that is to be found hanging is waited for.
+            TimeSpan.FromSeconds(fault == "timeout" ? 1 : 60))
         {
             MostEventBytes = 4 << 20,
         };
@@ -106,7 +126,7 @@ public sealed class WorkerMisbehaviourTests
         result.AssertSoundScanned();
         Assert.Equal("worker", result.Gap(fault, "bad.raw").Structure);
         Assert.Equal(3, result.Status);
-        Assert.True(Stopwatch.GetElapsedTime(started) < TimeSpan.FromSeconds(20));
+        Assert.True(Stopwatch.GetElapsedTime(started) < TimeSpan.FromSeconds(200));
         Assert.True(GC.GetTotalMemory(forceFullCollection: true) - before < 100 << 20);
         return result;
     }

@@ -10,18 +10,21 @@ internal sealed class Programs(ImageSet set, BenchmarkRules rules, int threads)
     // Findings and gaps are results, not failures.
     private static readonly int[] ResultStatuses = [1, 3];
 
-    private readonly string _launcher = Path.Combine(Repository.Root, "vmsweep");
+    private static string LauncherPath => Path.Combine(Repository.Root, "vmsweep");
 
-    public static void Build() => Measured.Script("\"$1\" --version > /dev/null", [Path.Combine(Repository.Root, "vmsweep")]);
+    public static void Build() => Measured.Script("\"$1\" --version > /dev/null", [LauncherPath]);
 
-    public Cost Scan(string image, string report) => Launch(report, [_launcher, "scan", image, .. RuleOptions, .. Threads, "--format", "json", "--no-progress", "--state", "none"]);
+    /// <param name="state">Folder of what is remembered.</param>
+    /// <param name="more">Another file of rules.</param>
+    public Cost Scan(string image, string report, string state = "none", string? more = null, params string[] options) =>
+        Launch(report, [LauncherPath, "scan", image, .. RuleOptions, .. more is null ? (string[])[] : ["--rules", more], .. Threads, "--format", "json", "--no-progress", "--state", state, .. options]);
 
     /// <summary>A scan with one rule that never matches.</summary>
     public Cost ScanWithout(string image, string report)
     {
         string rule = Path.Combine(set.Scratch, "one.yar");
         File.WriteAllText(rule, "rule nothing { strings: $a = \"vmsweep benchmark, never there\" condition: $a and filesize == 1 }\n");
-        return Launch(report, [_launcher, "scan", image, "--rules", rule, .. Threads, "--format", "json", "--no-progress", "--state", "none"]);
+        return Launch(report, [LauncherPath, "scan", image, "--rules", rule, .. Threads, "--format", "json", "--no-progress", "--state", "none"]);
     }
 
     private static Cost Launch(string output, string[] command)
@@ -50,7 +53,14 @@ internal sealed class Programs(ImageSet set, BenchmarkRules rules, int threads)
             [output, image, mount, "yara", .. YaraArguments]);
     }
 
-    public Cost List(string image, string output) => Launch(output, [_launcher, "ls", image, "-R", "--files", "--sha256", "--format", "tsv", .. Threads, "--no-progress"]);
+    public Cost List(string image, string output) => List(image, output, threads);
+
+    public static Cost List(string image, string output, int threads) => Launch(
+        output,
+        [LauncherPath, "ls", image, "-R", "--files", "--sha256", "--format", "tsv", "--threads", threads.ToString(CultureInfo.InvariantCulture), "--no-progress"]);
+
+    /// <summary>Names and sizes alone.</summary>
+    public static Cost ListNames(string image, string output) => Launch(output, [LauncherPath, "ls", image, "-R", "--files", "--format", "tsv", "--no-progress"]);
 
     public static Cost OpenSsl(string folder, string output, int processes = 2) =>
         Measured.Script("out=$(realpath \"$1\"); cd \"$2\"; find -type f -print0 | xargs -0 -P$3 -n200 openssl dgst -sha256 -r > \"$out\"", [output, folder, processes.ToString(CultureInfo.InvariantCulture)]);

@@ -78,6 +78,13 @@ internal sealed class PublicStyleRules(int seed)
         return text.ToString();
     }
 
+    /// <summary>None about things that many files have: as a day's new rules are.</summary>
+    public string WriteFamilies(int count)
+    {
+        _number = Math.Max(_number, Common.Length);
+        return Write(count);
+    }
+
     private void WindowsFamily(StringBuilder text)
     {
         List<string> strings = [];

@@ -32,6 +32,7 @@ public sealed class VmdkHostileTests
     [InlineData("=1", "neither comment", Fault.Corrupt)]
     [InlineData("parentFileNameHint=\"b\" c", "quoted string", Fault.Corrupt)]
     [InlineData("encryption.keySafe = \"vmware:key/list/x\"", "encrypted", Fault.Encrypted)]
+    [InlineData("encryptionKeys = \"vmware:key/list/x\"", "encrypted", Fault.Encrypted)]
     [InlineData("encryptedDescriptor = \"x\"", "encrypted", Fault.Encrypted)]
     [InlineData("ddb.iofilters = \"vmwarevmcrypt\"", "encrypted", Fault.Encrypted)]
     [InlineData("encoding=\"utf-16\"", "encoding", Fault.Unsupported)]

@@ -62,6 +62,13 @@ internal ref struct WordBits(ReadOnlySpan<byte> bytes)
         return at < _bytes.Length ? _bytes[at] : (byte)0;
     }
 
+    /// <summary>Where <see cref="TakeByteBetween"/> would read.</summary>
+    public int BytePosition()
+    {
+        GiveBack();
+        return _next;
+    }
+
     /// <summary>Leaves the word begun, a whole one where none is begun, and gives the position of the byte behind.</summary>
     public readonly int AlignedPosition() => (int)(((((long)_next * 8) - _count) / 16) + 1) * 2;
 

@@ -4,13 +4,14 @@ namespace Vmsweep.DiskReaders.FileSystems.Ntfs.Compression;
 
 /// <summary>
 /// XPRESS with Huffman codes, "LZ77+Huffman". Spec: [MS-XCA] 2.2. 256 bytes of code lengths, four bits each for 512 symbols, then
-/// words of bits: literals 0 to 255, matches above. A unit here is one block, of at most 64 KiB.
+/// words of bits: literals 0 to 255, matches above. A block ends with the first symbol that reaches 64 KiB; the next has lengths of its own.
 /// </summary>
 internal sealed class XpressHuffman
 {
     private const int Symbols = 512;
     private const int LengthTableBytes = Symbols / 2;
     private const int MinMatch = 3;
+    private const int BlockBytes = 64 << 10;
 
     [ThreadStatic]
     private static XpressHuffman? _ofThread;
@@ -19,12 +20,23 @@ internal sealed class XpressHuffman
     private readonly byte[] _lengths = new byte[Symbols];
 
     /// <summary>Unpacks exactly <paramref name="unit"/>.</summary>
-    public static void Unpack(ReadOnlySpan<byte> packed, Span<byte> unit, long location) =>
-        (_ofThread ??= new XpressHuffman()).UnpackBlock(packed, unit, location);
+    public static void Unpack(ReadOnlySpan<byte> packed, Span<byte> unit, long location)
+    {
+        XpressHuffman code = _ofThread ??= new XpressHuffman();
+        int from = 0;
+        int to = 0;
+        do
+        {
+            (int read, to) = code.UnpackBlock(packed[from..], unit, to, location);
+            from = Math.Min(from + read, packed.Length);
+        }
+        while (to < unit.Length);
+    }
 
     private static DiskFormatException Corrupt(long location, string detail) => new(Fault.Corrupt, "XPRESS Huffman", location, detail);
 
-    private void UnpackBlock(ReadOnlySpan<byte> packed, Span<byte> unit, long location)
+    /// <returns>Bytes of the block, and where it ends in the unit.</returns>
+    private (int Read, int End) UnpackBlock(ReadOnlySpan<byte> packed, Span<byte> unit, int to, long location)
     {
         if (packed.Length < LengthTableBytes)
         {
@@ -43,8 +55,8 @@ internal sealed class XpressHuffman
         }
 
         var bits = new WordBits(packed[LengthTableBytes..]);
-        int to = 0;
-        while (to < unit.Length)
+        int end = Math.Min(unit.Length, to + BlockBytes);
+        while (to < end)
         {
             bits.Fill();
             int symbol = _code.Read(ref bits);
@@ -71,6 +83,8 @@ internal sealed class XpressHuffman
         {
             throw Corrupt(location, "the packed bytes end before the unit");
         }
+
+        return (LengthTableBytes + bits.BytePosition(), to);
     }
 
     /// <summary>Lengths from 15 on continue in bytes between the words. [MS-XCA] 2.2.4.</summary>

@@ -202,7 +202,8 @@ public sealed class VdiTests
             disk.Content.Read(at, bytes);
         }
 
-        Assert.InRange(System.Diagnostics.Stopwatch.GetElapsedTime(started).TotalSeconds, 0, 1);
+        // A small part of a second on an idle machine.
+        Assert.InRange(System.Diagnostics.Stopwatch.GetElapsedTime(started).TotalSeconds, 0, 20);
     }
 
     [Fact]

@@ -177,6 +177,49 @@ public sealed class XfsHostileTests(XfsHostileTests.Sample sample) : IClassFixtu
     }
 
     [Fact]
+    public void A_mapping_tree_that_leads_back_to_itself_is_a_fault()
+    {
+        byte[] image = sample.Copy();
+        int at = sample.InodeAt("large");
+
+        // Its first data block becomes a node all of whose pointers lead to itself; the inode's fork is the root above it.
+        ulong block = new BmbtRecord(image.AsSpan(at + 176, 16)).FsBlock;
+        int node = sample.BlockOf("large");
+        const int PointersOfRoot = 180 + ((512 - 180) / 16 * 8);
+        const int PointersOfNode = 72 + ((BlockBytes - 72) / 16 * 8);
+        Put(image, at + 5, 1, 3);
+        Put(image, at + 82, 1, 0);
+        Put(image, at + 76, 4, 400);
+        Put(image, at + 176, 4, 0x0002_0001);
+        Put(image, at + 180, 8, 0);
+        Put(image, at + PointersOfRoot, 8, block);
+        image.AsSpan(node, BlockBytes).Clear();
+        Put(image, node, 8, 0x424D_4133_0001_0003);
+        Put(image, node + 8, 8, ulong.MaxValue);
+        Put(image, node + 16, 8, ulong.MaxValue);
+        Put(image, node + 24, 8, (ulong)node / 512);
+        image.AsSpan(32, 16).CopyTo(image.AsSpan(node + 40));
+        Put(image, node + 56, 8, sample.Number("large"));
+        for (int i = 0; i < 3; i++)
+        {
+            Put(image, node + 72 + (i * 8), 8, (ulong)i * 10);
+            Put(image, node + PointersOfNode + (i * 8), 8, block);
+        }
+
+        XfsRepair.At(image, at);
+        XfsRepair.At(image, node);
+        using IFileSystem system = new XfsFormat().Open(new MemorySource(image), Context(out _));
+        GuestFile file = system.Walk().Single(f => PathOf(f) == "large");
+        DiskFormatException e = file.Fault ?? Assert.Throws<DiskFormatException>(() =>
+        {
+            using IBlockSource content = system.OpenContent(file);
+            content.Sha256();
+        });
+        Assert.Equal("xfs_bmbt_block", e.Structure);
+        Assert.Contains("bb_level", e.Detail, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Folders_in_a_circle_stand_below_the_orphans()
     {
         byte[] image = sample.Copy();

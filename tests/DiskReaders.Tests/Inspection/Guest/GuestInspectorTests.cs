@@ -84,7 +84,6 @@ public sealed class GuestInspectorTests : IDisposable
         Tree("alpine", "lib/apk/db/installed", "P:musl\nV:1.2.5-r0\n\nP:linux-virt\nV:6.6.32-r0\n\nP:hvtools\nV:6.6\n");
         Tree("alpine", "etc/timezone", "UTC\n");
         Tree("other", "etc/redhat-release", "CentOS release 6.10 (Final)\n");
-        Tree("other", "var/lib/rpm/Packages", "");
         Tool.Shell("""
             PATH=$PATH:/sbin:/usr/sbin
             for i in alpine other; do mke2fs -q -F -t ext4 -d $i $i.img 8M; done
@@ -124,6 +123,23 @@ public sealed class GuestInspectorTests : IDisposable
         Assert.Equal(new GuestPackages("dpkg", 1), facts.Packages);
         Assert.Equal([new GuestMount("v1", "/", "@"), new GuestMount("v1", "/var", "/@var")], facts.MountPoints);
         Assert.Empty(facts.OtherSystems);
+    }
+
+    [Theory]
+    [InlineData("var/lib/rpm/rpmdb.sqlite", "rpm (sqlite)")]
+    [InlineData("usr/lib/sysimage/rpm/Packages.db", "rpm (ndb)")]
+    [InlineData("var/lib/rpm/Packages", "rpm (Berkeley DB)")]
+    public void A_Fedora_s_packages_are_counted(string path, string kind)
+    {
+        Tree("root", "etc/os-release", "PRETTY_NAME=\"Fedora Linux 40\"\n");
+        Tree("root", path, "");
+        File.WriteAllBytes(Path.Combine(_scratch["root"], path), kind switch { "rpm (sqlite)" => Rpm.RpmDatabases.Sqlite, "rpm (ndb)" => Rpm.RpmDatabases.Ndb(), _ => Rpm.RpmDatabases.Berkeley });
+        Tool.Shell("PATH=$PATH:/sbin:/usr/sbin; mke2fs -q -F -t ext4 -d root disk 16M", _scratch.Folder);
+        (GuestFacts? facts, IReadOnlyList<CoverageGap> gaps) = Inspect("disk");
+        Assert.Empty(gaps);
+        Assert.Equal(new GuestPackages(kind, 15), facts!.Packages);
+        Assert.Equal(["kernel-core 6.8.5-2"], facts.Kernels);
+        Assert.Equal([new GuestTool("VMware Tools", "12.3.0-2")], facts.HypervisorTools);
     }
 
     [Theory]
@@ -195,6 +211,18 @@ public sealed class GuestInspectorTests : IDisposable
         File.WriteAllBytes(_scratch["tree/Windows/System32/config/SYSTEM"], Machine("X", signature, offset).Build());
         Disk("fat", id[..8]);
         Assert.Equal(isThere ? ["C:"] : [], Inspect("disk").Facts!.MountPoints.Select(m => m.Path));
+    }
+
+    [Theory]
+    [InlineData(@"D:\Windows", "D:")]
+    [InlineData(@"\SystemRoot", null)]
+    [InlineData("C:", null)]
+    public void A_system_whose_letter_no_device_is_named_for_says_its_own(string root, string? letter)
+    {
+        File.WriteAllBytes(Path.Combine(Folder("Windows/System32/config/"), "SOFTWARE"), Software().Text(CurrentVersion, "SystemRoot", root).Build());
+        File.WriteAllBytes(_scratch["tree/Windows/System32/config/SYSTEM"], Machine("X", offset: 99).Build());
+        Disk("fat");
+        Assert.Equal(letter is null ? [] : [new GuestMount("v1", letter, "")], Inspect("disk").Facts!.MountPoints);
     }
 
     private static HiveWriter Software() => new HiveWriter()

@@ -1,0 +1,34 @@
+using Vmsweep.Appliance.Connectors;
+using Vmsweep.Appliance.Connectors.Configuration;
+using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Leases;
+
+namespace Vmsweep.Appliance.Cli;
+
+/// <summary>What commands need to reach hypervisors: the configured connectors, and the journal of what is open there.</summary>
+/// <param name="bases">Folders of declared bases.</param>
+internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal, IReadOnlyList<string> bases)
+{
+    public ConnectorCatalog Catalog => catalog;
+
+    public LeaseJournal Journal => journal;
+
+    /// <param name="configuration">The configuration's file; null for the default one.</param>
+    /// <param name="state">The state folder; <c>none</c> keeps leases only while they last; null for the default one.</param>
+    /// <param name="bases">Folders of declared bases.</param>
+    /// <exception cref="ConfigurationException">The configuration is wrong.</exception>
+    public static Hypervisors Open(string? configuration, string? state, IReadOnlyList<string> bases) =>
+        new(
+            new ConnectorCatalog(ApplianceConfiguration.Read(configuration), TimeProvider.System),
+            new LeaseJournal(Path.Combine(state switch { StateFolder.Nothing => Transient, null => StateFolder.Default, _ => state }, "leases"), TimeProvider.System),
+            bases);
+
+    /// <summary>VMs of hypervisors, or of files.</summary>
+    public IEnumerable<Vm> Find(string target, TargetFinder files) =>
+        catalog.TryFind(target, new ViewRequest(journal, bases), out IReadOnlyList<Vm>? vms) ? vms : files.Find(target);
+
+    /// <summary>Ends what runs that were killed have left; what cannot be ended is said and tried again next time.</summary>
+    public IReadOnlyList<(LeaseRecord Record, string? Failure)> Reap(Guid? only = null) => new LeaseReaper(journal, lease => catalog.Open(lease.Connector), TimeProvider.System).Run(only);
+
+    private static string Transient => Environment.IsPrivilegedProcess ? "/run/vmsweep" : Path.Combine(Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR") ?? Path.GetTempPath(), "vmsweep");
+}

@@ -1,0 +1,40 @@
+using System.Text.Json;
+
+namespace Vmsweep.Appliance.Connectors.Configuration;
+
+/// <summary><c>vmsweep.json</c>. What is not known in it is an error, with file and line: a misspelt limit must not be none.</summary>
+internal sealed record ApplianceConfiguration(IReadOnlyDictionary<string, ConnectorSettings> Connectors)
+{
+    private const int MostBytes = 4 << 20;
+
+    public static readonly ApplianceConfiguration Empty = new(new Dictionary<string, ConnectorSettings>());
+
+    /// <summary>Where it is looked for when nothing is said.</summary>
+    public static string DefaultPath => Environment.IsPrivilegedProcess
+        ? "/etc/vmsweep/vmsweep.json"
+        : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.ApplicationData), "vmsweep", "vmsweep.json");
+
+    /// <param name="path">As the operator gave it, then it must be there; null for the default one.</param>
+    /// <exception cref="ConfigurationException">It is wrong.</exception>
+    /// <exception cref="IOException">It cannot be read.</exception>
+    public static ApplianceConfiguration Read(string? path)
+    {
+        if (path is null && !File.Exists(DefaultPath))
+        {
+            return Empty;
+        }
+
+        string file = path ?? DefaultPath;
+        return new FileInfo(file).Length <= MostBytes ? Parse(file, File.ReadAllBytes(file)) : throw new IOException($"{file}: too long for a configuration");
+    }
+
+    /// <exception cref="ConfigurationException">It is wrong.</exception>
+    public static ApplianceConfiguration Parse(string file, byte[] json)
+    {
+        ConfigurationNode root = ConfigurationNode.Parse(file, json);
+        root.Allow("connectors");
+        return root.Members.TryGetValue("connectors", out ConfigurationNode? connectors)
+            ? new ApplianceConfiguration(connectors.Expect(JsonTokenType.StartObject, "\"connectors\": an object").Members.ToDictionary(c => c.Key, c => ConnectorSettings.Parse(c.Key, c.Value), StringComparer.Ordinal))
+            : Empty;
+    }
+}

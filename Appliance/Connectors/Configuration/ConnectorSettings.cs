@@ -1,0 +1,154 @@
+using System.Globalization;
+using System.Text.Json;
+using Vmsweep.Appliance.Cli;
+
+namespace Vmsweep.Appliance.Connectors.Configuration;
+
+/// <summary>A connector as <c>vmsweep.json</c> has it.</summary>
+/// <param name="Name">What scans and leases call it.</param>
+/// <param name="Address">A URI, such as <c>libvirt:///system</c> or <c>qemu:///run/vm.qmp</c>.</param>
+internal sealed record ConnectorSettings(string Name, Uri Address)
+{
+    private static readonly string[] Keys =
+    [
+        "address", "account", "secret", "certificate", "ca", "bases", "views", "scratch", "saves", "minimumFree", "maximumHours",
+    ];
+
+    public string? Account { get; init; }
+
+    /// <summary>Read when it is needed, and kept nowhere.</summary>
+    public SecretSource? Secret { get; init; }
+
+    /// <summary>SHA-256 of the one certificate that is taken.</summary>
+    public string? PinnedCertificate { get; init; }
+
+    /// <summary>A file of certificates that may have signed the server's.</summary>
+    public string? CaFile { get; init; }
+
+    /// <summary>Folders whose images may be parents.</summary>
+    public IReadOnlyList<string> Bases { get; init; } = [];
+
+    /// <summary>Where sockets of views are made: a folder that the hypervisor's account may enter.</summary>
+    public string Views { get; init; } = "/run/vmsweep/views";
+
+    /// <summary>Where scratch files are made; null: beside each disk.</summary>
+    public string? Scratch { get; init; }
+
+    /// <summary>Where libvirt keeps the state of suspended VMs.</summary>
+    public string Saves { get; init; } = "/var/lib/libvirt/qemu/save";
+
+    /// <summary>No view is opened, and an open one is closed, when less is free where scratch files lie.</summary>
+    public long MinimumFreeBytes { get; init; } = 1L << 30;
+
+    /// <summary>No view stays open for longer.</summary>
+    public TimeSpan MaximumAge { get; init; } = TimeSpan.FromHours(24);
+
+    /// <exception cref="ConfigurationException">Something in it is not known or not allowed.</exception>
+    public static ConnectorSettings Parse(string name, ConfigurationNode node)
+    {
+        node.Allow(Keys);
+        if (name.Length == 0 || name.AsSpan().ContainsAny('/', ':', '\0'))
+        {
+            throw node.Wrong($"\"{name}\" is no name of a connector: it must not hold / or :");
+        }
+
+        string address = node.String("address") ?? throw node.Wrong($"the connector \"{name}\" has no \"address\"");
+        if (!Uri.TryCreate(address, UriKind.Absolute, out Uri? uri) || uri.IsFile)
+        {
+            throw node.Members["address"].Wrong($"\"{address}\" is no address such as libvirt:///system");
+        }
+
+        if (uri.UserInfo.Contains(':', StringComparison.Ordinal))
+        {
+            throw node.Members["address"].Wrong("a password must not stand in an address; put it into a file and name that as \"secret\"");
+        }
+
+        var settings = new ConnectorSettings(name, uri)
+        {
+            Account = node.String("account"),
+            Secret = node.Members.TryGetValue("secret", out ConfigurationNode? secret) ? SecretSource.Parse(secret) : null,
+            PinnedCertificate = Pin(node),
+            CaFile = AbsolutePath(node, "ca"),
+            Bases = node.Strings("bases"),
+            Scratch = AbsolutePath(node, "scratch"),
+        };
+        settings = AbsolutePath(node, "views") is { } views ? settings with { Views = views } : settings;
+        settings = AbsolutePath(node, "saves") is { } saves ? settings with { Saves = saves } : settings;
+        if (node.String("minimumFree") is { } free)
+        {
+            settings = Sizes.TryParse(free, out long bytes) ? settings with { MinimumFreeBytes = bytes } : throw node.Members["minimumFree"].Wrong($"\"{free}\" is no size, such as 10G");
+        }
+
+        if (node.Members.TryGetValue("maximumHours", out ConfigurationNode? hours))
+        {
+            settings = double.TryParse(hours.Expect(JsonTokenType.Number, "\"maximumHours\": a number").Text, CultureInfo.InvariantCulture, out double count) && count is > 0 and <= 10_000
+                ? settings with { MaximumAge = TimeSpan.FromHours(count) }
+                : throw hours.Wrong("a number of hours above 0 is expected here");
+        }
+
+        return settings;
+    }
+
+    private static string? Pin(ConfigurationNode node)
+    {
+        if (node.String("certificate") is not { } pin)
+        {
+            return null;
+        }
+
+        string hex = pin.StartsWith("sha256:", StringComparison.OrdinalIgnoreCase) ? pin[7..].Replace(":", "", StringComparison.Ordinal) : "";
+        return hex.Length == 64 && hex.All(char.IsAsciiHexDigit)
+            ? hex.ToUpperInvariant()
+            : throw node.Members["certificate"].Wrong("a pinned certificate is written sha256: and 64 hexadecimal digits");
+    }
+
+    private static string? AbsolutePath(ConfigurationNode node, string name) =>
+        node.String(name) is not { } path ? null
+        : Path.IsPathRooted(path) ? Path.GetFullPath(path)
+        : throw node.Members[name].Wrong($"\"{name}\" must be an absolute path");
+}
+
+/// <summary>Where a secret is: a file that nobody else may read, or a credential that systemd hands to the service.</summary>
+internal sealed record SecretSource(string? File, string? Credential)
+{
+    private const int MostBytes = 64 << 10;
+
+    private const UnixFileMode OfOthers =
+        UnixFileMode.GroupRead | UnixFileMode.GroupWrite | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherWrite | UnixFileMode.OtherExecute;
+
+    public static SecretSource Parse(ConfigurationNode node)
+    {
+        node.Allow("file", "credential");
+        (string? file, string? credential) = (node.String("file"), node.String("credential"));
+        if (file is null == credential is null)
+        {
+            throw node.Wrong("a secret is either {\"file\": PATH} or {\"credential\": NAME}; it never stands in this file");
+        }
+
+        return file is not null && !Path.IsPathRooted(file) ? throw node.Members["file"].Wrong("\"file\" must be an absolute path")
+            : credential is not null && credential.AsSpan().ContainsAny('/', '\0') ? throw node.Members["credential"].Wrong("a credential's name holds no /")
+            : new SecretSource(file, credential);
+    }
+
+    /// <summary>The secret without the line break at its end.</summary>
+    /// <exception cref="ConnectorException">It is not there, or others may read it.</exception>
+    public string Read()
+    {
+        string path = File ?? Path.Combine(
+            Environment.GetEnvironmentVariable("CREDENTIALS_DIRECTORY") ?? throw new ConnectorException($"the credential {Credential} is handed over by systemd only: LoadCredential={Credential}:PATH"),
+            Credential!);
+        try
+        {
+            if (File is not null && (System.IO.File.GetUnixFileMode(path) & OfOthers) != 0)
+            {
+                throw new ConnectorException($"{path}: others may read this secret; mend it with: chmod 600 {path}");
+            }
+
+            return new FileInfo(path).Length <= MostBytes ? System.IO.File.ReadAllText(path).TrimEnd('\n', '\r') : throw new ConnectorException($"{path}: too long for a secret");
+        }
+        catch (Exception e) when (e is IOException and not ConnectorException or UnauthorizedAccessException)
+        {
+            throw new ConnectorException(e.Message, e);
+        }
+    }
+}

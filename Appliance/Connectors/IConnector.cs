@@ -1,0 +1,97 @@
+using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Leases;
+using Vmsweep.Appliance.Reports;
+
+namespace Vmsweep.Appliance.Connectors;
+
+/// <summary>A hypervisor, or a fleet of them. Everything it makes there is a lease.</summary>
+internal interface IConnector : ILeaseHolder, IDisposable
+{
+    /// <summary>Its configured name, or its address: what a lease keeps of it.</summary>
+    string Name { get; }
+
+    /// <summary>What answers there, for <c>doctor</c>.</summary>
+    /// <exception cref="ConnectorException">Nothing does.</exception>
+    string Check();
+
+    /// <exception cref="ConnectorException">It cannot be reached or refuses.</exception>
+    IReadOnlyList<InventoryVm> List();
+
+    /// <summary>A VM to be scanned: its disks are opened when its turn comes, and closed right after it.</summary>
+    /// <param name="vm">As it was listed.</param>
+    /// <param name="target">How the operator named it.</param>
+    /// <param name="request">What the operator asked for beyond.</param>
+    Vm Target(InventoryVm vm, string target, ViewRequest request);
+
+    /// <summary>Does one thing to a VM.</summary>
+    /// <exception cref="ConnectorException">It could not be done.</exception>
+    ActReport Act(InventoryVm vm, VmAct act, string note);
+}
+
+/// <summary>How a view is to be opened.</summary>
+/// <param name="Journal">Where its lease is written down.</param>
+/// <param name="Bases">Folders of declared bases.</param>
+internal sealed record ViewRequest(LeaseJournal Journal, IReadOnlyList<string> Bases);
+
+/// <summary>A VM at one point in time. Disposed, nothing of it is left on the hypervisor.</summary>
+internal interface IVmView : IDisposable
+{
+    /// <summary>With the disks of that moment.</summary>
+    Vm Vm { get; }
+
+    /// <summary>Why it must be closed before it was read to the end, such as its age or a full datastore; null while it may stay.</summary>
+    string? MustClose();
+
+    /// <summary>After reading: what may have spoiled it meanwhile.</summary>
+    IReadOnlyList<GapReport> Conclude();
+
+    /// <summary>It stays open as evidence after it is disposed; the answer is the id of its lease. Null where there is nothing to keep.</summary>
+    string? Keep();
+}
+
+/// <summary>A VM in an inventory.</summary>
+/// <param name="Id">What names it for good.</param>
+/// <param name="Power"><c>off</c>, <c>suspended</c>, <c>running</c>, <c>paused</c> or <c>unknown</c>.</param>
+/// <param name="Host">The machine that runs it.</param>
+/// <param name="Folder">Where the inventory files it; empty where there are no folders.</param>
+internal sealed record InventoryVm(string Id, string Name, string Power, string Host, string Folder, string GuestOs, IReadOnlyList<string> Tags, IReadOnlyList<InventoryDisk> Disks)
+{
+    /// <summary>As reports have it: a paused VM's disks are open like those of a running one.</summary>
+    public VmReport ToReport() => new(Id, Name, Power == "paused" ? "running" : Power, GuestOs);
+}
+
+/// <param name="Name">The slot, such as <c>vda</c>.</param>
+/// <param name="Type"><c>file</c>, <c>block</c>, <c>network</c>, <c>volume</c>.</param>
+/// <param name="Source">Path or name of its top image.</param>
+/// <param name="Chain">All layers that the hypervisor tells of, the top one first.</param>
+internal sealed record InventoryDisk(string Name, string Type, string Source, string Format, bool IsReadOnly, IReadOnlyList<string> Chain);
+
+/// <summary>What may be done to a VM on a detection. Each is off unless it is asked for by name.</summary>
+internal enum VmAct
+{
+    /// <summary>A note in its metadata.</summary>
+    Annotate,
+
+    /// <summary>It stops where it is; nothing of it is lost.</summary>
+    Suspend,
+
+    /// <summary>Its network cables are pulled.</summary>
+    Disconnect,
+
+    /// <summary>The view that was scanned stays open.</summary>
+    Keep,
+}
+
+/// <summary>The hypervisor cannot be reached or refuses; the message is for the operator.</summary>
+internal sealed class ConnectorException : IOException
+{
+    public ConnectorException(string message)
+        : base(message)
+    {
+    }
+
+    public ConnectorException(string message, Exception inner)
+        : base(message, inner)
+    {
+    }
+}

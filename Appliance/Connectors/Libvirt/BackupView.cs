@@ -1,0 +1,189 @@
+using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Connectors.Views;
+using Vmsweep.Appliance.Leases;
+using Vmsweep.Appliance.Reports;
+
+namespace Vmsweep.Appliance.Connectors.Libvirt;
+
+/// <summary>
+/// A running or paused VM by libvirt's pull-mode backup: one point in time for all disks, what the guest overwrites afterwards is kept in scratch files,
+/// and QEMU itself serves the disks of that moment on a Unix socket.
+/// </summary>
+internal sealed class BackupView : IVmView
+{
+    private const string ScratchPrefix = "scratch.";
+    private const string ViewsKey = "views";
+
+    private static readonly TimeSpan MostWait = TimeSpan.FromSeconds(60);
+
+    /// <summary>For a daemon to carry out what was asked for by a process that is gone.</summary>
+    private static readonly TimeSpan MostBegin = TimeSpan.FromSeconds(30);
+
+    private readonly LibvirtConnector _connector;
+    private readonly Lease _lease;
+    private readonly ViewLimits _limits;
+    private bool _isKept;
+
+    private BackupView(LibvirtConnector connector, Vm vm, Lease lease, ViewLimits limits)
+    {
+        _connector = connector;
+        Vm = vm;
+        _lease = lease;
+        _limits = limits;
+    }
+
+    public Vm Vm { get; }
+
+    public string? MustClose() => _limits.Exceeded();
+
+    public IReadOnlyList<GapReport> Conclude() => [];
+
+    public string? Keep()
+    {
+        _isKept = true;
+        _lease.Update(r => r with { IsKept = true });
+        return _lease.Record.Id.ToString();
+    }
+
+    public void Dispose()
+    {
+        using (_lease)
+        {
+            if (!_isKept)
+            {
+                Undo(_connector, _lease.Record);
+                _lease.Complete();
+            }
+        }
+    }
+
+    /// <param name="read">The VM with the disks that nobody writes to.</param>
+    /// <exception cref="LibvirtException">libvirt refuses.</exception>
+    public static BackupView Open(LibvirtConnector connector, InventoryVm vm, Vm read, IReadOnlyList<InventoryDisk> disks, ViewRequest request, TimeProvider time)
+    {
+        string[] folders = [.. disks.Select(d => FolderOf(connector, d)).Distinct()];
+        var limits = new ViewLimits(connector.Settings, folders, time);
+        if (limits.Exceeded() is { } full)
+        {
+            throw new ConnectorException($"{vm.Name}: no view is opened: {full}");
+        }
+
+        string views = connector.Settings.Views;
+        Lease lease = request.Journal.Begin(LibvirtConnector.BackupKind, connector.Name, vm.Id, vm.Name, key =>
+        {
+            var details = new Dictionary<string, string> { [ViewsKey] = views };
+            foreach (InventoryDisk disk in disks)
+            {
+                details[ScratchPrefix + disk.Name] = Path.Combine(FolderOf(connector, disk), $"vmsweep-{key}-{disk.Name}.scratch");
+            }
+
+            return details;
+        });
+        try
+        {
+            string key = lease.Record.Key;
+            string socket = ViewFolder.SocketIn(views, key);
+            connector.On(vm.Id, (_, domain) =>
+            {
+                ViewFolder.Make(views, key, LibvirtInventory.Account(domain.Xml()));
+                if (domain.Backup() is not null)
+                {
+                    throw new ConnectorException($"{vm.Name}: another backup of this VM is under way; a VM has one at a time");
+                }
+
+                List<(string, string?)> all = [.. vm.Disks.Select(d => (d.Name, lease.Record.Details.GetValueOrDefault(ScratchPrefix + d.Name)))];
+                domain.BackupBegin(BackupXml.Backup(socket, all));
+                return true;
+            });
+            Wait(() => File.Exists(socket), $"{vm.Name}: QEMU does not serve the view");
+            ViewFolder.TakeOver(socket);
+            List<VmDisk> seen = [.. read.Disks];
+            foreach (InventoryDisk disk in disks)
+            {
+                seen.Add(ExportedDisk.Of(disk.Source, socket, disk.Name));
+            }
+
+            return new BackupView(connector, read with { Disks = [.. seen.OrderBy(d => vm.Disks.ToList().FindIndex(v => v.Source == d.Path))] }, lease, limits);
+        }
+        catch
+        {
+            using (lease)
+            {
+                try
+                {
+                    Undo(connector, lease.Record);
+                    lease.Complete();
+                }
+                catch (IOException e)
+                {
+                    // The reaper tries again; what went wrong first says more.
+                    Serilog.Log.Warning("the lease {Lease} of {Vm} stays for now: {Reason}", lease.Record.Key, vm.Name, e.Message);
+                }
+            }
+
+            throw;
+        }
+    }
+
+    /// <summary>Ends what a lease records, as far as it is there and is ours.</summary>
+    public static void Undo(LibvirtConnector connector, LeaseRecord lease)
+    {
+        string views = lease.Details[ViewsKey];
+        string socket = ViewFolder.SocketIn(views, lease.Key);
+        connector.OnIfThere(lease.VmId, domain =>
+        {
+            // A daemon goes on with what a killed scan asked for: first it makes the scratch files, then the job.
+            if (domain.IsActive && Scratch(lease).Any(File.Exists))
+            {
+                TryWait(() => IsOurs(domain, socket) || !Scratch(lease).Any(File.Exists), MostBegin);
+            }
+
+            // Another's backup may have been begun since ours ended by itself.
+            if (IsOurs(domain, socket))
+            {
+                domain.AbortJob();
+                Wait(() => !IsOurs(domain, socket), $"{lease.VmName}: the backup does not end");
+            }
+        });
+        foreach (string path in Scratch(lease))
+        {
+            if (Path.GetFileName(path).Contains(lease.Key, StringComparison.Ordinal) && HostFile.KindOf(path) == HostFileKind.Regular)
+            {
+                File.Delete(path);
+            }
+        }
+
+        ViewFolder.Remove(views, lease.Key);
+    }
+
+    private static bool IsOurs(LibvirtDomain domain, string socket) => domain.IsActive && domain.Backup() is { } xml && xml.Contains(socket, StringComparison.Ordinal);
+
+    private static string FolderOf(LibvirtConnector connector, InventoryDisk disk) =>
+        connector.Settings.Scratch ?? (disk.Type == "file" ? Path.GetDirectoryName(disk.Source)! : "/var/lib/libvirt/images");
+
+    private static IEnumerable<string> Scratch(LeaseRecord lease) => lease.Details.Where(d => d.Key.StartsWith(ScratchPrefix, StringComparison.Ordinal)).Select(d => d.Value);
+
+    private static void Wait(Func<bool> until, string otherwise)
+    {
+        if (!TryWait(until, MostWait))
+        {
+            throw new ConnectorException($"{otherwise} within {MostWait.TotalSeconds} s");
+        }
+    }
+
+    private static bool TryWait(Func<bool> until, TimeSpan atMost)
+    {
+        long started = Environment.TickCount64;
+        while (!until())
+        {
+            if (Environment.TickCount64 - started > atMost.TotalMilliseconds)
+            {
+                return false;
+            }
+
+            Thread.Sleep(20);
+        }
+
+        return true;
+    }
+}

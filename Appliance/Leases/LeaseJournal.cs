@@ -1,0 +1,151 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Globalization;
+using System.Text.Json;
+
+namespace Vmsweep.Appliance.Leases;
+
+/// <summary>
+/// What this product has open on hypervisors, one file a lease in the state folder: written and synced before the act, removed after it was undone.
+/// A second file beside it is locked for as long as its owner lives; the kernel takes the lock off whatever ends the owner. Many processes, and many
+/// appliances, may share the folder.
+/// </summary>
+internal sealed class LeaseJournal(string folder, TimeProvider time)
+{
+    private const string RecordSuffix = ".json";
+    private const string LockSuffix = ".held";
+
+    public string Folder => folder;
+
+    /// <summary>Writes down what is about to be made.</summary>
+    /// <param name="describe">Makes the record's details from the lease's id.</param>
+    /// <exception cref="IOException">The journal cannot be written: then nothing may be made.</exception>
+    /// <exception cref="UnauthorizedAccessException">As before.</exception>
+    public Lease Begin(string kind, string connector, string vmId, string vmName, Func<string, IReadOnlyDictionary<string, string>> describe)
+    {
+        Directory.CreateDirectory(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        var id = Guid.NewGuid();
+        var record = new LeaseRecord
+        {
+            Id = id,
+            Kind = kind,
+            Connector = connector,
+            VmId = vmId,
+            VmName = vmName,
+            Created = time.GetUtcNow(),
+            Owner = string.Create(CultureInfo.InvariantCulture, $"{Environment.MachineName} {Environment.ProcessId}"),
+            Details = describe(id.ToString("N")),
+        };
+        FileStream held = new(PathOf(id, LockSuffix), FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None);
+        try
+        {
+            DurableFile.Write(PathOf(id, RecordSuffix), Json(record));
+            return new Lease(this, record, held);
+        }
+        catch
+        {
+            held.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>All leases, oldest first, and whether their owner lives.</summary>
+    public IReadOnlyList<(LeaseRecord Record, bool IsHeld)> List()
+    {
+        List<(LeaseRecord, bool)> found = [];
+        foreach (string path in Directory.Exists(folder) ? Directory.EnumerateFiles(folder, "*" + RecordSuffix) : [])
+        {
+            if (Guid.TryParseExact(Path.GetFileNameWithoutExtension(path), "N", out Guid id) && Read(id) is { } record)
+            {
+                using FileStream? held = TryLock(id);
+                found.Add((record, held is null));
+            }
+        }
+
+        return [.. found.OrderBy(f => f.Item1.Created)];
+    }
+
+    /// <summary>Takes over a lease whose owner is gone.</summary>
+    public bool TryTake(Guid id, [NotNullWhen(true)] out Lease? lease)
+    {
+        lease = null;
+        FileStream? held = TryLock(id);
+        if (held is null)
+        {
+            return false;
+        }
+
+        // Its owner may have ended it between the listing and the lock.
+        if (Read(id) is not { } record)
+        {
+            held.Dispose();
+            File.Delete(PathOf(id, LockSuffix));
+            return false;
+        }
+
+        lease = new Lease(this, record, held);
+        return true;
+    }
+
+    internal void Write(LeaseRecord record) => DurableFile.Write(PathOf(record.Id, RecordSuffix), Json(record));
+
+    internal void Remove(LeaseRecord record)
+    {
+        DurableFile.Delete(PathOf(record.Id, RecordSuffix));
+        File.Delete(PathOf(record.Id, LockSuffix));
+    }
+
+    private static byte[] Json(LeaseRecord record) => JsonSerializer.SerializeToUtf8Bytes(record, LeaseJson.Default.LeaseRecord);
+
+    private string PathOf(Guid id, string suffix) => Path.Combine(folder, id.ToString("N") + suffix);
+
+    private LeaseRecord? Read(Guid id)
+    {
+        try
+        {
+            LeaseRecord? record = JsonSerializer.Deserialize(File.ReadAllBytes(PathOf(id, RecordSuffix)), LeaseJson.Default.LeaseRecord);
+            return record?.Id == id ? record : throw new InvalidDataException($"{PathOf(id, RecordSuffix)}: not the lease of its name");
+        }
+        catch (FileNotFoundException)
+        {
+            return null;
+        }
+        catch (JsonException e)
+        {
+            throw new InvalidDataException($"{PathOf(id, RecordSuffix)}: {e.Message}", e);
+        }
+    }
+
+    private FileStream? TryLock(Guid id)
+    {
+        try
+        {
+            return new FileStream(PathOf(id, LockSuffix), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+        }
+        catch (IOException)
+        {
+            return null;
+        }
+    }
+}
+
+/// <summary>A lease that this process holds. Left without being completed, it is somebody's to reap.</summary>
+internal sealed class Lease(LeaseJournal journal, LeaseRecord record, FileStream held) : IDisposable
+{
+    public LeaseRecord Record { get; private set; } = record;
+
+    /// <summary>Writes down more of it before the next act.</summary>
+    public void Update(Func<LeaseRecord, LeaseRecord> change)
+    {
+        Record = change(Record);
+        journal.Write(Record);
+    }
+
+    /// <summary>Nothing of it is left.</summary>
+    public void Complete()
+    {
+        journal.Remove(Record);
+        held.Dispose();
+    }
+
+    public void Dispose() => held.Dispose();
+}

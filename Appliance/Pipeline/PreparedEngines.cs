@@ -1,0 +1,124 @@
+using System.Security.Cryptography;
+using System.Text;
+using Serilog;
+using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Worker;
+using Vmsweep.Signatures.ClamAv;
+using Vmsweep.Signatures.Hashes;
+
+namespace Vmsweep.Appliance.Pipeline;
+
+/// <summary>
+/// What a run matches with beside its rules, made ready once for all its workers: hash lists as compiled sets, and a way to <c>clamd</c>. Lists are
+/// the operator's own and need files to be sorted in, so that this is done here and not in a worker.
+/// </summary>
+internal sealed class PreparedEngines : IDisposable
+{
+    private readonly List<string> _lists = [];
+
+    private PreparedEngines()
+    {
+    }
+
+    /// <summary>Compiled sets on the host.</summary>
+    public List<string> HashSets { get; } = [];
+
+    /// <summary>The same of known-good hashes.</summary>
+    public List<string> KnownGood { get; } = [];
+
+    /// <summary>What verdicts that hang on hash lists hang on, known-good ones too: these keep members from being matched.</summary>
+    public byte[] ListsDigest => SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', _lists)));
+
+    /// <summary>Null when ClamAV takes no part.</summary>
+    public ClamdGate? Clamd { get; private set; }
+
+    public bool CanMatch => Clamd is not null || HashSets.Count > 0;
+
+    public List<EngineReport> Reports { get; } = [];
+
+    public List<RuleFaultReport> Faults { get; } = [];
+
+    /// <exception cref="JobFailedException">A list is empty or, with strict rules, has a line that is no hash.</exception>
+    public static PreparedEngines Make(ScanSettings settings, RunFolder run, CancellationToken cancellation)
+    {
+        var prepared = new PreparedEngines();
+        try
+        {
+            prepared.PrepareClamd(settings, run, cancellation);
+            prepared.PrepareHashes(settings, run, cancellation);
+            return prepared;
+        }
+        catch
+        {
+            prepared.Dispose();
+            throw;
+        }
+    }
+
+    public void Dispose() => Clamd?.Dispose();
+
+    private void PrepareClamd(ScanSettings settings, RunFolder run, CancellationToken cancellation)
+    {
+        if (!settings.Engines.Contains(ClamdEngine.EngineName))
+        {
+            return;
+        }
+
+        try
+        {
+            ClamdState state = ClamdState.Ask(settings.ClamdSocket, cancellation: cancellation);
+            Reports.Add(new EngineReport(ClamdEngine.EngineName, state.Version, state.Signatures, "")
+            {
+                SignatureDate = state.DatabaseDate,
+                Fault = state.TellsLimits ? null : SilentOnLimits,
+            });
+            Clamd = new ClamdGate(run.File("clamd"), settings.ClamdSocket, TimeSpan.FromSeconds(settings.MatchTimeoutSeconds));
+        }
+        catch (ClamdException e)
+        {
+            Log.Warning("{Detail}", e.Message);
+            Reports.Add(new EngineReport(ClamdEngine.EngineName, EngineReport.Unknown, null, "") { Fault = e.Message });
+        }
+    }
+
+    /// <summary>What is wrong with a daemon in its default configuration.</summary>
+    public const string SilentOnLimits =
+        "clamd says OK of what it scanned only in part; set AlertExceedsMax and ScanArchive to yes in clamd.conf";
+
+    private void PrepareHashes(ScanSettings settings, RunFolder run, CancellationToken cancellation)
+    {
+        if (settings.Engines.Contains(HashSet.EngineName))
+        {
+            IReadOnlyList<HashSetFacts> facts = Prepare(HashSetKind.Bad, settings.HashLists, HashSets, settings, run, cancellation);
+            if (facts.Count > 0)
+            {
+                Reports.Add(EngineReport.Of(Signatures.Hashes.HashSets.FactsOf(facts)));
+            }
+            else if (settings.IsAskedFor(HashSet.EngineName))
+            {
+                Reports.Add(new EngineReport(HashSet.EngineName, EngineReport.Unknown, 0, "") { Fault = "no list or set of hashes is given (--hashes)" });
+            }
+        }
+
+        Prepare(HashSetKind.KnownGood, settings.KnownGood, KnownGood, settings, run, cancellation);
+    }
+
+    private IReadOnlyList<HashSetFacts> Prepare(HashSetKind kind, IReadOnlyList<string> paths, List<string> sets, ScanSettings settings, RunFolder run, CancellationToken cancellation)
+    {
+        HashSetFiles files = HashSetFiles.Make(kind, paths, run.File(kind == HashSetKind.Bad ? "hashes" : "known-good"), cancellation);
+        if (settings.StrictRules && files.Faults.Count > 0)
+        {
+            throw new JobFailedException(RuleFaultReport.Text(files.Faults));
+        }
+
+        if (files.AreListsEmpty)
+        {
+            throw new JobFailedException($"there is no hash in what {(kind == HashSetKind.Bad ? "--hashes" : "--known-good")} names\n{RuleFaultReport.Text(files.Faults)}");
+        }
+
+        _lists.AddRange(files.Facts.Select(f => $"{kind}\0{f.Digest}"));
+        Faults.AddRange(files.Faults);
+        sets.AddRange(files.Paths);
+        return files.Facts;
+    }
+}

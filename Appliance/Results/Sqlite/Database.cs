@@ -1,0 +1,303 @@
+using System.Globalization;
+using Microsoft.Data.Sqlite;
+using Serilog;
+
+namespace Vmsweep.Appliance.Results.Sqlite;
+
+/// <summary>
+/// The product's one database file. It is in WAL mode with <c>synchronous=NORMAL</c>: whatever moment the power fails at, it holds every
+/// transaction up to some point and nothing of those after it. Several processes may have it open at once.
+/// </summary>
+internal sealed class Database : IDisposable
+{
+    public const string FileName = "vmsweep.db";
+
+    private const int CodeCorrupt = 11;
+    private const int CodeNoDatabase = 26;
+
+    /// <summary>Another process may be writing; its transactions are short.</summary>
+    private const int BusySeconds = 10;
+
+    /// <summary>Each brings the schema from the version before to its own; <c>user_version</c> counts those that were made. Never change one, only add.</summary>
+    private static readonly string[] Migrations =
+    [
+        """
+        CREATE TABLE basis (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            scope INTEGER NOT NULL,
+            context BLOB NOT NULL,
+            digest BLOB NOT NULL,
+            rules BLOB NOT NULL,
+            used INTEGER NOT NULL,
+            verdicts INTEGER NOT NULL DEFAULT 0,
+            bytes INTEGER NOT NULL DEFAULT 0,
+            UNIQUE (scope, context, digest));
+        CREATE TABLE verdict (
+            scope INTEGER NOT NULL,
+            sha256 BLOB NOT NULL,
+            size INTEGER NOT NULL,
+            basis INTEGER NOT NULL,
+            used INTEGER NOT NULL,
+            seal INTEGER NOT NULL,
+            lists BLOB NOT NULL,
+            payload BLOB NOT NULL,
+            PRIMARY KEY (scope, sha256, size, basis)) WITHOUT ROWID;
+        CREATE TABLE compiled (
+            key BLOB PRIMARY KEY,
+            base BLOB NOT NULL,
+            program BLOB NOT NULL,
+            sha256 BLOB NOT NULL,
+            used INTEGER NOT NULL,
+            event BLOB NOT NULL,
+            decided BLOB NOT NULL) WITHOUT ROWID;
+        """,
+    ];
+
+    private Database(string path, SqliteConnection connection)
+    {
+        Path = path;
+        Connection = connection;
+    }
+
+    public string Path { get; }
+
+    public SqliteConnection Connection { get; }
+
+    /// <summary>Opens the database of a state folder; a damaged one is set aside and a new one begun. Null when there can be none; the log says why.</summary>
+    public static Database? Open(string folder, TimeProvider time)
+    {
+        string path = System.IO.Path.Combine(folder, FileName);
+        try
+        {
+            Directory.CreateDirectory(folder);
+            try
+            {
+                return OpenOnce(path);
+            }
+            catch (SqliteException e) when (IsDamage(e))
+            {
+                return SetAside(path, e.Message, time);
+            }
+        }
+        catch (Exception e) when (e is SqliteException or IOException or UnauthorizedAccessException or DatabaseException or TypeInitializationException or DllNotFoundException)
+        {
+            // The last two: SQLite's own library is not beside the program.
+            Log.Warning("the database {Path} cannot be used, so that nothing is remembered: {Detail}", path, e.GetBaseException().Message);
+            return null;
+        }
+    }
+
+    public static bool IsDamage(SqliteException e) => e.SqliteErrorCode is CodeCorrupt or CodeNoDatabase;
+
+    /// <summary>Closes the database; when it is found damaged indeed, it is set aside for the next run to begin a new one.</summary>
+    public void CloseDamaged(TimeProvider time)
+    {
+        Dispose();
+        try
+        {
+            SetAside(Path, "found while it was in use", time)?.Dispose();
+        }
+        catch (Exception e) when (e is SqliteException or IOException or UnauthorizedAccessException or DatabaseException)
+        {
+            Log.Warning("the damaged database {Path} cannot be set aside: {Detail}", Path, e.Message);
+        }
+    }
+
+    public SqliteCommand Command(string sql, params ReadOnlySpan<string> parameters)
+    {
+        SqliteCommand command = Connection.CreateCommand();
+        command.CommandText = sql;
+        foreach (string name in parameters)
+        {
+            SqliteParameter parameter = command.CreateParameter();
+            parameter.ParameterName = name;
+            command.Parameters.Add(parameter);
+        }
+
+        return command;
+    }
+
+    /// <summary>Values in the order in which the parameters were named.</summary>
+    public static void Set(SqliteCommand command, params ReadOnlySpan<object> values)
+    {
+        for (int i = 0; i < values.Length; i++)
+        {
+            command.Parameters[i].Value = values[i];
+        }
+    }
+
+    public void Execute(string sql)
+    {
+        using SqliteCommand command = Command(sql);
+        command.ExecuteNonQuery();
+    }
+
+    /// <summary>All or nothing of what follows, until it is committed.</summary>
+    /// <param name="isWriting">Takes the one writer's place at once, so that waiting for it is done here.</param>
+    public DatabaseTransaction Begin(bool isWriting) => new(this, isWriting);
+
+    public void Dispose() => Connection.Dispose();
+
+    private static Database OpenOnce(string path)
+    {
+        if (!File.Exists(path))
+        {
+            // SQLite would give it the account's mask; its other files take the mode of this one.
+            try
+            {
+                PrivateFiles.Create(path).Dispose();
+            }
+            catch (IOException) when (File.Exists(path))
+            {
+                // Another process was first.
+            }
+        }
+
+        var connection = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = path, Pooling = false, DefaultTimeout = BusySeconds }.ToString());
+        var database = new Database(path, connection);
+        try
+        {
+            connection.Open();
+            database.Execute($"PRAGMA busy_timeout = {BusySeconds * 1000}");
+            database.Execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 67108864; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF");
+            database.Migrate();
+            return database;
+        }
+        catch
+        {
+            database.Dispose();
+            throw;
+        }
+    }
+
+    private void Migrate()
+    {
+        if (Version() == Migrations.Length)
+        {
+            return;
+        }
+
+        using DatabaseTransaction transaction = Begin(isWriting: true);
+        long version = Version();
+        if (version > Migrations.Length)
+        {
+            throw new DatabaseException($"it was written by a newer vmsweep (schema {version}, known here {Migrations.Length})");
+        }
+
+        for (; version < Migrations.Length; version++)
+        {
+            Execute(Migrations[version]);
+        }
+
+        Execute(string.Create(CultureInfo.InvariantCulture, $"PRAGMA user_version = {version}"));
+        transaction.Commit();
+    }
+
+    private long Version()
+    {
+        using SqliteCommand command = Command("PRAGMA user_version");
+        return (long)command.ExecuteScalar()!;
+    }
+
+    /// <summary>Several processes may meet the damage at once: the first renames the file, the others find a sound one.</summary>
+    private static Database? SetAside(string path, string reason, TimeProvider time)
+    {
+        using FileStream _ = Lock(path + ".lock");
+        try
+        {
+            Database again = OpenOnce(path);
+            if (again.IsSound())
+            {
+                return again;
+            }
+
+            again.Dispose();
+        }
+        catch (SqliteException e) when (IsDamage(e))
+        {
+            // It is as damaged as it was.
+        }
+
+        string aside = $"{path}.damaged-{time.GetUtcNow():yyyyMMdd-HHmmss}";
+        File.Move(path, aside, overwrite: true);
+        foreach (string companion in (string[])["-wal", "-shm"])
+        {
+            if (File.Exists(path + companion))
+            {
+                File.Move(path + companion, aside + companion, overwrite: true);
+            }
+        }
+
+        Log.Warning("the database {Path} is damaged ({Detail}); it is kept as {Aside}, and a new one is begun: what it remembered is found out anew", path, reason, aside);
+        return OpenOnce(path);
+    }
+
+    private bool IsSound()
+    {
+        try
+        {
+            using SqliteCommand check = Command("PRAGMA integrity_check(1)");
+            return (string?)check.ExecuteScalar() == "ok";
+        }
+        catch (SqliteException e) when (IsDamage(e))
+        {
+            return false;
+        }
+    }
+
+    private static FileStream Lock(string path)
+    {
+        for (int left = BusySeconds * 10; ; left--)
+        {
+            try
+            {
+                return new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            }
+            catch (IOException) when (left > 0)
+            {
+                Thread.Sleep(100);
+            }
+        }
+    }
+}
+
+/// <summary>A transaction; undone unless it is committed.</summary>
+internal sealed class DatabaseTransaction : IDisposable
+{
+    private readonly Database _database;
+    private bool _isOpen;
+
+    public DatabaseTransaction(Database database, bool isWriting)
+    {
+        _database = database;
+        database.Execute(isWriting ? "BEGIN IMMEDIATE" : "BEGIN");
+        _isOpen = true;
+    }
+
+    public void Commit()
+    {
+        _database.Execute("COMMIT");
+        _isOpen = false;
+    }
+
+    public void Dispose()
+    {
+        if (!_isOpen)
+        {
+            return;
+        }
+
+        _isOpen = false;
+        try
+        {
+            _database.Execute("ROLLBACK");
+        }
+        catch (SqliteException)
+        {
+            // Some errors have undone it already; the error itself is on its way.
+        }
+    }
+}
+
+/// <summary>The database is sound, but not one of this version's.</summary>
+internal sealed class DatabaseException(string message) : Exception(message);

@@ -1,0 +1,37 @@
+using System.Diagnostics;
+using System.Text.Json;
+using Vmsweep.Golden;
+
+namespace Vmsweep.Appliance.Tests.Hypervisors;
+
+/// <summary>The program in processes of its own, which a test may kill.</summary>
+internal static class Program
+{
+    private static string Path => System.IO.Path.Combine(AppContext.BaseDirectory, "vmsweep.dll");
+
+    public static (int Status, string Output, string Error) Run(params string[] arguments)
+    {
+        (int status, byte[] output, string error) = Tool.Try("dotnet", null, [Path, .. arguments]);
+        return (status, System.Text.Encoding.UTF8.GetString(output), error);
+    }
+
+    /// <summary>A scan's report.</summary>
+    public static JsonElement Scan(params string[] arguments)
+    {
+        (int status, string output, string error) = Run(["scan", "--format", "json", "--no-progress", .. arguments]);
+        Assert.True(output.StartsWith('{'), $"status {status}: {error}{output}");
+        return JsonDocument.Parse(output).RootElement;
+    }
+
+    public static Process Start(params string[] arguments)
+    {
+        var start = new ProcessStartInfo(Tool.Find("dotnet"), [Path, .. arguments]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true };
+        Process process = Process.Start(start)!;
+        process.StandardInput.Close();
+        process.OutputDataReceived += (_, _) => { };
+        process.ErrorDataReceived += (_, _) => { };
+        process.BeginOutputReadLine();
+        process.BeginErrorReadLine();
+        return process;
+    }
+}

@@ -1,0 +1,122 @@
+using System.Diagnostics;
+using System.Net.Sockets;
+using System.Text.Json;
+using Vmsweep.Appliance.Connectors;
+using Vmsweep.Appliance.Connectors.Configuration;
+using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Connectors.Qemu;
+using Vmsweep.Appliance.Leases;
+using Vmsweep.Appliance.Tests.EndToEnd;
+using Vmsweep.Golden;
+using Vmsweep.Rigs;
+
+namespace Vmsweep.Appliance.Tests.Hypervisors;
+
+/// <summary>A QEMU by its own monitor.</summary>
+[Trait("Category", "Slow")]
+public sealed class QemuTests
+{
+    [Fact]
+    public void Found_listed_killed_at_its_steps_and_nothing_left()
+    {
+        using var rig = new QemuRig();
+        using var state = new Scratch();
+        string target = "qemu://" + rig.Monitor;
+        string leases = Path.Combine(state.Folder, "leases");
+        rig.Serial.PlantEicar("before.com");
+
+        // The view is of the moment when it was opened.
+        var journal = new LeaseJournal(leases, TimeProvider.System);
+        Assert.True(new ConnectorCatalog(ApplianceConfiguration.Empty, TimeProvider.System).TryFind(target, new ViewRequest(journal, []), out IReadOnlyList<Vm>? vms));
+        using (IVmView view = Assert.Single(vms).Open!())
+        {
+            rig.Serial.PlantEicar("after.com");
+            List<string> lines = [.. InProcess.Run(new Worker.ListJob("", true, true, false, 1, 64 << 20) { Limits = InProcess.Limits, Disks = [.. view.Vm.Disks.Select(d => d.Plan)] }).Lines()];
+            Assert.Contains(lines, l => l.StartsWith("d1v1/before.com\t", StringComparison.Ordinal));
+            Assert.Contains(lines, l => l.StartsWith("d2v1/hello.txt\t", StringComparison.Ordinal));
+            Assert.DoesNotContain(lines, l => l.Contains("after.com", StringComparison.Ordinal));
+        }
+
+        AssertNothingLeft(rig, leases);
+        JsonElement report = Program.Scan(target, "--state", state.Folder);
+        Assert.Equal(["EICAR_Test_File d1v1/after.com", "EICAR_Test_File d1v1/before.com"], report.Findings().Select(f => f).Order(StringComparer.Ordinal));
+        Assert.Empty(report.Gaps());
+        AssertNothingLeft(rig, leases);
+
+        foreach (string step in (string[])["lease", "scratch", "socket", "worker"])
+        {
+            using Process scan = Program.Start("scan", target, "--no-progress", "--state", state.Folder);
+            while (!scan.HasExited)
+            {
+                string? key = Directory.GetFiles(leases, "*.json").Select(f => Path.GetFileNameWithoutExtension(f)).FirstOrDefault();
+                if (key is not null && step switch
+                {
+                    "lease" => true,
+                    "scratch" => Directory.GetFiles(rig.Folder, $"vmsweep-{key}*").Length > 1,
+                    "socket" => File.Exists($"/run/vmsweep/views/{key}/nbd"),
+                    _ => Directory.GetFiles(leases, "*.json").Length > 0 && File.Exists($"/run/vmsweep/views/{key}/nbd") && Slept(),
+                })
+                {
+                    break;
+                }
+            }
+
+            scan.Kill();
+            scan.WaitForExit();
+            (int status, string output, string error) = Program.Run("leases", "reap", "--state", state.Folder);
+            Assert.True(status == 0, $"{step}: {output}{error}");
+            AssertNothingLeft(rig, leases);
+        }
+
+        // A monitor serves one at a time, and one that is gone has taken its jobs with it.
+        using (var other = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified))
+        {
+            other.Connect(new UnixDomainSocketEndPoint(rig.Monitor));
+            (int status, _, string error) = Program.Run("inventory", target);
+            Assert.Equal(2, status);
+            Assert.Contains("another program", error, StringComparison.Ordinal);
+        }
+
+        int beats = rig.Serial.Beats;
+        Assert.True(rig.Serial.Beats > beats - 1);
+        using (Process scan = Program.Start("scan", target, "--no-progress", "--state", state.Folder))
+        {
+            while (!scan.HasExited && Directory.GetFiles(leases, "*.json").Length == 0)
+            {
+            }
+
+            scan.Kill();
+            scan.WaitForExit();
+        }
+
+        rig.Kill();
+        (int reaped, string said, _) = Program.Run("leases", "reap", "--state", state.Folder);
+        Assert.True(reaped == 0, said);
+        Assert.Empty(Directory.GetFiles(leases, "*.json"));
+        Assert.DoesNotContain(Directory.GetFiles(rig.Folder), f => Path.GetFileName(f).Contains("vmsweep-", StringComparison.Ordinal));
+    }
+
+    private static bool Slept()
+    {
+        Thread.Sleep(500);
+        return true;
+    }
+
+    private static void AssertNothingLeft(QemuRig rig, string leases)
+    {
+        Assert.Empty(Directory.GetFiles(leases, "*.json"));
+        Assert.DoesNotContain(Directory.GetFiles(rig.Folder), f => Path.GetFileName(f).Contains("vmsweep-", StringComparison.Ordinal));
+        using QmpClient qemu = QmpClient.Open(rig.Monitor);
+        foreach (string list in (string[])["query-block-exports", "query-jobs", "query-block-jobs"])
+        {
+            Assert.Equal("[]", qemu.Run(list)!.ToJsonString());
+        }
+
+        Assert.DoesNotContain("vmsweep", qemu.Run("query-named-block-nodes")!.ToJsonString().Replace(rig.Folder, "", StringComparison.Ordinal), StringComparison.Ordinal);
+
+        // The server is stopped: another can be started.
+        string socket = Path.Combine(rig.Folder, "free");
+        qemu.Run("nbd-server-start", new System.Text.Json.Nodes.JsonObject { ["addr"] = new System.Text.Json.Nodes.JsonObject { ["type"] = "unix", ["data"] = new System.Text.Json.Nodes.JsonObject { ["path"] = socket } } });
+        qemu.Run("nbd-server-stop");
+    }
+}

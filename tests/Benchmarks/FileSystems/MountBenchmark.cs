@@ -1,0 +1,88 @@
+using Vmsweep.Benchmarks.EndToEnd;
+using Vmsweep.Benchmarks.Measuring;
+
+namespace Vmsweep.Benchmarks.FileSystems;
+
+/// <summary>Hashing listings of a raw image against openssl over the kernel's mount of it, or ntfs-3g's.</summary>
+internal static class MountBenchmark
+{
+    private const double LeastOfKernel = 1.0;
+    private const double LeastOfNtfs3g = 3.0;
+
+    /// <summary>True when all hashes are equal.</summary>
+    public static bool Run(MountedImages images, int threads, int rounds)
+    {
+        bool equal = true;
+        foreach ((string kind, _, string mount) in MountedImages.Kinds)
+        {
+            equal &= Run(kind, mount, images, threads, rounds);
+        }
+
+        return equal;
+    }
+
+    private static bool Run(string kind, string mount, MountedImages images, int threads, int rounds)
+    {
+        bool isFuse = kind == "NTFS";
+        string theirs = isFuse ? "ntfs-3g + openssl" : "kernel + openssl";
+        string image = images[kind];
+        string point = Path.Combine(images.Scratch, "mount");
+        string expected = Path.Combine(images.Scratch, "openssl.txt");
+        string listing = Path.Combine(images.Scratch, "vmsweep.tsv");
+        const string Ours = "vmsweep ls --sha256";
+        if (!isFuse)
+        {
+            // Mounted for all rounds, so that the files themselves are in the page cache.
+            Measured.Script("PATH=$PATH:/usr/sbin:/sbin; image=$1; mount=$2; " + mount, [image, point]);
+        }
+
+        try
+        {
+            Rounds costs = Rounds.Run(
+            [
+                new(theirs, isFuse ? [image] : [point], () => isFuse ? OpenSslOverNtfs3g(image, point, expected) : Programs.OpenSsl(point, expected)),
+                new(Ours, [image], () => Programs.List(image, listing, threads)),
+            ], rounds);
+            Console.WriteLine($"\n{kind}: walk and SHA-256 of every file, {threads} threads, {rounds} rounds in turns, page cache warm");
+            costs.Print(theirs);
+            double rate = 1 / costs.Ratio(Ours, theirs);
+            double least = isFuse ? LeastOfNtfs3g : LeastOfKernel;
+            Console.WriteLine($"  {rate:0.00} of {theirs}'s rate (at least {least:0.0}: {(rate >= least ? "reached" : "MISSED")}), by processor time {1 / costs.ProcessorRatio(Ours, theirs):0.00}");
+        }
+        finally
+        {
+            if (!isFuse)
+            {
+                Measured.Script("umount \"$1\"", [point]);
+            }
+        }
+
+        return Compare(kind, image, mount, point, expected, listing);
+    }
+
+    /// <summary>ntfs-3g's own process counts.</summary>
+    private static Cost OpenSslOverNtfs3g(string image, string mount, string output) => Measured.Script(
+        """
+        PATH=$PATH:/usr/sbin:/sbin; image=$1; mount=$2; out=$3
+        ntfs-3g -o ro,no_detach "$image" "$mount" > "$out.mount" 2>&1 & daemon=$!
+        for i in $(seq 200); do mountpoint -q "$mount" && break; sleep 0.02; done
+        mountpoint -q "$mount"
+        trap 'umount "$mount"; wait $daemon' EXIT
+        ( cd "$mount"; find -type f -print0 | xargs -0 -P2 -n200 openssl dgst -sha256 -r > "$out" )
+        """, [image, mount, output]);
+
+    /// <summary>Once more by one process, as processes side by side tear each other's lines.</summary>
+    private static bool Compare(string kind, string image, string mount, string point, string expected, string listing)
+    {
+        Measured.Script($$"""
+            PATH=$PATH:/usr/sbin:/sbin; image=$1; mount=$2; {{mount}}
+            trap 'umount "$mount"' EXIT
+            ( cd "$mount"; find -type f -print0 | xargs -0 -n200 openssl dgst -sha256 -r > "$3" )
+            """, [image, point, expected]);
+        string[] theirs = [.. File.ReadLines(expected).Select(l => $"{l[..64]} {l[(l.IndexOf('*', StringComparison.Ordinal) + 3)..]}").Order(StringComparer.Ordinal)];
+        string[] ours = [.. File.ReadLines(listing).Select(l => l.Split('\t')).Select(c => $"{c[2]} {c[0]["v1/".Length..]}").Order(StringComparer.Ordinal)];
+        bool equal = theirs.SequenceEqual(ours, StringComparer.Ordinal);
+        Console.WriteLine($"  {kind}: {ours.Length} files, {(equal ? "all hashes equal" : "hashes DIFFERENT")}");
+        return equal;
+    }
+}

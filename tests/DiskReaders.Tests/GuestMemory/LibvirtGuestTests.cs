@@ -1,0 +1,35 @@
+using System.Text;
+using Vmsweep.DiskReaders.GuestMemory;
+using Vmsweep.DiskReaders.GuestMemory.Systems;
+using Vmsweep.Golden;
+
+namespace Vmsweep.DiskReaders.Tests.GuestMemory;
+
+/// <summary>Save images by a real libvirt, in every way its version packs them, against its own ELF core of the same moment.</summary>
+[Trait("Category", "Slow")]
+public sealed class LibvirtGuestTests
+{
+    private const long RomsFrom = 0xA0000;
+    private const long RomsTo = 0x100000;
+    private const long MemoryEnd = MemoryGuest.MemoryMiB << 20;
+
+    public static TheoryData<string> Formats() => [.. LibvirtSaves.Formats];
+
+    [Theory]
+    [MemberData(nameof(Formats))]
+    public void A_save_image_equals_the_core(string format)
+    {
+        using var core = new MemoryReading(LibvirtSaves.Instance.Core);
+        using var save = new MemoryReading(LibvirtSaves.Instance.Of(format));
+        Assert.Equal("libvirt-save/" + format, save.Image.Format);
+        Assert.Empty(save.Gaps.ToList());
+        Assert.Equal([new MemoryRun(0, MemoryEnd)], save.Image.Runs);
+        Assert.Equal(core.Sha256(0, RomsFrom), save.Sha256(0, RomsFrom));
+        Assert.Equal(core.Sha256(RomsTo, MemoryEnd), save.Sha256(RomsTo, MemoryEnd));
+
+        List<long> planted = save.Find(Encoding.ASCII.GetBytes(MemoryGuest.Planted));
+        Assert.Equal(core.Find(Encoding.ASCII.GetBytes(MemoryGuest.Planted)), planted);
+        GuestSystem system = Assert.IsType<GuestSystem>(GuestSystem.Find(save.Image, save.Context));
+        Assert.Contains(system.Locate(planted.Select(p => p & ~0xFFFL)).Values.SelectMany(m => m), m => m.Process.Name == "holder" && !m.IsKernel);
+    }
+}

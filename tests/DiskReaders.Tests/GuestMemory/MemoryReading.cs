@@ -1,0 +1,109 @@
+using System.Security.Cryptography;
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.GuestMemory;
+
+namespace Vmsweep.DiskReaders.Tests.GuestMemory;
+
+/// <summary>Opens guest memory as tests need it.</summary>
+internal sealed class MemoryReading : IDisposable
+{
+    private readonly List<FileSource> _files;
+
+    public MemoryReading(params string[] paths)
+    {
+        _files = [.. paths.Select(p => new FileSource(p))];
+        Context = new ReadContext(Budget, Gaps);
+        Image = MemoryFormats.Open([.. paths.Zip(_files, (p, f) => new MemoryFile(p, f))], Context);
+    }
+
+    public ScanBudget Budget { get; } = new(1L << 30);
+
+    public GapList Gaps { get; } = new();
+
+    public ReadContext Context { get; }
+
+    public GuestMemoryImage Image { get; }
+
+    /// <summary>Everything an image holds, as a mutation may have made it.</summary>
+    public static void ReadEverything(IReadOnlyList<MemoryFile> files, ReadContext context)
+    {
+        const long Most = 8 << 20;
+        using GuestMemoryImage image = MemoryFormats.Open(files, context);
+        byte[] part = new byte[64 << 10];
+        long read = 0;
+        foreach ((IBlockSource source, long start, long length) in image.Runs.Select(r => (image.Physical, r.Address, r.Length)).Concat(image.Areas.Select(a => (a.Content, 0L, a.Content.Length))))
+        {
+            for (long at = start; at < start + length && read < Most;)
+            {
+                long hole = source.HoleLength(at, start + length - at);
+                if (hole > 0)
+                {
+                    at += hole;
+                    read++;
+                    continue;
+                }
+
+                int count = (int)Math.Min(part.Length, start + length - at);
+                try
+                {
+                    source.Read(at, part.AsSpan(0, count));
+                }
+                catch (DiskFormatException)
+                {
+                    // One page that cannot be made leaves the others.
+                }
+
+                at += count;
+                read += count;
+            }
+        }
+    }
+
+    /// <summary>A sum over physical memory from one address to another.</summary>
+    public string Sha256(long from, long to)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        byte[] part = new byte[1 << 20];
+        for (long at = from; at < to; at += part.Length)
+        {
+            Span<byte> bytes = part.AsSpan(0, (int)Math.Min(part.Length, to - at));
+            Image.Physical.Read(at, bytes);
+            hash.AppendData(bytes);
+        }
+
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
+
+    /// <summary>Where a text stands in physical memory.</summary>
+    public List<long> Find(ReadOnlySpan<byte> text)
+    {
+        List<long> found = [];
+        byte[] part = new byte[(1 << 20) + text.Length];
+        foreach (MemoryRun run in Image.Runs)
+        {
+            for (long at = run.Address; at < run.End; at += 1 << 20)
+            {
+                Span<byte> bytes = part.AsSpan(0, (int)Math.Min(part.Length, run.End - at));
+                Image.Physical.Read(at, bytes);
+                for (int i = bytes.IndexOf(text); i >= 0;)
+                {
+                    if (!found.Contains(at + i))
+                    {
+                        found.Add(at + i);
+                    }
+
+                    int next = bytes[(i + 1)..].IndexOf(text);
+                    i = next < 0 ? -1 : i + 1 + next;
+                }
+            }
+        }
+
+        return found;
+    }
+
+    public void Dispose()
+    {
+        Image.Dispose();
+        _files.ForEach(f => f.Dispose());
+    }
+}

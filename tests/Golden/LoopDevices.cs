@@ -1,0 +1,42 @@
+namespace Vmsweep.Golden;
+
+/// <summary>
+/// The kernel lets go of a loop device some time after umount has returned, when whoever looked at the device meanwhile has closed it. Until then
+/// its last writes may not be in the image, and another mount of the image finds it busy.
+/// </summary>
+internal static class LoopDevices
+{
+    private static readonly TimeSpan Step = TimeSpan.FromMilliseconds(50);
+    private const int MostSteps = 600;
+
+    /// <summary>Waits until no device that is about to go, and is not mounted, lies on a file whose path begins so.</summary>
+    public static void WaitUntilReleased(string path)
+    {
+        for (int i = 0; i < MostSteps && IsHeld(path); i++)
+        {
+            Thread.Sleep(Step);
+        }
+    }
+
+    private static bool IsHeld(string path)
+    {
+        string[] mounted = [.. File.ReadLines("/proc/mounts").Select(l => l.Split(' ')[0])];
+        return Directory.GetDirectories("/sys/block", "loop*").Any(device =>
+            Read(device, "autoclear") == "1"
+            && Read(device, "backing_file").StartsWith(path, StringComparison.Ordinal)
+            && !mounted.Contains("/dev/" + Path.GetFileName(device)));
+    }
+
+    private static string Read(string device, string name)
+    {
+        try
+        {
+            return File.ReadAllText(Path.Combine(device, "loop", name)).Trim();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // No file lies under it, or no longer.
+            return "";
+        }
+    }
+}
