@@ -1,5 +1,7 @@
 using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Connectors.Views;
+using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Worker;
@@ -19,6 +21,8 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
     private readonly Task<Sandbox> _sandbox = Task.Run(() => Sandboxes.Open(options.Sandbox), CancellationToken.None);
     private readonly Hypervisors _hypervisors = Hypervisors.Open(options.Configuration, options.State, options.Bases);
     private IVmView? _view;
+    private ViewWatch? _watch;
+    private PeriodicReaper? _reaper;
 
     private Sandbox Sandbox => _sandbox.GetAwaiter().GetResult();
 
@@ -44,7 +48,9 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
         if (withDisks is [{ Open: { } open }])
         {
             _hypervisors.Reap();
+            _reaper = _hypervisors.ReapPeriodically();
             _view = open();
+            _watch = new ViewWatch(_view, cancellation);
             return [_view.Vm];
         }
 
@@ -77,13 +83,16 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
             {
                 onEvent(message);
             }
-        }, onData, cancellation);
+        }, onData, _watch?.Token ?? cancellation);
         switch (outcome.End)
         {
             case WorkerEnd.Done:
                 return gaps;
             case WorkerEnd.Failed:
                 throw new JobFailedException(outcome.Detail);
+            case WorkerEnd.Cancelled when _watch?.Closed is { } why:
+                gaps.Add(new GapReport("limit", vm.Target, "view", -1, 0, why));
+                return gaps;
             case WorkerEnd.Cancelled:
                 throw new OperationCanceledException(cancellation);
             default:
@@ -93,7 +102,12 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
     }
 
     /// <summary>Closes the view that was read, where one was opened.</summary>
-    public void Dispose() => _view?.Dispose();
+    public void Dispose()
+    {
+        _watch?.Dispose();
+        _reaper?.Dispose();
+        _view?.Dispose();
+    }
 
     /// <summary>Shows gaps on standard error; the status is incomplete when there are any.</summary>
     public static int Conclude(IReadOnlyList<GapReport> gaps)

@@ -30,5 +30,8 @@ internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal
     /// <summary>Ends what runs that were killed have left; what cannot be ended is said and tried again next time.</summary>
     public IReadOnlyList<(LeaseRecord Record, string? Failure)> Reap(Guid? only = null) => new LeaseReaper(journal, lease => catalog.Open(lease.Connector), TimeProvider.System).Run(only);
 
+    /// <summary>The same every few minutes until the answer is disposed.</summary>
+    public PeriodicReaper ReapPeriodically() => new(() => Reap(), TimeProvider.System);
+
     private static string Transient => Environment.IsPrivilegedProcess ? "/run/vmsweep" : Path.Combine(Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR") ?? Path.GetTempPath(), "vmsweep");
 }

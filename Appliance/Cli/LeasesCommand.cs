@@ -15,7 +15,7 @@ internal static class LeasesCommand
     {
         Option<string> format = CommonOptions.Format("text", "json");
         Option<string?> state = CommonOptions.State();
-        var command = new Command("list", "Lists leases: backups, overlays and exports that belong to scans.") { format, state };
+        var command = new Command("list", "Lists leases: backups, overlays and exports that belong to scans, and checkpoints that scans with --changed leave.") { format, state };
         command.SetAction((parsed, _) => CommandFailure.Guard(() =>
         {
             IReadOnlyList<(LeaseRecord Record, bool IsHeld)> leases = Hypervisors.Open(null, parsed.GetValue(state), []).Journal.List();
@@ -28,7 +28,7 @@ internal static class LeasesCommand
             foreach ((LeaseRecord lease, bool isHeld) in leases)
             {
                 string owner = lease.IsKept ? "kept" : isHeld ? "in use" : "left behind";
-                Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{lease.Id}  {lease.Created:yyyy-MM-dd HH:mm:ss'Z'}  {lease.Kind,-15}  {owner,-11}  {Printable.Of(lease.VmName)}  {Printable.Of(lease.Connector)}"));
+                Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{lease.Id}  {lease.Created:yyyy-MM-dd HH:mm:ss'Z'}  {lease.Kind,-18}  {owner,-11}  {Printable.Of(lease.VmName)}  {Printable.Of(lease.Connector)}"));
             }
 
             return ExitStatus.Clean;

@@ -3,6 +3,7 @@ using System.Text.Json;
 using Spectre.Console;
 using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Worker;
@@ -56,10 +57,14 @@ internal static class ScanCommand
             HelpName = "annotate,suspend,...",
             CustomParser = ParseActs,
         };
+        var changed = new Option<bool>("--changed")
+        {
+            Description = "Of hypervisors' VMs, read only what changed since their last scan with this option and the same signatures. Leaves a checkpoint on each VM, which leases list shows and leases reap removes.",
+        };
         var command = new Command("scan", "Scans virtual disks and says what was found and what was not read.")
         {
             targets, format, output, rules, withBuiltin, strict, hashes, knownGood, ignoreKnownGood, engines, clamd, allow, threads, memory, timeout, bases, key, snapshot, deleted, memoryScan, state, noCache,
-            sandbox, noProgress, configuration, acts,
+            sandbox, noProgress, configuration, acts, changed,
         };
         archives.AddTo(command);
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
@@ -86,10 +91,16 @@ internal static class ScanCommand
                 ScanMemory = parsed.GetValue(memoryScan) != "no",
                 Secrets = KeyFile.Read(parsed.GetValue(key)),
                 Acts = parsed.GetValue(acts) ?? [],
+                OnlyChanges = parsed.GetValue(changed),
                 Bundle = signatures.Bundle,
                 Allow = signatures.Allow,
                 Faults = signatures.Faults,
             };
+            if (settings is { OnlyChanges: true, StateFolder: null })
+            {
+                throw new TargetException("--changed builds on what earlier scans left in the state folder; it goes with neither --state none nor --no-cache");
+            }
+
             if (!settings.Engines.Any(n => n != HashSet.EngineName) && settings.HashLists.Count == 0)
             {
                 throw new TargetException("the engines asked for have nothing to match; name a list with --hashes, or let yara run too");
@@ -98,6 +109,7 @@ internal static class ScanCommand
             var finder = new TargetFinder(parsed.GetValue(bases) ?? [], cancellation);
             Hypervisors hypervisors = Hypervisors.Open(parsed.GetValue(configuration), parsed.GetValue(state), parsed.GetValue(bases) ?? []);
             hypervisors.Reap();
+            using PeriodicReaper reaper = hypervisors.ReapPeriodically();
             List<Vm> found = [.. parsed.GetRequiredValue(targets).SelectMany(t => hypervisors.Find(t, finder))];
             List<Vm> vms = [.. SnapshotChoice.Choose(found, parsed.GetValue(snapshot), parsed.GetValue(bases) ?? [])];
             Sandbox box = Sandboxes.Open(parsed.GetValue(sandbox) ?? SandboxMode.Full);

@@ -30,6 +30,7 @@ internal static class TextReport
             WriteFindings(target, console);
             WriteGaps(target, console);
             WriteActs(target, console);
+            WriteChanges(target, console);
             console.WriteLine();
         }
 
@@ -99,6 +100,15 @@ internal static class TextReport
         }
     }
 
+    private static void WriteChanges(TargetReport target, IAnsiConsole console)
+    {
+        if (target.Changes is { } changes)
+        {
+            string since = changes.Since is { } at ? string.Create(CultureInfo.InvariantCulture, $"what changed since {at.UtcDateTime:yyyy-MM-dd HH:mm} UTC was read") : "all was read";
+            console.MarkupLineInterpolated($"  changes: {since}; the next scan {(changes.IsKept ? "can" : "cannot")} build on this one{(changes.Detail.Length > 0 ? ": " + Printable.Of(changes.Detail) : "")}");
+        }
+    }
+
     private static void WriteSuppressed(TargetReport target, IAnsiConsole console)
     {
         FindingReport[] suppressed = [.. target.Findings.Where(f => f.Suppressed is not null).OrderBy(f => f.Path, StringComparer.Ordinal)];
@@ -142,14 +152,15 @@ internal static class TextReport
         string bundle = report.Bundle is { } used ? $"; bundle {Printable.Of(used.Title)}{(used.Publisher is null ? ", NOT SIGNED" : "")}" : "";
         double seconds = (report.FinishedAt - report.StartedAt).TotalSeconds;
         string cached = totals.FilesCached > 0 ? string.Create(CultureInfo.InvariantCulture, $" ({totals.FilesCached:N0} known from earlier scans)") : "";
-        console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"{totals.FilesScanned:N0} of {totals.FilesSeen:N0} files{cached}, {Sizes.Show(totals.BytesRead)} of {Sizes.Show(totals.BytesSeen)} in {seconds:0.0} s; {rules}{bundle}");
+        string unchanged = totals.FilesUnchanged > 0 ? string.Create(CultureInfo.InvariantCulture, $", {totals.FilesUnchanged:N0} more with {Sizes.Show(totals.BytesUnchanged)} unchanged since they were scanned") : "";
+        console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"{totals.FilesScanned:N0} of {totals.FilesSeen:N0} files{cached}{unchanged}, {Sizes.Show(totals.BytesRead)} of {Sizes.Show(totals.BytesSeen)} in {seconds:0.0} s; {rules}{bundle}");
         (string colour, string text) = report.Verdict switch
         {
             "detected" => ("red bold", string.Create(CultureInfo.InvariantCulture, $"DETECTED: {totals.Findings:N0} findings{(totals.Gaps > 0 ? $", and {totals.Gaps:N0} gaps" : "")}")),
             "incomplete" => ("yellow bold", string.Create(CultureInfo.InvariantCulture, $"INCOMPLETE: nothing found, but {totals.Gaps:N0} gaps were not scanned")),
-            _ => ("green bold", totals.Informational == 0
-                ? "CLEAN: everything was read and matched; nothing found"
-                : string.Create(CultureInfo.InvariantCulture, $"CLEAN: everything was read and matched; {totals.Informational:N0} things worth knowing")),
+            _ => ("green bold", string.Create(
+                CultureInfo.InvariantCulture,
+                $"CLEAN: everything was read and matched{(totals.FilesUnchanged > 0 ? ", or was by an earlier scan and is unchanged" : "")}; {(totals.Informational == 0 ? "nothing found" : $"{totals.Informational:N0} things worth knowing")}")),
         };
         string suppressed = totals.Suppressed > 0 ? string.Create(CultureInfo.InvariantCulture, $" ({totals.Suppressed:N0} suppressed by allow lists)") : "";
         console.MarkupLine($"[{colour}]{Markup.Escape(text)}[/]{Markup.Escape(suppressed)}");

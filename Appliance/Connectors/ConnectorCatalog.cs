@@ -54,8 +54,9 @@ internal sealed class ConnectorCatalog(ApplianceConfiguration configuration, Tim
         return address.Scheme switch
         {
             "libvirt" or "libvirt+unix" => new LibvirtConnector(name, LibvirtUri(address, parameters), Method(parameters, name), settings, time),
+            "libvirt+ssh" => LibvirtConnector.BySsh(name, address.AbsolutePath, parameters.GetValueOrDefault("socket"), Method(parameters, name), settings, time),
             "qemu" when Uri.UnescapeDataString(address.AbsolutePath) is { Length: > 1 } socket && address.Host.Length == 0 => new QemuConnector(name, socket, settings, time),
-            _ => throw new ConnectorException($"{address}: no address of a known kind (libvirt:///system, qemu:///PATH-TO-QMP-SOCKET)"),
+            _ => throw new ConnectorException($"{address}: no address of a known kind (libvirt:///system, libvirt+ssh://ACCOUNT@HOST/system, qemu:///PATH-TO-QMP-SOCKET)"),
         };
     }
 

@@ -47,7 +47,35 @@ internal interface IVmView : IDisposable
 
     /// <summary>It stays open as evidence after it is disposed; the answer is the id of its lease. Null where there is nothing to keep.</summary>
     string? Keep();
+
+    /// <summary>What changed since an earlier view; null where this one was not opened by <see cref="Datastore.Vm.OpenTracked"/>.</summary>
+    IViewChanges? Changes => null;
 }
+
+/// <summary>What changed on a VM's disks since an earlier view of it, as far as its hypervisor can tell.</summary>
+internal interface IViewChanges
+{
+    /// <summary>
+    /// Names the moment of this view to a later one: opaque to all but its connector, never the same for two moments. Null where none can be named; then the
+    /// next view has nothing to be compared to.
+    /// </summary>
+    string? Mark { get; }
+
+    /// <summary>
+    /// The ranges of a disk, in the bytes that the guest sees and in order, that may have changed since the earlier view. Null where that cannot be told
+    /// without doubt, and all of it may have: no earlier view, a mark that is not known any more, a disk that keeps no such record.
+    /// </summary>
+    IReadOnlyList<ChangedRange>? Of(VmDisk disk);
+
+    /// <summary>The view was read to its end: its mark is to outlast it. Unless this was called, disposing the view takes back whatever keeps the mark.</summary>
+    void Keep();
+
+    /// <summary>What was found in this view is stored for the next one: what keeps the marks of earlier views is let go.</summary>
+    void Release();
+}
+
+/// <summary>Bytes of a disk.</summary>
+internal readonly record struct ChangedRange(long Offset, long Length);
 
 /// <summary>A VM in an inventory.</summary>
 /// <param name="Id">What names it for good.</param>

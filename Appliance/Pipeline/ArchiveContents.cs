@@ -151,8 +151,8 @@ internal sealed class MemberMatching(ArchiveContents archives, ArchiveWalk walk,
         }
     }
 
-    public void OnGap(IReadOnlyList<string> inside, ArchiveFault fault, string structure, long offset, long bytes, string detail) =>
-        Gaps.Add(new VerdictGap(FaultOf(fault), structure, offset, bytes, detail, [.. inside]));
+    public void OnGap(IReadOnlyList<string> inside, ArchiveFault fault, string part, long offset, long bytes, string detail) =>
+        Gaps.Add(new VerdictGap(FaultOf(fault), part, offset, bytes, detail, [.. inside]));
 
     internal static Fault FaultOf(ArchiveFault fault) => fault switch
     {

@@ -39,6 +39,9 @@ internal sealed class WindowedContent(HashNeeds needs)
     /// <summary>Something could not be read, so that there is no hash of the whole.</summary>
     public bool IsBroken { get; set; }
 
+    /// <summary>Something of it was not matched to its end. Set under the lock.</summary>
+    public bool HasGaps { get; set; }
+
     /// <summary>Called by the reader with each byte once, in order.</summary>
     public void Append(ReadOnlySpan<byte> bytes)
     {

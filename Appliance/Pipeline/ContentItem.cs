@@ -18,6 +18,9 @@ internal abstract class ContentItem
     /// <summary>Another item has the same size, so that their contents may be equal.</summary>
     public bool MayHaveTwin { get; set; }
 
+    /// <summary>What tells that it is the same as in another scan; null where that cannot be told.</summary>
+    public UInt128? Trace { get; set; }
+
     /// <summary>Why the content cannot be read; null when it can.</summary>
     public virtual DiskFormatException? Fault => null;
 

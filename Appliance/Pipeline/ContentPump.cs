@@ -1,5 +1,5 @@
-using System.Collections.Concurrent;
 using System.Runtime.ExceptionServices;
+using Vmsweep.Appliance.Pipeline.Changes;
 using Vmsweep.DiskReaders.Blocks;
 
 namespace Vmsweep.Appliance.Pipeline;
@@ -29,8 +29,6 @@ internal sealed class ContentPump(
 
     private const int MostWindowBytes = 64 << 20;
 
-    private const int MostQueued = 1024;
-
     /// <summary>A consumer that keeps contents to do some at once is not hurried by a reader that pauses for so long.</summary>
     private const int PatienceMilliseconds = 20;
 
@@ -46,13 +44,16 @@ internal sealed class ContentPump(
     private long _bytes;
     private long _zeros;
 
+    /// <summary>Says which contents need not be read; null when all are.</summary>
+    public ContentTracer? Tracer { get; init; }
+
     /// <param name="items">In reading order.</param>
     /// <param name="createConsumer">Called on each consuming thread.</param>
     /// <param name="windowsAreGaps">Whether a content in windows is reported as not fully matched (not so for hashing).</param>
     public void Run(IEnumerable<ContentItem> items, Func<IContentConsumer> createConsumer, bool windowsAreGaps)
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        using var queue = new BlockingCollection<Content>(MostQueued);
+        using var queue = new ContentQueue(threads);
         ExceptionDispatchInfo? failure = null;
         Thread[] consumers = [.. Enumerable.Range(0, threads).Select(i => new Thread(Consume) { Name = $"match {i + 1}", IsBackground = true })];
         Array.ForEach(consumers, t => t.Start());
@@ -72,10 +73,6 @@ internal sealed class ContentPump(
         {
             queue.CompleteAdding();
             Array.ForEach(consumers, t => t.Join());
-            while (queue.TryTake(out Content? left))
-            {
-                left.Dispose();
-            }
         }
 
         failure?.Throw();
@@ -111,7 +108,7 @@ internal sealed class ContentPump(
         }
     }
 
-    private void Load(ContentItem item, BlockingCollection<Content> queue, bool windowsAreGaps, CancellationToken stop)
+    private void Load(ContentItem item, ContentQueue queue, bool windowsAreGaps, CancellationToken stop)
     {
         if (item.Fault is { } known)
         {
@@ -122,6 +119,12 @@ internal sealed class ContentPump(
         try
         {
             using IBlockSource source = item.Open();
+            if (Tracer?.IsUnchanged(item, source) == true)
+            {
+                onStep();
+                return;
+            }
+
             if (source.Length > buffers.MostContentBytes)
             {
                 LoadWindows(item, source, queue, windowsAreGaps, stop);
@@ -142,7 +145,7 @@ internal sealed class ContentPump(
                 ReportCut(item, e, length - readable);
                 item.Coverage.Read(readable);
                 buffer.Truncate(readable);
-                Enqueue(queue, new Content(item, buffer, 0, null) { IsPartial = true }, stop);
+                queue.Add(new Content(item, buffer, 0, null) { IsPartial = true }, stop);
                 return;
             }
             catch
@@ -152,7 +155,7 @@ internal sealed class ContentPump(
             }
 
             item.Coverage.Read(length);
-            Enqueue(queue, new Content(item, buffer, 0, null), stop);
+            queue.Add(new Content(item, buffer, 0, null), stop);
         }
         catch (Exception e) when (e is DiskFormatException or IOException)
         {
@@ -160,7 +163,7 @@ internal sealed class ContentPump(
         }
     }
 
-    private void LoadWindows(ContentItem item, IBlockSource source, BlockingCollection<Content> queue, bool windowsAreGaps, CancellationToken stop)
+    private void LoadWindows(ContentItem item, IBlockSource source, ContentQueue queue, bool windowsAreGaps, CancellationToken stop)
     {
         int windowBytes = (int)Math.Clamp(buffers.MostContentBytes / 4, 1, MostWindowBytes);
         int overlap = Math.Min(OverlapBytes, windowBytes / 4);
@@ -222,7 +225,7 @@ internal sealed class ContentPump(
                 hashed += fresh;
                 item.Coverage.Read(fresh);
                 windows.Begin();
-                Enqueue(queue, new Content(item, buffer, at, windows), stop);
+                queue.Add(new Content(item, buffer, at, windows), stop);
                 at = at + length == source.Length ? source.Length : at + length - overlap;
             }
         }
@@ -232,7 +235,7 @@ internal sealed class ContentPump(
             ReportCut(item, e, source.Length - hashed);
         }
 
-        Enqueue(queue, new Content(item, buffers.Rent(0, stop), hashed, windows) { IsPartial = windows.IsBroken }, stop);
+        queue.Add(new Content(item, buffers.Rent(0, stop), hashed, windows) { IsPartial = windows.IsBroken }, stop);
     }
 
     private void Spend(int bytes, long at)
@@ -244,19 +247,6 @@ internal sealed class ContentPump(
 
         _bytes += bytes;
         onStep();
-    }
-
-    private static void Enqueue(BlockingCollection<Content> queue, Content content, CancellationToken stop)
-    {
-        try
-        {
-            queue.Add(content, stop);
-        }
-        catch
-        {
-            content.Dispose();
-            throw;
-        }
     }
 
     private static int Salvage(IBlockSource source, Span<byte> destination)

@@ -10,6 +10,8 @@ internal sealed class Coverage(string id)
     private long _filesScanned;
     private long _filesKnownGood;
     private long _filesCached;
+    private long _filesUnchanged;
+    private long _bytesUnchanged;
     private long _bytesSeen;
     private long _bytesRead;
 
@@ -31,10 +33,19 @@ internal sealed class Coverage(string id)
     /// <summary>The verdict, or all of it but that of rules added since, was remembered from an earlier scan.</summary>
     public void Cached() => Interlocked.Increment(ref _filesCached);
 
+    /// <summary>It was scanned before and cannot have changed since: neither read nor <see cref="Scanned"/>.</summary>
+    public void Unchanged(long bytes)
+    {
+        Interlocked.Increment(ref _filesUnchanged);
+        Saturating.Add(ref _bytesUnchanged, bytes);
+    }
+
     public CoverageCounts Counts => new(
         Interlocked.Read(ref _filesSeen), Interlocked.Read(ref _filesScanned), Interlocked.Read(ref _bytesSeen), Interlocked.Read(ref _bytesRead),
         Interlocked.Read(ref _filesCached))
     {
         FilesKnownGood = Interlocked.Read(ref _filesKnownGood),
+        FilesUnchanged = Interlocked.Read(ref _filesUnchanged),
+        BytesUnchanged = Interlocked.Read(ref _bytesUnchanged),
     };
 }

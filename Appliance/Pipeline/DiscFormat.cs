@@ -26,7 +26,7 @@ internal sealed class DiscFormat : IArchiveFormat
         using IDisposable memory = sink.Reserve(MetadataBytes, "disc image");
         var source = new MemorySource(content);
         var budget = new ScanBudget(MetadataBytes);
-        var context = new ReadContext(budget, new SinkGaps(sink)) { OnStep = sink.Step };
+        var context = new ReadContext(budget, new SinkGaps(sink)) { OnStep = sink.Tick };
         try
         {
             if (Formats.FirstOrDefault(f => f.Probe(source)) is not { } format)
@@ -37,7 +37,7 @@ internal sealed class DiscFormat : IArchiveFormat
             using IFileSystem disc = format.Open(source, context);
             foreach (GuestFile file in disc.Walk())
             {
-                sink.Step();
+                sink.Tick();
                 if (file.Kind == GuestFileKind.Regular)
                 {
                     sink.Packed(GuestName.Escape(file.Links[0].Path(file.StreamName), controls: false), file.SizeBytes, () => new SourceStream(Open(disc, file)));

@@ -1,3 +1,4 @@
+using Vmsweep.Appliance.Pipeline.Changes;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Inspection;
@@ -18,10 +19,12 @@ internal static class DiskScan
         try
         {
             progress.Begin(contents.Coverage.Values, contents.TotalBytes);
-            var shared = new MatchShared(engines, writer.Find, context.Gaps, context.Cancellation) { Memory = memory };
+            ContentTracer? tracer = job.Tracing is { } tracing ? new ContentTracer(tracing, writer.Find, writer.Send) : null;
+            var shared = new MatchShared(engines, writer.Find, context.Gaps, context.Cancellation) { Memory = memory, Tracer = tracer };
             using var buffers = new ContentBuffers(job.MemoryBytes);
-            new ContentPump(buffers, job.Threads, engines.HashNeeds, context.Gaps, MostBytes(job), ContentPump.MostZerosOfScan, progress.Step, context.Cancellation)
+            new ContentPump(buffers, job.Threads, engines.HashNeeds, context.Gaps, MostBytes(job), ContentPump.MostZerosOfScan, progress.Step, context.Cancellation) { Tracer = tracer }
                 .Run(contents.Items, () => new MatchConsumer(shared, progress), windowsAreGaps: true);
+            tracer?.Flush();
             if (archives.Unopened > 0)
             {
                 context.Gaps.Add(new CoverageGap(Fault.Limit, job.Disks[0].Files[0].Name, "archives", -1, 0, $"{archives.Unopened} files that hold others were matched but not opened, as asked for"));

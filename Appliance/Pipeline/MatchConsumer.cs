@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using Vmsweep.Appliance.Pipeline.Changes;
 using Vmsweep.Appliance.Pipeline.Detections;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
@@ -21,6 +22,9 @@ internal sealed class MatchShared(Engines engines, Action<FindingReport> onFindi
 
     /// <summary>The same of engines of which nothing is remembered.</summary>
     public ConcurrentDictionary<(long Size, string Sha256), Verdict> Unkept { get; } = new();
+
+    /// <summary>Remembers what was done without a gap; null when nothing is.</summary>
+    public ContentTracer? Tracer { get; init; }
 
     public IGapSink Gaps => gaps;
 
@@ -248,14 +252,14 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         ContentItem item = content.Item;
         verdict = WithPlace(verdict, content);
         AddGaps(item, verdict.Gaps, 0);
-        if (verdict.Findings.Count > 0)
-        {
-            Report(item, verdict.Findings, content.IsPartial ? "" : (hashes ?? HashNeeds.Sha256Only.Of(content.Bytes)).Hex);
-        }
-
+        IReadOnlyList<FindingReport> reported = verdict.Findings.Count == 0 ? [] : Report(item, verdict.Findings, content.IsPartial ? "" : (hashes ?? HashNeeds.Sha256Only.Of(content.Bytes)).Hex);
         if (!content.IsPartial)
         {
             item.Coverage.Scanned();
+            if (verdict is { IsSettled: true, Gaps.Count: 0 })
+            {
+                shared.Tracer?.Keep(item, reported);
+            }
         }
     }
 
@@ -305,6 +309,7 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
             PlacedDetections.Add(content.Item, content.Bytes, content.Offset, placed);
             lock (windows.Found)
             {
+                windows.HasGaps |= verdict is not { IsSettled: true, Gaps.Count: 0 };
                 placed.ForEach(d => Merge(windows.Found, d));
                 foreach (Detection detection in verdict.Findings.Select(f => f.Detection))
                 {
@@ -316,14 +321,16 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         if (windows.Finish() is { } hashes)
         {
             Verdict verdict = WithKnownHash(new Verdict([.. windows.Found.Select(f => new VerdictFinding(f))], []), hashes);
-            if (verdict.Findings.Count > 0)
-            {
-                Report(content.Item, verdict.Findings, hashes.Hex);
-            }
-
+            IReadOnlyList<FindingReport> reported = verdict.Findings.Count == 0 ? [] : Report(content.Item, verdict.Findings, hashes.Hex);
             if (!windows.IsBroken)
             {
                 content.Item.Coverage.Scanned();
+
+                // What rules may speak of as a whole was not matched as one: that is a gap.
+                if (!windows.HasGaps && !content.Item.HasWhole)
+                {
+                    shared.Tracer?.Keep(content.Item, reported);
+                }
             }
         }
     }
@@ -362,13 +369,12 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         }
     }
 
-    private void Report(ContentItem item, IReadOnlyList<VerdictFinding> found, string sha256)
+    private List<FindingReport> Report(ContentItem item, IReadOnlyList<VerdictFinding> found, string sha256)
     {
         IReadOnlyList<string> paths = item.Paths;
-        foreach (VerdictFinding finding in found)
-        {
-            shared.Report(FindingReports.Of(finding, paths, item.SizeBytes, sha256));
-        }
+        List<FindingReport> reports = [.. found.Select(f => FindingReports.Of(f, paths, item.SizeBytes, sha256))];
+        reports.ForEach(shared.Report);
+        return reports;
     }
 
     private readonly record struct Waiting(Content Content, ContentHashes Hashes)

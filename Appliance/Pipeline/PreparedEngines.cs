@@ -14,8 +14,6 @@ namespace Vmsweep.Appliance.Pipeline;
 /// </summary>
 internal sealed class PreparedEngines : IDisposable
 {
-    private readonly List<string> _lists = [];
-
     private PreparedEngines()
     {
     }
@@ -27,12 +25,15 @@ internal sealed class PreparedEngines : IDisposable
     public List<string> KnownGood { get; } = [];
 
     /// <summary>What verdicts that hang on hash lists hang on, known-good ones too: these keep members from being matched.</summary>
-    public byte[] ListsDigest => SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', _lists)));
+    public byte[] ListsDigest => SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', Reports.Where(r => r.Name == HashSet.EngineName).Select(r => r.Bundle).Append("").Concat(KnownGoodDigests))));
 
     /// <summary>Null when ClamAV takes no part.</summary>
     public ClamdGate? Clamd { get; private set; }
 
     public bool CanMatch => Clamd is not null || HashSets.Count > 0;
+
+    /// <summary>Digests of those.</summary>
+    public IReadOnlyList<string> KnownGoodDigests { get; private set; } = [];
 
     public List<EngineReport> Reports { get; } = [];
 
@@ -100,7 +101,7 @@ internal sealed class PreparedEngines : IDisposable
             }
         }
 
-        Prepare(HashSetKind.KnownGood, settings.KnownGood, KnownGood, settings, run, cancellation);
+        KnownGoodDigests = [.. Prepare(HashSetKind.KnownGood, settings.KnownGood, KnownGood, settings, run, cancellation).Select(f => f.Digest)];
     }
 
     private IReadOnlyList<HashSetFacts> Prepare(HashSetKind kind, IReadOnlyList<string> paths, List<string> sets, ScanSettings settings, RunFolder run, CancellationToken cancellation)
@@ -116,7 +117,6 @@ internal sealed class PreparedEngines : IDisposable
             throw new JobFailedException($"there is no hash in what {(kind == HashSetKind.Bad ? "--hashes" : "--known-good")} names\n{RuleFaultReport.Text(files.Faults)}");
         }
 
-        _lists.AddRange(files.Facts.Select(f => $"{kind}\0{f.Digest}"));
         Faults.AddRange(files.Faults);
         sets.AddRange(files.Paths);
         return files.Facts;

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using Vmsweep.Appliance.Reports;
@@ -192,8 +191,7 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
         }
 
         string engines = string.Join('\n', compiled.Engines.Where(e => e.Name is not (YaraRules.EngineName or "hash")).Select(e => $"{e.Name}\0{e.Version}\0{e.Bundle}"));
-        string archives = settings.Archives is not { } a ? "" : string.Create(CultureInfo.InvariantCulture, $"{a.Depth} {a.Members} {a.Bytes} {a.Ratio}\n{string.Join('\n', a.Passwords)}");
-        return SHA256.HashData([.. VerdictCache.Program, .. library, .. BitConverter.GetBytes(settings.MemoryBytes), .. SHA256.HashData(Encoding.UTF8.GetBytes(engines)), .. SHA256.HashData(Encoding.UTF8.GetBytes(archives))]);
+        return SHA256.HashData([.. VerdictCache.Program, .. library, .. BitConverter.GetBytes(settings.MemoryBytes), .. SHA256.HashData(Encoding.UTF8.GetBytes(engines)), .. SHA256.HashData(Encoding.UTF8.GetBytes(settings.ArchivesText))]);
     }
 
     private static RuleFiles? FilesOf(CompiledRecord? record) => record is null ? null : new RuleFiles(record.Path, record.Event.Rules!, null);

@@ -1,7 +1,10 @@
+using System.Globalization;
 using Serilog;
 using Vmsweep.Appliance.Cli;
 using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Connectors.Views;
+using Vmsweep.Appliance.Pipeline.Changes;
 using Vmsweep.Appliance.Pipeline.Detections;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
@@ -51,6 +54,9 @@ internal sealed record ScanSettings
     /// <summary>Budgets for what is inside of archives and documents; null when they are not opened.</summary>
     public ArchiveLimits? Archives { get; init; } = new();
 
+    /// <summary>All of that on which a verdict that is kept depends: one that ran out of time is not.</summary>
+    public string ArchivesText => Archives is not { } a ? "" : string.Create(CultureInfo.InvariantCulture, $"{a.Depth} {a.Members} {a.Bytes} {a.Ratio}\n{string.Join('\n', a.Passwords)}");
+
     /// <summary>Deleted files too.</summary>
     public bool IncludeDeleted { get; init; }
 
@@ -65,6 +71,10 @@ internal sealed record ScanSettings
 
     /// <summary>What is done to a hypervisor's VM on a detection; nothing unless asked for.</summary>
     public IReadOnlyList<VmAct> Acts { get; init; } = [];
+
+    /// <summary>Of a hypervisor's VM only what changed since its last scan is read, where that can be told; and a mark is left for the next one.</summary>
+    public bool OnlyChanges { get; init; }
+
     /// <summary>The signature bundle that rules and lists come from; null for none.</summary>
     public BundleReport? Bundle { get; init; }
 
@@ -100,15 +110,12 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     /// <summary>Heap for metadata, caches and findings, beside the content.</summary>
     public const long WorkerHeapBytes = 1L << 30;
 
-    /// <summary>How often an open view is held to its limits.</summary>
-    private static readonly TimeSpan Watched = TimeSpan.FromSeconds(5);
-
     /// <exception cref="JobFailedException">The rules cannot be used.</exception>
     public Report Run(IReadOnlyList<Vm> vms)
     {
         DateTimeOffset started = time.GetUtcNow();
         using var run = new RunFolder();
-        using VerdictCache? cache = settings.StateFolder is { } folder && settings.Engines.Contains(YaraRules.EngineName) ? VerdictCache.Open(folder, time) : null;
+        using VerdictCache? cache = settings.StateFolder is { } folder && (settings.OnlyChanges || settings.Engines.Contains(YaraRules.EngineName)) ? VerdictCache.Open(folder, time) : null;
         using PreparedEngines engines = PreparedEngines.Make(settings, run, cancellation);
         PreparedRules prepared = new RulePreparation(settings, sandbox, worker, cache, Limits(0), cancellation).Run(run, engines.ListsDigest);
         prepared = prepared with { Engines = [.. prepared.Engines, .. engines.Reports], Faults = [.. prepared.Faults, .. engines.Faults] };
@@ -125,12 +132,12 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             listener.OnTarget(target, targets.Count, vms.Count);
             if (vm.Open is null)
             {
-                Scan(target, vm, prepared, engines, () => null, cancellation);
+                Scan(target, vm, prepared, engines, null, () => null, cancellation);
                 Act(target, vm, null);
             }
             else
             {
-                ScanView(target, vm, prepared, engines);
+                ScanView(target, vm, prepared, engines, settings.OnlyChanges ? TrackedScan.Begin(cache, vm.Identity.Id, settings, prepared, engines) : null, run);
             }
         }
 
@@ -138,13 +145,14 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     }
 
     /// <summary>A VM of a hypervisor: its disks are there only while a view of it is open.</summary>
-    private void ScanView(TargetReport target, Vm listed, PreparedRules prepared, PreparedEngines engines)
+    /// <param name="tracking">Null when all is to be read.</param>
+    private void ScanView(TargetReport target, Vm listed, PreparedRules prepared, PreparedEngines engines, TrackedScan? tracking, RunFolder run)
     {
         IVmView view;
         try
         {
             cancellation.ThrowIfCancellationRequested();
-            view = listed.Open!();
+            view = tracking is not null && listed.OpenTracked is { } open ? open(tracking.Since) : listed.Open!();
         }
         catch (OperationCanceledException)
         {
@@ -159,47 +167,20 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
         try
         {
-            using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-            string? closed = null;
-            using var watchEnded = new ManualResetEvent(false);
-            using var watch = new Timer(_ => Watch(), null, Watched, Watched);
-            try
+            bool isWhole;
+            using (var watch = new ViewWatch(view, cancellation))
             {
-                Scan(target, view.Vm, prepared, engines, () => closed, stop.Token);
-            }
-            finally
-            {
-                // A look that is under way must not meet what it looks at disposed.
-                watch.Dispose(watchEnded);
-                watchEnded.WaitOne();
+                isWhole = Scan(target, view.Vm, prepared, engines, tracking is null ? null : new Tracking(tracking, view.Changes, run), () => watch.Closed, watch.Token);
             }
 
             foreach (GapReport gap in view.Conclude())
             {
+                isWhole = false;
                 Add(target, gap);
             }
 
+            target.Changes = tracking?.Finish(view.Changes, isWhole && !target.Gaps.Exists(g => g.Fault == Faults.Name(Fault.Transport)));
             Act(target, listed, view);
-
-            void Watch()
-            {
-                string? why;
-                try
-                {
-                    why = view.MustClose();
-                }
-                catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-                {
-                    // Limits that cannot be looked at cannot be kept; and an exception here would end the whole program.
-                    why = $"the limits of the view cannot be looked at: {e.Message}";
-                }
-
-                if (why is not null)
-                {
-                    closed = why;
-                    stop.Cancel();
-                }
-            }
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -252,8 +233,10 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         }
     }
 
+    /// <param name="tracking">Null when all is to be read and nothing of it is remembered.</param>
     /// <param name="stopped">Why the scan was stopped, where it was not by the operator.</param>
-    private void Scan(TargetReport target, Vm vm, PreparedRules prepared, PreparedEngines engines, Func<string?> stopped, CancellationToken stop)
+    /// <returns>False when the worker did not come to its end.</returns>
+    private bool Scan(TargetReport target, Vm vm, PreparedRules prepared, PreparedEngines engines, Tracking? tracking, Func<string?> stopped, CancellationToken stop)
     {
         foreach (GapReport gap in vm.Gaps)
         {
@@ -282,14 +265,11 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         }
 
         target.Memory = MemoryScan.Announce(vm, settings.ScanMemory, gap => Add(target, gap));
-        if (vm.Disks.Count > 0 || target.Memory is { IsScanned: true })
-        {
-            ScanDisks(target, vm, prepared, engines, stopped, stop);
-        }
+        return (vm.Disks.Count == 0 && target.Memory is not { IsScanned: true }) || ScanDisks(target, vm, prepared, engines, tracking, stopped, stop);
     }
 
     /// <summary>All disks of a VM go to one worker: groups, arrays and file systems may span them.</summary>
-    private void ScanDisks(TargetReport target, Vm vm, PreparedRules prepared, PreparedEngines engines, Func<string?> whyStopped, CancellationToken stop)
+    private bool ScanDisks(TargetReport target, Vm vm, PreparedRules prepared, PreparedEngines engines, Tracking? tracking, Func<string?> whyStopped, CancellationToken stop)
     {
         foreach (VmDisk disk in vm.Disks)
         {
@@ -303,7 +283,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 Add(target, new CoverageGap(Fault.Limit, path, "scan", -1, 0, "interrupted before this disk was begun").ToReport());
             }
 
-            return;
+            return false;
         }
 
         foreach (VmDisk disk in vm.Disks)
@@ -340,9 +320,10 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             VolumeStates = vm.VolumeStates,
             IncludeDeleted = settings.IncludeDeleted,
             Archives = settings.Archives,
+            Tracing = tracking?.Scan.JobOf(vm.Disks, tracking.Changes, tracking.Run, sandbox, binds),
         };
         prepared.Verdicts?.BeginWorker();
-        WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message, prepared.Verdicts), null, stop);
+        WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message, prepared.Verdicts, tracking?.Scan), null, stop);
         string stopped = vm.Disks.Count == 1 ? vm.Disks[0].Path : vm.Target;
         switch (outcome.End)
         {
@@ -360,9 +341,11 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 Add(target, new CoverageGap(Fault.Corrupt, stopped, "worker", -1, Unread(target), outcome.Detail).ToReport());
                 break;
         }
+
+        return outcome.End == WorkerEnd.Done;
     }
 
-    private void OnEvent(TargetReport target, WorkerEvent message, VerdictSession? verdicts)
+    private void OnEvent(TargetReport target, WorkerEvent message, VerdictSession? verdicts, TrackedScan? tracking)
     {
         switch (message)
         {
@@ -392,6 +375,9 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             case KeepEvent keep:
                 verdicts?.OnKeep(keep);
                 break;
+            case TracedEvent traced:
+                tracking?.OnTraced(traced);
+                break;
             case ProgressEvent progress:
                 Cover(target, progress.Coverage);
                 listener.OnProgress(target, progress);
@@ -418,8 +404,8 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             {
                 if (coverage.TryGetValue(volume.Id, out CoverageCounts? counts))
                 {
-                    volume.Files = new FileCounts(counts.FilesSeen, counts.FilesScanned, Cached: counts.FilesCached, KnownGood: counts.FilesKnownGood);
-                    volume.Bytes = new ByteCounts(counts.BytesSeen, counts.BytesRead);
+                    volume.Files = new FileCounts(counts.FilesSeen, counts.FilesScanned, Cached: counts.FilesCached, KnownGood: counts.FilesKnownGood, Unchanged: counts.FilesUnchanged);
+                    volume.Bytes = new ByteCounts(counts.BytesSeen, counts.BytesRead, counts.BytesUnchanged);
                 }
             }
         }
@@ -457,6 +443,8 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             Saturating.Add(volumes.Total(v => v.Files.Cached), disks.Total(d => d.Outside.FilesCached)),
             targets.Total(t => t.Findings.Count(f => f.Suppressed is not null)))
         {
+            FilesUnchanged = Saturating.Add(volumes.Total(v => v.Files.Unchanged), disks.Total(d => d.Outside.FilesUnchanged)),
+            BytesUnchanged = Saturating.Add(volumes.Total(v => v.Bytes.Unchanged), disks.Total(d => d.Outside.BytesUnchanged)),
             Informational = targets.Total(t => t.Findings.Count(f => f.Suppressed is null && BuiltinDetection.IsOnlyWorthKnowing(f.Engine, f.Severity))),
         };
         return new Report
@@ -477,8 +465,10 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     }
 
     private static long Unread(TargetReport target) => Saturating.Add(
-        target.Disks.SelectMany(d => d.Volumes).Total(v => Math.Max(0, v.Bytes.Seen - v.Bytes.Read)),
-        target.Disks.Total(d => Math.Max(0, d.Outside.BytesSeen - d.Outside.BytesRead)));
+        target.Disks.SelectMany(d => d.Volumes).Total(v => Math.Max(0, v.Bytes.Seen - v.Bytes.Read - v.Bytes.Unchanged)),
+        target.Disks.Total(d => Math.Max(0, d.Outside.BytesSeen - d.Outside.BytesRead - d.Outside.BytesUnchanged)));
+
+    private sealed record Tracking(TrackedScan Scan, IViewChanges? Changes, RunFolder Run);
 
     private static long LengthOf(string path) => new FileInfo(path) is { Exists: true } file ? file.Length : 0;
 

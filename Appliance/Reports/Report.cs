@@ -83,7 +83,16 @@ internal sealed record TargetReport
 
     /// <summary>What was done to the VM because of a detection; absent where nothing was asked for.</summary>
     public List<ActReport>? Acts { get; set; }
+
+    /// <summary>What the scan owes to an earlier one; absent where it was not asked to read changes only.</summary>
+    public ChangesReport? Changes { get; set; }
 }
+
+/// <summary>How a scan that was to read only what changed went about it.</summary>
+/// <param name="Since">When the scan ran that this one builds on; absent where all was read.</param>
+/// <param name="IsKept">The next such scan can build on this one.</param>
+/// <param name="Detail">Why it reads or keeps less than was asked for; empty where it does not.</param>
+internal sealed record ChangesReport(DateTimeOffset? Since, bool IsKept, string Detail);
 
 /// <summary>Something that was done to a VM.</summary>
 /// <param name="Act"><c>annotate</c>, <c>suspend</c>, <c>disconnect</c> or <c>keep</c>.</param>
@@ -157,9 +166,11 @@ internal sealed record VolumeReport
 
 /// <param name="Cached">Of those scanned: matched by an earlier scan already, so that at most rules added since were run.</param>
 /// <param name="KnownGood">Of those scanned: by their hash alone, because a set of known-good hashes has it.</param>
-internal sealed record FileCounts(long Seen = 0, long Scanned = 0, long Inherited = 0, long Cached = 0, long KnownGood = 0);
+/// <param name="Unchanged">Beside those scanned: an earlier scan did, and the hypervisor says that none of their bytes was written since.</param>
+internal sealed record FileCounts(long Seen = 0, long Scanned = 0, long Inherited = 0, long Cached = 0, long KnownGood = 0, long Unchanged = 0);
 
-internal sealed record ByteCounts(long Seen = 0, long Read = 0);
+/// <param name="Unchanged">Of the files that are unchanged: not read.</param>
+internal sealed record ByteCounts(long Seen = 0, long Read = 0, long Unchanged = 0);
 
 /// <summary>How much of a volume, or of what lies outside volumes, was seen and scanned.</summary>
 internal sealed record CoverageCounts(long FilesSeen = 0, long FilesScanned = 0, long BytesSeen = 0, long BytesRead = 0, long FilesCached = 0)
@@ -167,8 +178,13 @@ internal sealed record CoverageCounts(long FilesSeen = 0, long FilesScanned = 0,
     /// <summary>Part of what was scanned.</summary>
     public long FilesKnownGood { get; init; }
 
+    /// <summary>Not part of what was scanned.</summary>
+    public long FilesUnchanged { get; init; }
+
+    public long BytesUnchanged { get; init; }
+
     [JsonIgnore]
-    public bool IsSound => FilesKnownGood >= 0 && FilesSeen >= 0 && FilesScanned >= 0 && FilesCached >= 0 && BytesSeen >= 0 && BytesRead >= 0;
+    public bool IsSound => FilesUnchanged >= 0 && BytesUnchanged >= 0 && FilesKnownGood >= 0 && FilesSeen >= 0 && FilesScanned >= 0 && FilesCached >= 0 && BytesSeen >= 0 && BytesRead >= 0;
 }
 
 internal sealed record FindingReport
@@ -204,6 +220,9 @@ internal sealed record FindingReport
     /// <summary>An allow list's entry fits: it does not count. Absent: it does.</summary>
     public SuppressedReport? Suppressed { get; init; }
 
+    /// <summary>True: an earlier scan found it, and what it was found in was not written since; absent when it was found now.</summary>
+    public bool? Unchanged { get; init; }
+
     /// <summary>Where it lies in the guest's memory; absent for files.</summary>
     public MemoryPlace? Memory { get; init; }
 }
@@ -226,6 +245,12 @@ internal sealed record ReportTotals(long FilesSeen, long FilesScanned, long Byte
 {
     /// <summary>What the program itself tells with severity <c>info</c>: part of the findings, but no detections.</summary>
     public long Informational { get; init; }
+
+    /// <summary>Beside those scanned: an earlier scan did, and none of their bytes was written since.</summary>
+    public long FilesUnchanged { get; init; }
+
+    /// <summary>Theirs, which were not read.</summary>
+    public long BytesUnchanged { get; init; }
 }
 
 /// <summary>How reports and worker messages become JSON.</summary>

@@ -8,13 +8,16 @@ using Vmsweep.Signatures.Yara;
 namespace Vmsweep.Appliance.Results;
 
 /// <summary>
-/// What the supervisor remembers from scan to scan: verdicts and compiled rules. It never costs a scan more than its own benefit: what goes
+/// What the supervisor remembers from scan to scan: verdicts, compiled rules and traces of contents. It never costs a scan more than its own benefit: what goes
 /// wrong here is a warning, and then nothing is remembered. For one thread.
 /// </summary>
 internal sealed class VerdictCache : IDisposable
 {
     /// <summary>Some forty million verdicts.</summary>
     private const long MostBytes = 5L << 30;
+
+    /// <summary>Sixteen bytes for each file: of some sixty million.</summary>
+    private const long MostTraceBytes = 1L << 30;
 
     private readonly Database _database;
     private readonly TimeProvider _time;
@@ -25,6 +28,7 @@ internal sealed class VerdictCache : IDisposable
         _database = database;
         _time = time;
         Verdicts = new VerdictStore(database, time, mostBytes);
+        Traces = new TraceStore(database, time, MostTraceBytes);
         Compiled = new CompiledRuleStore(database, Path.Combine(folder, "compiled"), Program, time);
     }
 
@@ -36,6 +40,8 @@ internal sealed class VerdictCache : IDisposable
         [.. typeof(VerdictCache).Module.ModuleVersionId.ToByteArray(), .. typeof(YaraRules).Module.ModuleVersionId.ToByteArray(), .. typeof(DiskReaders.Blocks.IBlockSource).Module.ModuleVersionId.ToByteArray()]);
 
     public VerdictStore Verdicts { get; }
+
+    public TraceStore Traces { get; }
 
     public CompiledRuleStore Compiled { get; }
 

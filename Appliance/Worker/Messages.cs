@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
 using Vmsweep.DiskReaders.Inspection;
@@ -93,7 +94,24 @@ internal sealed record ScanJob(ScanRules? Rules, IReadOnlyList<string> HashSets,
 
     /// <summary>Budgets for what is inside of each content; null when it is not opened.</summary>
     public ArchiveLimits? Archives { get; init; }
+
+    /// <summary>What of the disks is known to be as it was; null when contents are not traced.</summary>
+    public TracingJob? Tracing { get; init; }
 }
+
+/// <summary>Contents are traced to where they stand on the disks, so that this scan or the next need not read what did not change.</summary>
+/// <param name="Key">Of this VM, not known to its guest: traces are short, and nobody may look for two contents that have the same.</param>
+/// <param name="Disks">In the order of the job's.</param>
+/// <param name="Earlier">What <see cref="Pipeline.Changes.EarlierTraces"/> reads, by its sandbox path; null when nothing is known of before.</param>
+internal sealed record TracingJob(byte[] Key, IReadOnlyList<TracedDisk> Disks, string? Earlier)
+{
+    /// <summary>Of all disks together: a job is one frame.</summary>
+    public const int MostRanges = 1 << 15;
+}
+
+/// <param name="Name">What tells the disk from the VM's others, now and before.</param>
+/// <param name="Changed">Offset and length of each range that may have changed, in order; null when all of it may have.</param>
+internal sealed record TracedDisk(string Name, IReadOnlyList<ChangedRange>? Changed);
 
 /// <summary>Where something lies in a file of several.</summary>
 internal readonly record struct DataPart(long Offset, long Length)
@@ -167,7 +185,11 @@ internal sealed record CompiledEvent(IReadOnlyList<EngineReport> Engines, IReadO
 /// <param name="Base">The number of the job's compiled set that holds what is not in the data; -1: the data holds all.</param>
 /// <param name="Added">For each of the job's decided sets the rules that were added; empty when there are none, null when there are too many to be worth it.</param>
 /// <param name="LibraryFile">The engine's own file.</param>
-internal sealed record CompiledRules(byte[] All, byte[] Decisive, int Base, CompiledParts Parts, IReadOnlyList<DataPart?> Added, string LibraryFile);
+internal sealed record CompiledRules(byte[] All, byte[] Decisive, int Base, CompiledParts Parts, IReadOnlyList<DataPart?> Added, string LibraryFile)
+{
+    /// <summary>A rule asks what time it is.</summary>
+    public bool AsksTime { get; init; }
+}
 
 /// <summary>What is known of these contents? Answered on the worker's standard input, in the order of asking.</summary>
 /// <param name="Keys">One after another, as <see cref="ContentKey"/> writes them.</param>
@@ -193,6 +215,21 @@ internal sealed record KeepEvent(IReadOnlyList<KeptVerdict> Verdicts) : WorkerEv
 internal sealed record KeptVerdict(byte[] Key, byte[] Payload, bool HangsOnHashLists)
 {
     /// <summary>A longer one is not worth keeping, and an answer of <see cref="AskEvent.MostKeys"/> of them still fits a frame.</summary>
+    public const int MostPayloadBytes = 128 << 10;
+}
+
+/// <summary>Contents that were done without a gap.</summary>
+/// <param name="Traces">One after another, <see cref="Pipeline.Changes.EarlierTraces.TraceBytes"/> each.</param>
+/// <param name="Findings">For those with findings.</param>
+internal sealed record TracedEvent(byte[] Traces, IReadOnlyList<TracedFindings> Findings) : WorkerEvent
+{
+    public const int MostTraces = 4096;
+}
+
+/// <param name="Trace">One of the event's.</param>
+/// <param name="Payload">The findings, which are bytes to the supervisor.</param>
+internal sealed record TracedFindings(byte[] Trace, byte[] Payload)
+{
     public const int MostPayloadBytes = 128 << 10;
 }
 
@@ -232,6 +269,7 @@ internal sealed record DoneEvent : WorkerEvent;
 [JsonSerializable(typeof(RulesTriedEvent))]
 [JsonSerializable(typeof(AskEvent))]
 [JsonSerializable(typeof(KeepEvent))]
+[JsonSerializable(typeof(TracedEvent))]
 [JsonSerializable(typeof(FailedEvent))]
 [JsonSerializable(typeof(DoneEvent))]
 [JsonSerializable(typeof(List<RuleIdentity>))]

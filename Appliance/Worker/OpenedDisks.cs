@@ -23,6 +23,11 @@ internal sealed class OpenedDisks : IDisposable
         try
         {
             VirtualDisk disk = chain.OpenDisk();
+            if (job is ScanJob { Tracing: not null })
+            {
+                disk = disk with { Content = new DiskSource(disk.Content, index) };
+            }
+
             _disks.Add((new OpenedDisk(disk, image, DiskBinds.Prefix(index, job.Disks.Count)), index));
             if (chain.Disagreement is { } says && job is ScanJob)
             {

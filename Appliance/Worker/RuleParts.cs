@@ -100,7 +100,7 @@ internal sealed class RuleParts : IDisposable
                 }));
         }
 
-        return new CompiledRules(RuleIds.Pack(rules.Select(r => r.Id)), RuleIds.Pack(decisive.Select(r => r.Id)), Base, new CompiledParts(index, content, @volatile), added, RuleCompiler.LibraryFile);
+        return new CompiledRules(RuleIds.Pack(rules.Select(r => r.Id)), RuleIds.Pack(decisive.Select(r => r.Id)), Base, new CompiledParts(index, content, @volatile), added, RuleCompiler.LibraryFile) { AsksTime = Compiler.AsksTime };
     }
 
     public void Dispose()

@@ -1,4 +1,5 @@
 using System.Text.RegularExpressions;
+using Vmsweep.Appliance.Pipeline.Changes;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
 using Vmsweep.DiskReaders.Inspection.Guest;
@@ -31,6 +32,8 @@ internal static partial class WorkerEvents
             CompiledEvent compiled => compiled.Engines.All(e => e is not null && EngineWord().IsMatch(e.Name) && EngineWord().IsMatch(e.Version) && e.Rules is not < 0) && (compiled.Rules is null || IsSound(compiled.Rules)),
             AskEvent ask => ask.Keys.Length % ContentKey.Bytes == 0 && ask.Keys.Length is > 0 and <= AskEvent.MostKeys * ContentKey.Bytes,
             KeepEvent keep => keep.Verdicts.Count <= KeepEvent.MostVerdicts && keep.Verdicts.All(v => v is not null && v.Key.Length == ContentKey.Bytes && v.Payload.Length <= KeptVerdict.MostPayloadBytes),
+            TracedEvent traced => traced.Traces.Length % EarlierTraces.TraceBytes == 0 && traced.Traces.Length <= TracedEvent.MostTraces * EarlierTraces.TraceBytes
+                && traced.Findings.Count <= TracedEvent.MostTraces && traced.Findings.All(f => f is not null && f.Trace.Length == EarlierTraces.TraceBytes && f.Payload.Length <= TracedFindings.MostPayloadBytes),
             PartsCheckedEvent parts => parts.Counts.All(c => c >= 0),
             RulesTriedEvent tried => tried.Trial is { SampleFiles: >= 0, SampleBytes: >= 0, Files: >= 0, Bytes: >= 0 } && tried.Trial.Rules.All(r => r is not null && double.IsFinite(r.Milliseconds) && r.Milliseconds >= 0 && r.Line >= 0),
             _ => true,

@@ -192,7 +192,7 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
 
                 WorkerEvent message = Parse(frame.Buffer.AsSpan(0, frame.Length));
                 // What is gone as soon as it was heard fills nothing; whoever stores verdicts has a limit of his own.
-                said += message is ProgressEvent or AskEvent or KeepEvent ? 0 : frame.Length;
+                said += message is ProgressEvent or AskEvent or KeepEvent or TracedEvent ? 0 : frame.Length;
                 if (said > MostEventBytes)
                 {
                     throw new InvalidDataException($"it said more than {MostEventBytes} bytes");
@@ -208,7 +208,7 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
                         ask.Answer = bytes => Tell(bytes);
                         setBusy(true);
                         break;
-                    case KeepEvent:
+                    case KeepEvent or TracedEvent:
                         // Storing them takes this process's time, not the worker's.
                         setBusy(true);
                         break;
@@ -224,7 +224,7 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
                 }
 
                 onEvent(message);
-                if (message is AskEvent or KeepEvent)
+                if (message is AskEvent or KeepEvent or TracedEvent)
                 {
                     setBusy(false);
                 }

@@ -1,7 +1,7 @@
 namespace Vmsweep.DiskReaders.Blocks;
 
 /// <summary>Parts of other sources, one after the other, as one: the pieces of a split image, or a member inside an archive.</summary>
-public sealed class JoinedSource : IBlockSource, IFileBacked
+public sealed class JoinedSource : IBlockSource, IFileBacked, IDiskBacked
 {
     private readonly int _fileId;
     private readonly IReadOnlyList<IBlockSource> _parts;
@@ -58,6 +58,13 @@ public sealed class JoinedSource : IBlockSource, IFileBacked
         Bounds.Check(offset, count, Length, "joined parts");
         (IBlockSource part, long within) = At(offset);
         return (part as IFileBacked)?.InFile(within, Math.Min(count, part.Length - within));
+    }
+
+    public DiskRange? OnDisk(long offset, long count)
+    {
+        Bounds.Check(offset, count, Length, "joined parts");
+        (IBlockSource part, long within) = At(offset);
+        return (part as IDiskBacked)?.OnDisk(within, Math.Min(count, part.Length - within));
     }
 
     public void Dispose()

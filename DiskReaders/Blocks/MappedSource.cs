@@ -4,7 +4,7 @@ namespace Vmsweep.DiskReaders.Blocks;
 /// The product's only read loop: a map says where the bytes are, this reads them. Neighbouring data extents that continue
 /// each other in their source become one read.
 /// </summary>
-public sealed class MappedSource : IBlockSource, IFileBacked
+public sealed class MappedSource : IBlockSource, IFileBacked, IDiskBacked
 {
     private readonly IExtentMap _map;
     private readonly IReadOnlyList<IBlockSource> _sources;
@@ -82,6 +82,19 @@ public sealed class MappedSource : IBlockSource, IFileBacked
             ExtentKind.Data => (_sources[extent.Source] as IFileBacked)?.InFile(extent.Location, Continued(extent, offset, count)),
             ExtentKind.Hole when offset < _parent?.Length => (_parent as IFileBacked)?.InFile(offset, Math.Min(extent.Length, _parent.Length - offset)),
             _ => null,
+        };
+    }
+
+    public DiskRange? OnDisk(long offset, long count)
+    {
+        Bounds.Check(offset, count, Length, "mapped range");
+        Extent extent = Checked(_map.Map(offset, count), count);
+        return extent.Kind switch
+        {
+            ExtentKind.Data => (_sources[extent.Source] as IDiskBacked)?.OnDisk(extent.Location, Continued(extent, offset, count)),
+            ExtentKind.Packed => null,
+            ExtentKind.Hole when offset < _parent?.Length => (_parent as IDiskBacked)?.OnDisk(offset, Math.Min(extent.Length, _parent.Length - offset)),
+            _ => new DiskRange(DiskRange.Nowhere, 0, extent.Length),
         };
     }
 

@@ -1,7 +1,7 @@
 namespace Vmsweep.DiskReaders.Blocks;
 
 /// <summary>A range of another source, such as a partition of a disk. Does not own it.</summary>
-public sealed class SliceSource : IBlockSource, IFileBacked
+public sealed class SliceSource : IBlockSource, IFileBacked, IDiskBacked
 {
     private readonly IBlockSource _inner;
     private readonly long _start;
@@ -33,6 +33,12 @@ public sealed class SliceSource : IBlockSource, IFileBacked
     {
         Bounds.Check(offset, count, Length, "slice");
         return (_inner as IFileBacked)?.InFile(_start + offset, count);
+    }
+
+    public DiskRange? OnDisk(long offset, long count)
+    {
+        Bounds.Check(offset, count, Length, "slice");
+        return (_inner as IDiskBacked)?.OnDisk(_start + offset, count);
     }
 
     public void Dispose()

@@ -117,7 +117,7 @@ public sealed class ArchiveWalk : IMemberSink
         return true;
     }
 
-    void IMemberSink.Step() => Step();
+    void IMemberSink.Tick() => Step();
 
     void IMemberSink.Stored(string name, ReadOnlyMemory<byte> content)
     {
@@ -395,8 +395,8 @@ public sealed class ArchiveWalk : IMemberSink
 
         public void OnLeave() => Consumer!.OnLeave();
 
-        public void OnGap(IReadOnlyList<string> inside, ArchiveFault fault, string structure, long offset, long bytes, string detail) =>
-            Consumer!.OnGap(inside, fault, structure, offset, bytes, detail);
+        public void OnGap(IReadOnlyList<string> inside, ArchiveFault fault, string part, long offset, long bytes, string detail) =>
+            Consumer!.OnGap(inside, fault, part, offset, bytes, detail);
     }
 
     /// <summary>A stream whose every read is a step.</summary>

@@ -24,7 +24,7 @@ public interface IMemberSink
     IReadOnlyList<string> Passwords { get; }
 
     /// <summary>Called in every loop that may be long and gives no member: checks time and cancellation.</summary>
-    void Step();
+    void Tick();
 
     /// <summary>A member whose bytes lie in the archive as they are.</summary>
     void Stored(string name, ReadOnlyMemory<byte> content);
@@ -38,16 +38,16 @@ public interface IMemberSink
 
     /// <summary>Something that was not read.</summary>
     /// <param name="fault">Why.</param>
-    /// <param name="structure">The structure at fault.</param>
+    /// <param name="part">The structure at fault.</param>
     /// <param name="offset">In the archive; -1 where none fits.</param>
     /// <param name="bytes">Not read; 0 when not known.</param>
     /// <param name="detail">For people.</param>
     /// <param name="member">The member concerned; null for the archive itself.</param>
-    void Gap(ArchiveFault fault, string structure, long offset, long bytes, string detail, string? member = null);
+    void Gap(ArchiveFault fault, string part, long offset, long bytes, string detail, string? member = null);
 
     /// <summary>Memory that a decoder needs by what the archive declares, until it is disposed.</summary>
     /// <exception cref="ArchiveException">It is over the limit.</exception>
-    IDisposable Reserve(long bytes, string structure);
+    IDisposable Reserve(long bytes, string part);
 }
 
 /// <summary>What becomes of members.</summary>
@@ -65,7 +65,7 @@ public interface IMemberConsumer
 
     /// <summary>Something was not read.</summary>
     /// <param name="inside">Names from the outermost member to the one concerned; empty for the content itself.</param>
-    void OnGap(IReadOnlyList<string> inside, ArchiveFault fault, string structure, long offset, long bytes, string detail);
+    void OnGap(IReadOnlyList<string> inside, ArchiveFault fault, string part, long offset, long bytes, string detail);
 }
 
 /// <summary>Budgets for everything inside of one content.</summary>

@@ -26,6 +26,9 @@ public sealed class RuleCompiler
 
     public EngineFacts Facts => new(YaraRules.EngineName, LibYara.Initialize(), _program.Units.Count(u => u.Fault is null), _program.Bundle);
 
+    /// <summary>A rule asks what time it is, so that equal contents may match otherwise tomorrow.</summary>
+    public bool AsksTime => _program.Units.Any(u => u.Names.Contains("time"));
+
     /// <summary>The file that libyara was loaded from; empty when the system does not say.</summary>
     public static string LibraryFile => LibYara.LoadedFrom();
 

@@ -4,6 +4,7 @@ using Vmsweep.Benchmarks.EndToEnd;
 using Vmsweep.Benchmarks.FileSystems;
 using Vmsweep.Benchmarks.Measuring;
 using Vmsweep.Benchmarks.Readers;
+using Vmsweep.Benchmarks.Running;
 using Vmsweep.Benchmarks.Signatures;
 using Vmsweep.Benchmarks.Workload;
 
@@ -71,6 +72,16 @@ var entries = new Option<long>("--entries") { Description = "Hashes in the set."
 var hashes = new Command("hashes", "A compiled set of SHA-256 hashes: size beside its text, time to build, check and look up.") { work, entries };
 hashes.SetAction(parsed => HashSetBenchmark.Run(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(entries)) ? 0 : 1);
 
+var bytes = new Option<long>("--bytes") { Description = "Size of the disk.", DefaultValueFactory = _ => 1L << 30, CustomParser = r => Text.Bytes(r.Tokens[0].Value) };
+var nbd = new Command("nbd", "The NBD client against nbdcopy, on the same server.") { work, bytes, rounds };
+nbd.SetAction(parsed => NbdBenchmark.Run(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(bytes), parsed.GetValue(rounds)));
+var running = new Command("running", "A running VM: time to the first file, the guest's own writes before, during and after, a second scan, guest memory.") { rounds };
+running.SetAction(parsed =>
+{
+    Programs.Build();
+    RunningBenchmark.Run(parsed.GetValue(rounds));
+});
+
 var root = new RootCommand("Measures vmsweep against other programs on the same files. Ratios only: absolute times say as much about the machine.")
 {
     Make("end-to-end", "scan and ls.", (p, set, rules) => Scan(p, set, rules) & List(p, set, rules)),
@@ -83,5 +94,7 @@ var root = new RootCommand("Measures vmsweep against other programs on the same 
     decoders,
     micro,
     hashes,
+    nbd,
+    running,
 };
 return root.Parse(args).Invoke();

@@ -12,6 +12,9 @@ public static class Mutations
     /// <summary>What each format is held to in the tests.</summary>
     public const int PerFormat = 20_000;
 
+    // For a long run by hand: every mutation test takes so many times its count.
+    private static readonly int Times = int.TryParse(Environment.GetEnvironmentVariable("VMSWEEP_MUTATION_TIMES"), out int times) ? times : 1;
+
     private static readonly TimeSpan MostForOne = TimeSpan.FromSeconds(10);
 
     private static readonly ulong[] Interesting =
@@ -38,7 +41,7 @@ public static class Mutations
         {
             byte[] damaged = new byte[image.Length];
             image.CopyTo(damaged, 0);
-            for (int i = thread; i < count; i += threads)
+            for (int i = thread; i < count * Times; i += threads)
             {
                 var random = new Random(unchecked((seed * 1_000_003) + i));
                 byte[] given = damaged;

@@ -11,7 +11,7 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
 {
     private static readonly string[] Keys =
     [
-        "address", "account", "secret", "certificate", "ca", "bases", "views", "scratch", "saves", "minimumFree", "maximumHours",
+        "address", "account", "secret", "certificate", "ca", "bases", "views", "scratch", "saves", "minimumFree", "maximumHours", "identity", "hostKey",
     ];
 
     public string? Account { get; init; }
@@ -24,6 +24,12 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
 
     /// <summary>A file of certificates that may have signed the server's.</summary>
     public string? CaFile { get; init; }
+
+    /// <summary>The file of the key that ssh logs in with.</summary>
+    public string? Identity { get; init; }
+
+    /// <summary>The one key of the host that ssh takes: its kind and the key in base64.</summary>
+    public string? HostKey { get; init; }
 
     /// <summary>Folders whose images may be parents.</summary>
     public IReadOnlyList<string> Bases { get; init; } = [];
@@ -69,6 +75,8 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
             Secret = node.Members.TryGetValue("secret", out ConfigurationNode? secret) ? SecretSource.Parse(secret) : null,
             PinnedCertificate = Pin(node),
             CaFile = AbsolutePath(node, "ca"),
+            Identity = AbsolutePath(node, "identity"),
+            HostKey = HostKeyOf(node),
             Bases = node.Strings("bases"),
             Scratch = AbsolutePath(node, "scratch"),
         };
@@ -100,6 +108,19 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
         return hex.Length == 64 && hex.All(char.IsAsciiHexDigit)
             ? hex.ToUpperInvariant()
             : throw node.Members["certificate"].Wrong("a pinned certificate is written sha256: and 64 hexadecimal digits");
+    }
+
+    private static string? HostKeyOf(ConfigurationNode node)
+    {
+        if (node.String("hostKey") is not { } key)
+        {
+            return null;
+        }
+
+        string[] parts = key.Split(' ', StringSplitOptions.RemoveEmptyEntries);
+        return parts.Length >= 2 && parts[0].All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '@' or '.') && Convert.TryFromBase64String(parts[1], new byte[parts[1].Length], out _)
+            ? $"{parts[0]} {parts[1]}"
+            : throw node.Members["hostKey"].Wrong("a host's key is written as ssh-keyscan shows it: its kind, a blank, the key in base64");
     }
 
     private static string? AbsolutePath(ConfigurationNode node, string name) =>

@@ -29,6 +29,12 @@ internal sealed record Vm(string Target, VmReport Identity, IReadOnlyList<VmDisk
     /// <summary>A VM of a hypervisor has its disks only while a view of it is open: how to open one. Null: they are files that lie there.</summary>
     public Func<IVmView>? Open { get; init; }
 
+    /// <summary>
+    /// The same by a view that tells what changed since an earlier one, given the mark of that or null. It may leave something lasting on the hypervisor,
+    /// so that it is used only when it is asked for by name. Null where the hypervisor keeps no changes.
+    /// </summary>
+    public Func<string?, IVmView>? OpenTracked { get; init; }
+
     /// <summary>Does something to a VM of a hypervisor, with a note of why.</summary>
     public Func<VmAct, string, ActReport>? Act { get; init; }
 

@@ -22,10 +22,12 @@ internal sealed class BackupView : IVmView
     private readonly LibvirtConnector _connector;
     private readonly Lease _lease;
     private readonly ViewLimits _limits;
+    private readonly Checkpoint? _checkpoint;
     private bool _isKept;
 
-    private BackupView(LibvirtConnector connector, Vm vm, Lease lease, ViewLimits limits)
+    private BackupView(LibvirtConnector connector, Vm vm, Lease lease, Checkpoint? checkpoint, ViewLimits limits)
     {
+        _checkpoint = checkpoint;
         _connector = connector;
         Vm = vm;
         _lease = lease;
@@ -33,6 +35,11 @@ internal sealed class BackupView : IVmView
     }
 
     public Vm Vm { get; }
+
+    /// <summary>The socket as workers find it.</summary>
+    private string Reached { get; init; } = "";
+
+    public IViewChanges? Changes => _checkpoint;
 
     public string? MustClose() => _limits.Exceeded();
 
@@ -42,11 +49,15 @@ internal sealed class BackupView : IVmView
     {
         _isKept = true;
         _lease.Update(r => r with { IsKept = true });
+
+        // Nothing can be removed while it runs.
+        _checkpoint?.Keep();
         return _lease.Record.Id.ToString();
     }
 
     public void Dispose()
     {
+        _connector.Files.Leave(Reached);
         using (_lease)
         {
             if (!_isKept)
@@ -55,14 +66,17 @@ internal sealed class BackupView : IVmView
                 _lease.Complete();
             }
         }
+
+        _checkpoint?.Dispose();
     }
 
+    /// <param name="tracking">The view tells what changed since an earlier mark, which may be null; null: it tells nothing.</param>
     /// <param name="read">The VM with the disks that nobody writes to.</param>
     /// <exception cref="LibvirtException">libvirt refuses.</exception>
-    public static BackupView Open(LibvirtConnector connector, InventoryVm vm, Vm read, IReadOnlyList<InventoryDisk> disks, ViewRequest request, TimeProvider time)
+    public static BackupView Open(LibvirtConnector connector, InventoryVm vm, Vm read, IReadOnlyList<InventoryDisk> disks, ViewRequest request, TimeProvider time, Tracking? tracking = null)
     {
         string[] folders = [.. disks.Select(d => FolderOf(connector, d)).Distinct()];
-        var limits = new ViewLimits(connector.Settings, folders, time);
+        var limits = new ViewLimits(connector.Settings, folders, time, connector.Files);
         if (limits.Exceeded() is { } full)
         {
             throw new ConnectorException($"{vm.Name}: no view is opened: {full}");
@@ -79,31 +93,43 @@ internal sealed class BackupView : IVmView
 
             return details;
         });
+        Checkpoint? checkpoint = null;
         try
         {
+            // After the lease of the backup, for they are undone in the order of their age.
+            checkpoint = tracking is null ? null : Checkpoint.Begin(connector, vm, disks, request.Journal, tracking.Since);
             string key = lease.Record.Key;
             string socket = ViewFolder.SocketIn(views, key);
             connector.On(vm.Id, (_, domain) =>
             {
-                ViewFolder.Make(views, key, LibvirtInventory.Account(domain.Xml()));
+                connector.Files.MakeView(views, key, LibvirtInventory.Account(domain.Xml()));
                 if (domain.Backup() is not null)
                 {
                     throw new ConnectorException($"{vm.Name}: another backup of this VM is under way; a VM has one at a time");
                 }
 
                 List<(string, string?)> all = [.. vm.Disks.Select(d => (d.Name, lease.Record.Details.GetValueOrDefault(ScratchPrefix + d.Name)))];
-                domain.BackupBegin(BackupXml.Backup(socket, all));
+                if (checkpoint is null)
+                {
+                    domain.BackupBegin(BackupXml.Backup(socket, all));
+                }
+                else
+                {
+                    checkpoint.BeginBackup(domain, socket, all, vm.Disks);
+                }
+
                 return true;
             });
-            Wait(() => File.Exists(socket), $"{vm.Name}: QEMU does not serve the view");
-            ViewFolder.TakeOver(socket);
+            Wait(() => connector.Files.Exists(socket), $"{vm.Name}: QEMU does not serve the view");
+            string reached = connector.Files.Reach(socket);
+            checkpoint?.Reach(reached);
             List<VmDisk> seen = [.. read.Disks];
             foreach (InventoryDisk disk in disks)
             {
-                seen.Add(ExportedDisk.Of(disk.Source, socket, disk.Name));
+                seen.Add(ExportedDisk.Of(disk.Source, reached, disk.Name));
             }
 
-            return new BackupView(connector, read with { Disks = [.. seen.OrderBy(d => vm.Disks.ToList().FindIndex(v => v.Source == d.Path))] }, lease, limits);
+            return new BackupView(connector, read with { Disks = [.. seen.OrderBy(d => vm.Disks.ToList().FindIndex(v => v.Source == d.Path))] }, lease, checkpoint, limits) { Reached = reached };
         }
         catch
         {
@@ -113,6 +139,7 @@ internal sealed class BackupView : IVmView
                 {
                     Undo(connector, lease.Record);
                     lease.Complete();
+                    checkpoint?.Dispose();
                 }
                 catch (IOException e)
                 {
@@ -133,9 +160,9 @@ internal sealed class BackupView : IVmView
         connector.OnIfThere(lease.VmId, domain =>
         {
             // A daemon goes on with what a killed scan asked for: first it makes the scratch files, then the job.
-            if (domain.IsActive && Scratch(lease).Any(File.Exists))
+            if (domain.IsActive && Scratch(lease).Any(connector.Files.Exists))
             {
-                TryWait(() => IsOurs(domain, socket) || !Scratch(lease).Any(File.Exists), MostBegin);
+                TryWait(() => IsOurs(domain, socket) || !Scratch(lease).Any(connector.Files.Exists), MostBegin);
             }
 
             // Another's backup may have been begun since ours ended by itself.
@@ -147,14 +174,17 @@ internal sealed class BackupView : IVmView
         });
         foreach (string path in Scratch(lease))
         {
-            if (Path.GetFileName(path).Contains(lease.Key, StringComparison.Ordinal) && HostFile.KindOf(path) == HostFileKind.Regular)
+            if (Path.GetFileName(path).Contains(lease.Key, StringComparison.Ordinal))
             {
-                File.Delete(path);
+                connector.Files.Delete(path);
             }
         }
 
-        ViewFolder.Remove(views, lease.Key);
+        connector.Files.RemoveView(views, lease.Key);
     }
+
+    /// <summary>Where what a lease records takes space.</summary>
+    public static IEnumerable<string> ScratchFolders(LeaseRecord lease) => Scratch(lease).Select(s => Path.GetDirectoryName(s)!).Distinct();
 
     private static bool IsOurs(LibvirtDomain domain, string socket) => domain.IsActive && domain.Backup() is { } xml && xml.Contains(socket, StringComparison.Ordinal);
 

@@ -3,6 +3,8 @@ using System.Security;
 using System.Xml.Linq;
 using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Connectors.Ssh;
+using Vmsweep.Appliance.Connectors.Views;
 using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.DiskReaders.Blocks;
@@ -12,10 +14,17 @@ namespace Vmsweep.Appliance.Connectors.Libvirt;
 /// <summary>A host with libvirt and QEMU. Every call opens its own connection, so that a daemon that is restarted during a scan does no harm.</summary>
 /// <param name="uri">libvirt's own URI.</param>
 /// <param name="method">How running VMs are viewed: <c>backup</c>, <c>snapshot</c>, or null for the first that works.</param>
-internal sealed class LibvirtConnector(string name, string uri, string? method, ConnectorSettings settings, TimeProvider time) : IConnector
+/// <param name="ssh">The way to another host; null for this one.</param>
+internal sealed class LibvirtConnector(string name, string uri, string? method, ConnectorSettings settings, TimeProvider time, SshHost? ssh = null) : IConnector
 {
+    private const string DefaultSocket = "/var/run/libvirt/libvirt-sock";
+
+    private readonly Lock _lock = new();
+    private string? _forwarded;
+
     public const string BackupKind = "libvirt-backup";
     public const string OverlayKind = "libvirt-overlay";
+    public const string CheckpointKind = "libvirt-checkpoint";
 
     /// <summary>Of the note that is left on a VM.</summary>
     public const string MetadataUri = "urn:vmsweep:detection:1";
@@ -27,15 +36,47 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
 
     public ConnectorSettings Settings => settings;
 
+    public IHostFiles Files { get; } = ssh is null ? LocalFiles.Instance : new SshFiles(ssh);
+
+    /// <summary>libvirt of another host: its socket there is forwarded to one here, and so will be those of views.</summary>
+    /// <param name="path">libvirt's own, <c>/system</c>.</param>
+    /// <param name="socket">Of the daemon there; null for where it is by default.</param>
+    public static LibvirtConnector BySsh(string name, string path, string? socket, string? method, ConnectorSettings settings, TimeProvider time) =>
+        method != "snapshot" ? new LibvirtConnector(name, path, method, settings, time, new SshHost(settings)) { RemoteSocket = socket ?? DefaultSocket }
+            : throw new ConnectorException($"{name}: view=snapshot reads images where they lie, which by ssh is another host");
+
+    private string RemoteSocket { get; init; } = "";
+
+    private string Uri
+    {
+        get
+        {
+            if (ssh is null)
+            {
+                return uri;
+            }
+
+            lock (_lock)
+            {
+                if (_forwarded is null || !ssh.IsAlive(_forwarded))
+                {
+                    _forwarded = ssh.Forward(RemoteSocket);
+                }
+
+                return $"qemu://{uri}?socket={System.Uri.EscapeDataString(_forwarded)}";
+            }
+        }
+    }
+
     public string Check()
     {
-        using LibvirtHost host = LibvirtHost.Open(uri);
+        using LibvirtHost host = LibvirtHost.Open(Uri);
         return host.Versions;
     }
 
     public IReadOnlyList<InventoryVm> List()
     {
-        using LibvirtHost host = LibvirtHost.Open(uri);
+        using LibvirtHost host = LibvirtHost.Open(Uri);
         string hostname = host.Hostname;
         IReadOnlyList<LibvirtDomain> domains = host.Domains();
         try
@@ -52,7 +93,12 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
     }
 
     public Vm Target(InventoryVm vm, string target, ViewRequest request) =>
-        new(target, vm.ToReport(), [], []) { Open = () => Open(vm, target, request), Act = (act, note) => Act(vm, act, note) };
+        new(target, vm.ToReport(), [], [])
+        {
+            Open = () => Open(vm, target, request, null),
+            OpenTracked = since => Open(vm, target, request, new Tracking(since)),
+            Act = (act, note) => Act(vm, act, note),
+        };
 
     /// <summary>Runs something on a domain, again where the daemon went away meanwhile.</summary>
     /// <exception cref="ConnectorException">There is no such domain, or no daemon.</exception>
@@ -86,10 +132,16 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
             case OverlayKind:
                 OverlayView.Undo(this, lease);
                 break;
+            case CheckpointKind:
+                Checkpoint.Undo(this, lease);
+                break;
             default:
                 throw new InvalidDataException($"a lease of the kind {lease.Kind} is none of libvirt's");
         }
     }
+
+    /// <summary>A view that is kept takes space for as long as it is; a checkpoint takes next to none.</summary>
+    public string? MustEnd(LeaseRecord lease) => lease.Kind == BackupKind ? ViewLimits.Full(settings, BackupView.ScratchFolders(lease), Files) : null;
 
     public ActReport Act(InventoryVm vm, VmAct act, string note) => On(vm.Id, (_, domain) =>
     {
@@ -111,9 +163,7 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
         }
     });
 
-    public void Dispose()
-    {
-    }
+    public void Dispose() => ssh?.Dispose();
 
     private static ActReport Disconnect(InventoryVm vm, LibvirtDomain domain)
     {
@@ -134,12 +184,17 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
             string.Join("; ", addresses.Select(a => $"virsh domif-setlink {vm.Id} {a} up{config}")));
     }
 
-    private IVmView Open(InventoryVm listed, string target, ViewRequest request)
+    private IVmView Open(InventoryVm listed, string target, ViewRequest request, Tracking? tracking)
     {
         // What it was when it was listed may be long ago.
         InventoryVm vm = On(listed.Id, (host, domain) => LibvirtInventory.Of(domain, host.Hostname));
         if (vm.Power is not ("running" or "paused"))
         {
+            if (!Files.AreHere)
+            {
+                throw new ConnectorException($"{vm.Name} is {vm.Power}, and its images lie on {settings.Address.Host}: scan them there, or where they are mounted");
+            }
+
             return new FilesView(this, vm, target, request.Bases);
         }
 
@@ -153,7 +208,7 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
             }
             else
             {
-                (disk.IsReadOnly && disk.Type == "file" ? still : changing).Add(disk);
+                (disk.IsReadOnly && disk.Type == "file" && Files.AreHere ? still : changing).Add(disk);
             }
         }
 
@@ -172,9 +227,9 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
 
         try
         {
-            return BackupView.Open(this, vm, read, changing, request, time);
+            return BackupView.Open(this, vm, read, changing, request, time, tracking);
         }
-        catch (LibvirtException e) when (e.IsUnsupported && method is null)
+        catch (LibvirtException e) when (e.IsUnsupported && method is null && Files.AreHere)
         {
             Serilog.Log.Information("{Vm}: {Reason}; an external snapshot is used instead", vm.Name, e.Message);
             return OverlayView.Open(this, vm, read, changing, request, time);
@@ -188,7 +243,7 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
         {
             try
             {
-                return LibvirtHost.Open(uri);
+                return LibvirtHost.Open(Uri);
             }
             catch (LibvirtException) when (Environment.TickCount64 - started < MostRestart.TotalMilliseconds)
             {
@@ -197,3 +252,7 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
         }
     }
 }
+
+/// <summary>A view is to tell what changed.</summary>
+/// <param name="Since">The mark of an earlier view; null when there is none.</param>
+internal sealed record Tracking(string? Since);

@@ -148,7 +148,33 @@ internal sealed class LibvirtDomain(nint domain) : IDisposable
 
     public bool IsActive => Power is "running" or "paused";
 
-    public void BackupBegin(XElement backup) => LibvirtHost.Check(DomainBackupBegin(domain, backup.ToString(), null, 0), "begin of a backup");
+    /// <param name="checkpoint">Made at the same moment; null for none.</param>
+    public void BackupBegin(XElement backup, XElement? checkpoint = null) => LibvirtHost.Check(DomainBackupBegin(domain, backup.ToString(), checkpoint?.ToString(), 0), "begin of a backup");
+
+    /// <summary>Removes a checkpoint if it is there.</summary>
+    /// <param name="metadataOnly">Only what libvirt knows of it, not what QEMU or the image keeps.</param>
+    public void DeleteCheckpoint(string name, bool metadataOnly = false)
+    {
+        nint checkpoint = DomainCheckpointLookupByName(domain, name, 0);
+        if (checkpoint == 0)
+        {
+            if (LibvirtHost.LastCode != ErrorNoDomainCheckpoint)
+            {
+                throw LibvirtHost.Failure("checkpoint " + name);
+            }
+
+            return;
+        }
+
+        try
+        {
+            LibvirtHost.Check(DomainCheckpointDelete(checkpoint, metadataOnly ? CheckpointMetadataOnly : 0), "removal of the checkpoint " + name);
+        }
+        finally
+        {
+            _ = DomainCheckpointFree(checkpoint);
+        }
+    }
 
     /// <summary>The XML of the backup that is under way; null where none is.</summary>
     public string? Backup()
@@ -200,6 +226,9 @@ internal sealed class LibvirtDomain(nint domain) : IDisposable
 internal sealed class LibvirtException(string message, int code) : IOException(message)
 {
     public int Code => code;
+
+    /// <summary>It met what it does not expect.</summary>
+    public bool IsInternal => code == ErrorInternal;
 
     /// <summary>This version, or these disks, cannot do it, so that another way may.</summary>
     public bool IsUnsupported => code is ErrorNoSupport or ErrorConfigUnsupported or ErrorArgumentUnsupported or ErrorOperationUnsupported;

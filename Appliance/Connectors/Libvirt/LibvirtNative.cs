@@ -19,9 +19,12 @@ internal static unsafe partial class LibvirtNative
     public const uint CommitShallow = 1;
     public const uint CommitActive = 4;
     public const uint AbortPivot = 2;
+    public const uint CheckpointMetadataOnly = 2;
 
+    public const int ErrorInternal = 1;
     public const int ErrorNoDomain = 42;
     public const int ErrorOperationInvalid = 55;
+    public const int ErrorNoDomainCheckpoint = 103;
     public const int ErrorNoDomainBackup = 104;
 
     // What a driver or a kind of disk cannot do.
@@ -80,6 +83,15 @@ internal static unsafe partial class LibvirtNative
 
     [LibraryImport(Library, EntryPoint = "virDomainBackupGetXMLDesc")]
     public static partial nint DomainBackupGetXmlDesc(nint domain, uint flags);
+
+    [LibraryImport(Library, EntryPoint = "virDomainCheckpointLookupByName", StringMarshalling = StringMarshalling.Utf8)]
+    public static partial nint DomainCheckpointLookupByName(nint domain, string name, uint flags);
+
+    [LibraryImport(Library, EntryPoint = "virDomainCheckpointDelete")]
+    public static partial int DomainCheckpointDelete(nint checkpoint, uint flags);
+
+    [LibraryImport(Library, EntryPoint = "virDomainCheckpointFree")]
+    public static partial int DomainCheckpointFree(nint checkpoint);
 
     [LibraryImport(Library, EntryPoint = "virDomainAbortJob")]
     public static partial int DomainAbortJob(nint domain);

@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Connectors.Views;
 using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Reports;
 
@@ -44,6 +45,8 @@ internal sealed class QemuConnector(string name, string socket, ConnectorSetting
 
         QemuView.Undo(this, lease);
     }
+
+    public string? MustEnd(LeaseRecord lease) => ViewLimits.Full(settings, QemuView.ScratchFolders(lease));
 
     public ActReport Act(InventoryVm vm, VmAct act, string note)
     {

@@ -181,6 +181,10 @@ internal sealed class QemuView : IVmView
         ViewFolder.Remove(lease.Details[ViewsKey], lease.Key);
     }
 
+    /// <summary>Where what a lease records takes space.</summary>
+    public static IEnumerable<string> ScratchFolders(LeaseRecord lease) =>
+        lease.Details.Where(d => d.Key.StartsWith(ScratchPrefix, StringComparison.Ordinal)).Select(d => Path.GetDirectoryName(d.Value)!).Distinct();
+
     private static string NodeOf(LeaseRecord lease, int index) => string.Create(CultureInfo.InvariantCulture, $"vmsweep-{lease.Key[..KeyCharacters]}{index:00}");
 
     private static string FileOf(string node) => node + "f";

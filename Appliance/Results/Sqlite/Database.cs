@@ -51,6 +51,23 @@ internal sealed class Database : IDisposable
             event BLOB NOT NULL,
             decided BLOB NOT NULL) WITHOUT ROWID;
         """,
+        """
+        CREATE TABLE traced (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            vm TEXT NOT NULL,
+            mark TEXT,
+            context BLOB NOT NULL,
+            key BLOB NOT NULL,
+            at INTEGER NOT NULL,
+            bytes INTEGER NOT NULL);
+        CREATE INDEX traced_vm ON traced (vm);
+        CREATE TABLE traced_part (
+            scan INTEGER NOT NULL,
+            number INTEGER NOT NULL,
+            seal INTEGER NOT NULL,
+            part BLOB NOT NULL,
+            PRIMARY KEY (scan, number)) WITHOUT ROWID;
+        """,
     ];
 
     private Database(string path, SqliteConnection connection)

@@ -68,12 +68,28 @@ internal sealed class FastCommits
             return null;
         }
 
-        foreach ((Tag tag, byte[] value) in tags[..complete])
+        tags.RemoveRange(complete, tags.Count - complete);
+        for (int i = 0; i < tags.Count; i++)
         {
-            commits.Apply(tag, value);
+            commits.Apply(tags, i);
         }
 
         return commits;
+    }
+
+    // A new inode is told as itself, its ranges, and then its name.
+    private static bool IsCreated(List<(Tag Tag, byte[] Value)> tags, int at)
+    {
+        uint inode = BinaryPrimitives.ReadUInt32LittleEndian(tags[at].Value);
+        for (at++; at < tags.Count && tags[at].Tag is Tag.AddRange or Tag.DelRange; at++)
+        {
+            if (BinaryPrimitives.ReadUInt32LittleEndian(tags[at].Value) != inode)
+            {
+                return false;
+            }
+        }
+
+        return at < tags.Count && tags[at].Tag == Tag.Creat && BinaryPrimitives.ReadUInt32LittleEndian(tags[at].Value.AsSpan(4)) == inode;
     }
 
     // Each commit ends in a tail with the checksum of its tags; those after the last good tail never happened.
@@ -90,7 +106,7 @@ internal sealed class FastCommits
             _volume.Context.ThrowIfCancelled();
             log.Read(block * blockBytes, buffer.Span);
             var v = new LeView(buffer.Span, "ext4_fc_tl", block * blockBytes);
-            for (int at = 0; at < blockBytes - TagBytes;)
+            for (int at = 0; at <= blockBytes - TagBytes;)
             {
                 var tag = (Tag)v.U16(at);
                 int length = v.U16(at + 2);
@@ -149,8 +165,9 @@ internal sealed class FastCommits
         _ => false,
     };
 
-    private void Apply(Tag tag, byte[] value)
+    private void Apply(List<(Tag Tag, byte[] Value)> tags, int at)
     {
+        (Tag tag, byte[] value) = tags[at];
         var v = new LeView(value, "ext4_fc_tl", -1);
         switch (tag)
         {
@@ -163,7 +180,7 @@ internal sealed class FastCommits
                 AddRange(v.U32(0), new RangeEdit(v.U32(4), v.U32(8), 0, ExtentKind.Hole));
                 break;
             case Tag.Inode:
-                SetInode(v.U32(0), value.AsSpan(4));
+                SetInode(v.U32(0), value.AsSpan(4), IsCreated(tags, at));
                 break;
             case Tag.Creat or Tag.Link or Tag.Unlink:
                 EditName(v.U32(0), v.U32(4), Encoding.Latin1.GetString(value.AsSpan(8)), tag == Tag.Unlink);
@@ -216,8 +233,9 @@ internal sealed class FastCommits
         _ranges[inode] = kept;
     }
 
-    // The inode without i_block, which the ranges change; a new file gets an empty extent tree.
-    private void SetInode(uint number, ReadOnlySpan<byte> given)
+    // The inode without i_block, which the ranges change. A new file gets an empty extent tree: what its inode has on the disk belongs to a
+    // file that was deleted since the last full commit.
+    private void SetInode(uint number, ReadOnlySpan<byte> given, bool isNew)
     {
         long offset = _volume.InodeOffset(number);
         if (offset < 0)
@@ -238,6 +256,11 @@ internal sealed class FastCommits
             _inodeBlocks.Add(block, bytes);
         }
 
+        if (isNew)
+        {
+            _ranges.Remove(number);
+        }
+
         Span<byte> inode = bytes.AsSpan((int)(offset & (_volume.Super.BlockBytes - 1)), _volume.Super.InodeBytes);
         given[..ExtInode.BlockFieldOffset].CopyTo(inode);
         given[GenerationOffset..].CopyTo(inode[GenerationOffset..]);
@@ -245,7 +268,7 @@ internal sealed class FastCommits
         ExtInodeFlags flags = new ExtInode(inode).Flags;
         if (flags.HasFlag(ExtInodeFlags.Extents))
         {
-            if (BinaryPrimitives.ReadUInt16LittleEndian(field) != ExtentMagic)
+            if (isNew || BinaryPrimitives.ReadUInt16LittleEndian(field) != ExtentMagic)
             {
                 field.Clear();
                 BinaryPrimitives.WriteUInt16LittleEndian(field, ExtentMagic);

@@ -149,7 +149,7 @@ internal sealed class PartStream(Stream inner, long length) : ReadOnlyStream
         while (_given < length)
         {
             onStep();
-            Read(waste);
+            _ = Read(waste);
         }
     }
 }

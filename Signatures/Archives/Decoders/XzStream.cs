@@ -55,7 +55,7 @@ internal sealed class XzStream(ReadOnlyMemory<byte> input, IMemberSink sink) : R
     {
         while (true)
         {
-            sink.Step();
+            sink.Tick();
             ReadOnlySpan<byte> rest = input.Span[_at..];
             if (_check < 0)
             {

@@ -69,7 +69,7 @@ internal sealed class CabFormat : IArchiveFormat
         var at = new Cursor(bytes, filesAt);
         for (int i = 0; i < files; i++)
         {
-            sink.Step();
+            sink.Tick();
             if (at.IsAtEnd)
             {
                 sink.Gap(ArchiveFault.Truncated, "cab file", at.Position, 0, $"{files - i} of {files} entries lie behind the end");
@@ -105,7 +105,7 @@ internal sealed class CabFormat : IArchiveFormat
         {
             foreach ((string name, long size, long offset, _) in members)
             {
-                sink.Step();
+                sink.Tick();
                 if (stream is null || offset < position)
                 {
                     // Files may overlap; then the folder is unpacked once more.
@@ -118,7 +118,7 @@ internal sealed class CabFormat : IArchiveFormat
                 Stream source = stream;
                 try
                 {
-                    new PartStream(source, offset - position).Skip(sink.Step);
+                    new PartStream(source, offset - position).Skip(sink.Tick);
                     position = offset;
                 }
                 catch (ArchiveException e)
@@ -131,7 +131,7 @@ internal sealed class CabFormat : IArchiveFormat
                 sink.Packed(name, size, () => new CheckedStream(part, "cab file", size, null));
                 try
                 {
-                    part.Skip(sink.Step);
+                    part.Skip(sink.Tick);
                     position += size;
                 }
                 catch (ArchiveException)

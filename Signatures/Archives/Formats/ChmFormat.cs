@@ -50,7 +50,7 @@ internal sealed class ChmFormat : IArchiveFormat
         long first = at + headerBytes;
         for (long i = 0; i < chunks && first + ((i + 1) * chunkBytes) <= content.Length; i++)
         {
-            sink.Step();
+            sink.Tick();
             ReadOnlySpan<byte> chunk = content.Span.Slice((int)(first + (i * chunkBytes)), (int)chunkBytes);
             if (!chunk.StartsWith("PMGL"u8))
             {
@@ -110,7 +110,7 @@ internal sealed class ChmFormat : IArchiveFormat
         long position = 0;
         foreach (Entry entry in packed)
         {
-            sink.Step();
+            sink.Tick();
             try
             {
                 if (unpacked is null || entry.Offset < position)
@@ -119,11 +119,11 @@ internal sealed class ChmFormat : IArchiveFormat
                     position = 0;
                 }
 
-                new PartStream(unpacked, entry.Offset - position).Skip(sink.Step);
+                new PartStream(unpacked, entry.Offset - position).Skip(sink.Tick);
                 var part = new PartStream(unpacked, entry.Size);
                 sink.Packed(entry.Name, entry.Size, () => part);
                 position = entry.Offset;
-                part.Skip(sink.Step);
+                part.Skip(sink.Tick);
                 position += entry.Size;
             }
             catch (ArchiveException e)

@@ -68,7 +68,7 @@ internal sealed class MailFormat : IArchiveFormat
         var parser = new MimeParser(stream, isBox ? MimeFormat.Mbox : MimeFormat.Entity, persistent: true);
         do
         {
-            sink.Step();
+            sink.Tick();
             using MimeMessage message = parser.ParseMessage();
             if (message.Body is { } body)
             {
@@ -97,7 +97,7 @@ internal sealed class MailFormat : IArchiveFormat
         int number = 0;
         while (open.TryPop(out (MimeEntity Entity, string Prefix) next))
         {
-            sink.Step();
+            sink.Tick();
             switch (next.Entity)
             {
                 case Multipart multipart:

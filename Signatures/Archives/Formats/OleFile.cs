@@ -102,7 +102,7 @@ internal sealed class OleFile
         {
             if ((at & 0xF_FFFF) == 0)
             {
-                _sink.Step();
+                _sink.Tick();
             }
 
             long from = place(sector);

@@ -25,7 +25,7 @@ internal sealed class OleFormat : IArchiveFormat
         List<OleStream> streams = file.Streams();
         foreach (OleStream stream in streams)
         {
-            sink.Step();
+            sink.Tick();
             if (stream.Name == "EncryptedPackage")
             {
                 sink.Gap(ArchiveFault.Encrypted, "ole stream", -1, stream.Size, "an Office document behind a password", stream.Path);

@@ -209,9 +209,9 @@ internal sealed class LzipFormat : PackedFormat
                     }
 
                     // lc, lp and pb are fixed in lzip.
-                    Span<byte> properties = stackalloc byte[LzmaStream.PropertyBytes];
+                    byte[] properties = new byte[LzmaStream.PropertyBytes];
                     properties[0] = 93;
-                    BinaryPrimitives.WriteUInt32LittleEndian(properties[1..], DictionaryBytes(rest[5]));
+                    BinaryPrimitives.WriteUInt32LittleEndian(properties.AsSpan(1), DictionaryBytes(rest[5]));
                     _at += 6;
                     _member = new LzmaStream(input[_at..], properties, -1, sink);
                     _crc = 0;

@@ -28,7 +28,7 @@ internal sealed class PdfFormat : IArchiveFormat
 
         for (int at = 0; at < bytes.Length;)
         {
-            sink.Step();
+            sink.Tick();
             int next = bytes[at..].IndexOf("stream"u8);
             if (next < 0)
             {

@@ -25,7 +25,7 @@ internal sealed class ProgramFormat : IArchiveFormat
         long end = 0;
         foreach ((int at, IArchiveFormat format) in Find(content.Span, MostFound))
         {
-            sink.Step();
+            sink.Tick();
             if (at < end)
             {
                 continue;

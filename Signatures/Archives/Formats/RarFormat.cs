@@ -57,7 +57,7 @@ internal sealed class RarFormat : IArchiveFormat
     {
         foreach (string password in sink.Passwords)
         {
-            sink.Step();
+            sink.Tick();
             try
             {
                 using RarReading trial = new(content, password);
@@ -85,7 +85,7 @@ internal sealed class RarFormat : IArchiveFormat
         int number = 0;
         while (reading.Reader.MoveToNextEntry())
         {
-            sink.Step();
+            sink.Tick();
             IEntry entry = reading.Reader.Entry;
             int index = number++;
             string name = entry.Key ?? $"(member {number})";
@@ -114,14 +114,14 @@ internal sealed class RarFormat : IArchiveFormat
         byte[] part = new byte[64 << 10];
         foreach (string password in sink.Passwords)
         {
-            sink.Step();
+            sink.Tick();
             try
             {
                 using RarReading trial = new(content, password);
                 using Stream stream = trial.Seek(index).OpenEntryStream();
                 for (int read = 1; read > 0;)
                 {
-                    sink.Step();
+                    sink.Tick();
                     read = stream.Read(part);
                 }
             }

@@ -157,7 +157,7 @@ internal sealed class SevenZipDecoder(ReadOnlyMemory<byte> packed, SevenZipHeade
         int filled = 0;
         while (filled < all.Length)
         {
-            sink.Step();
+            sink.Tick();
             int read = stream.Read(all.AsSpan(filled, Math.Min(all.Length - filled, 64 << 10)));
             if (read == 0)
             {
@@ -218,7 +218,7 @@ internal sealed class SevenZipDecoder(ReadOnlyMemory<byte> packed, SevenZipHeade
         long count = 1L << cycles;
         for (long round = 0; round < count; round += Batch)
         {
-            sink.Step();
+            sink.Tick();
             int batch = (int)Math.Min(Batch, count - round);
             for (int i = 0; i < batch; i++)
             {

@@ -76,7 +76,7 @@ internal sealed class SevenZipFormat : IArchiveFormat
         int filled = 0;
         for (int read = 1; filled < bytes.Length && read > 0; filled += read)
         {
-            sink.Step();
+            sink.Tick();
             read = stream.Read(bytes.AsSpan(filled, Math.Min(bytes.Length - filled, 64 << 10)));
         }
 
@@ -89,7 +89,7 @@ internal sealed class SevenZipFormat : IArchiveFormat
         Queue<string> names = new(header.Names.Where((_, i) => i >= header.HasStream.Length || header.HasStream[i]));
         foreach (SevenZipFolder folder in header.Folders)
         {
-            sink.Step();
+            sink.Tick();
             List<(string Name, long Size, uint? Crc)> files = [.. folder.Files.Select((f, i) => (names.TryDequeue(out string? name) ? name : $"(member {i + 1})", f.Size, f.Crc))];
             try
             {
@@ -128,7 +128,7 @@ internal sealed class SevenZipFormat : IArchiveFormat
                 return;
             }
 
-            part.Skip(sink.Step);
+            part.Skip(sink.Tick);
         }
     }
 
@@ -151,7 +151,7 @@ internal sealed class SevenZipFormat : IArchiveFormat
                 using Stream stream = new CheckedStream(new PartStream(decoder.Open(folder, password), size), "7z member", size, crc);
                 for (int read = 1; read > 0;)
                 {
-                    sink.Step();
+                    sink.Tick();
                     read = stream.Read(part);
                 }
 

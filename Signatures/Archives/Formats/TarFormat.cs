@@ -35,7 +35,7 @@ internal sealed class TarFormat : IArchiveFormat
         bool hasEnd = false;
         for (long at = 0; ; at = source.Position)
         {
-            sink.Step();
+            sink.Tick();
             int read = source.Read(block);
             if (read < BlockBytes)
             {
@@ -96,7 +96,7 @@ internal sealed class TarFormat : IArchiveFormat
                 bool more = block[482] != 0;
                 while (more)
                 {
-                    sink.Step();
+                    sink.Tick();
                     byte[] map = new byte[BlockBytes];
                     more = source.Read(map) == BlockBytes && map[504] != 0;
                 }
@@ -269,7 +269,7 @@ internal sealed class TarFormat : IArchiveFormat
         public void Skip(long bytes, IMemberSink sink)
         {
             var part = new PartStream(stream, bytes);
-            part.Skip(sink.Step);
+            part.Skip(sink.Tick);
             Position += bytes;
         }
 
@@ -277,7 +277,7 @@ internal sealed class TarFormat : IArchiveFormat
         {
             var part = new PartStream(stream, size);
             sink.Packed(name, size, () => part);
-            part.Skip(sink.Step);
+            part.Skip(sink.Tick);
             Position += size;
         }
     }

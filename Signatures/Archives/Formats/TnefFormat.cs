@@ -24,7 +24,7 @@ internal sealed class TnefFormat : IArchiveFormat
         int number = 0;
         for (int at = HeaderBytes; at <= content.Length - AttributeBytes;)
         {
-            sink.Step();
+            sink.Tick();
             ReadOnlySpan<byte> rest = content.Span[at..];
             if (rest[0] is not (1 or 2))
             {

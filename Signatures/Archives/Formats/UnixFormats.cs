@@ -16,7 +16,7 @@ internal sealed class ArFormat : IArchiveFormat
         ReadOnlyMemory<byte> names = default;
         for (int at = 8; at < content.Length;)
         {
-            sink.Step();
+            sink.Tick();
             if (content.Length - at < HeaderBytes)
             {
                 throw ArchiveException.Truncated("ar header", at);
@@ -78,7 +78,7 @@ internal sealed class CpioFormat : IArchiveFormat
     {
         for (int at = 0; at < content.Length;)
         {
-            sink.Step();
+            sink.Tick();
             ReadOnlySpan<byte> rest = content.Span[at..];
             if (rest[0] == 0)
             {

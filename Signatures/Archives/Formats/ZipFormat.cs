@@ -124,7 +124,7 @@ internal sealed class ZipFormat : IArchiveFormat
         long seen = 0;
         while (at < stop && ZipEntry.Central(bytes[(int)at..], out int length) is { } entry)
         {
-            sink.Step();
+            sink.Tick();
             at += length;
             seen++;
             ReadMember(content, entry, shift, sink, covered);
@@ -183,7 +183,7 @@ internal sealed class ZipFormat : IArchiveFormat
         {
             while (at < from)
             {
-                sink.Step();
+                sink.Tick();
                 int next = content.Span[(int)at..(int)from].IndexOf("PK\u0003\u0004"u8);
                 if (next < 0)
                 {
@@ -273,7 +273,7 @@ internal sealed class ZipFormat : IArchiveFormat
         {
             foreach (string password in sink.Passwords)
             {
-                sink.Step();
+                sink.Tick();
                 if (ZipCrypto.Decrypt(entry, bytes.Span, password) is { } plain && IsSound(entry, plain, at, sink))
                 {
                     return new ReservedStream(memory, Open(entry, plain, at, sink));
@@ -299,7 +299,7 @@ internal sealed class ZipFormat : IArchiveFormat
             using Stream stream = Open(entry, plain, at, sink);
             for (int read = 1; read > 0;)
             {
-                sink.Step();
+                sink.Tick();
                 read = stream.Read(part);
             }
 

@@ -111,7 +111,7 @@ public sealed class KillTests(LibvirtFixture libvirt)
     }
 
     /// <summary>It has a child that is a sandbox.</summary>
-    private static bool HasWorker(Process scan)
+    internal static bool HasWorker(Process scan)
     {
         try
         {

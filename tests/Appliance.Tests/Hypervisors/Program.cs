@@ -7,11 +7,15 @@ namespace Vmsweep.Appliance.Tests.Hypervisors;
 /// <summary>The program in processes of its own, which a test may kill.</summary>
 internal static class Program
 {
-    private static string Path => System.IO.Path.Combine(AppContext.BaseDirectory, "vmsweep.dll");
+    /// <summary>Beside the tests its native libraries lie where the tests' own list of them says.</summary>
+    private static string[] Command =>
+    [
+        "exec", "--depsfile", Path.Combine(AppContext.BaseDirectory, "Vmsweep.Appliance.Tests.deps.json"), Path.Combine(AppContext.BaseDirectory, "vmsweep.dll"),
+    ];
 
     public static (int Status, string Output, string Error) Run(params string[] arguments)
     {
-        (int status, byte[] output, string error) = Tool.Try("dotnet", null, [Path, .. arguments]);
+        (int status, byte[] output, string error) = Tool.Try("dotnet", null, [.. Command, .. arguments]);
         return (status, System.Text.Encoding.UTF8.GetString(output), error);
     }
 
@@ -25,7 +29,7 @@ internal static class Program
 
     public static Process Start(params string[] arguments)
     {
-        var start = new ProcessStartInfo(Tool.Find("dotnet"), [Path, .. arguments]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo(Tool.Find("dotnet"), [.. Command, .. arguments]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true };
         Process process = Process.Start(start)!;
         process.StandardInput.Close();
         process.OutputDataReceived += (_, _) => { };

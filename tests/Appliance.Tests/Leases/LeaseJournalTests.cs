@@ -57,6 +57,40 @@ public sealed class LeaseJournalTests : IDisposable
     }
 
     [Fact]
+    public void What_is_kept_stays_until_it_must_be_ended()
+    {
+        using (Lease lease = Begin())
+        {
+            lease.Update(r => r with { IsKept = true });
+        }
+
+        var holder = new Holder();
+        var reaper = new LeaseReaper(Journal, _ => holder, new Later());
+        Assert.Empty(reaper.Run());
+        holder.Full = "the datastore is full";
+        Assert.Null(Assert.Single(reaper.Run()).Failure);
+        Assert.Empty(Journal.List());
+    }
+
+    [Fact]
+    public void While_a_command_runs_it_reaps_every_few_minutes_and_bears_failures()
+    {
+        var time = new Ticking();
+        int reaped = 0;
+        using (new PeriodicReaper(() => throw (++reaped == 1 ? new IOException("no journal") : new InvalidDataException("a record")), time))
+        {
+            Assert.Equal(PeriodicReaper.Every, time.Period);
+            time.Tick();
+            time.Tick();
+            Assert.Equal(2, reaped);
+        }
+
+        Assert.True(time.IsEnded);
+        time.Tick();
+        Assert.Equal(2, reaped);
+    }
+
+    [Fact]
     public void What_cannot_be_undone_stays_for_the_next_time()
     {
         Begin().Dispose();
@@ -145,7 +179,11 @@ public sealed class LeaseJournalTests : IDisposable
 
         public IOException? Failure { get; set; }
 
+        public string? Full { get; set; }
+
         public List<Guid> Undone { get; } = [];
+
+        public string? MustEnd(LeaseRecord record) => Full;
 
         public void Undo(LeaseRecord record)
         {
@@ -153,6 +191,33 @@ public sealed class LeaseJournalTests : IDisposable
             {
                 Undone.Add(Failure is null ? record.Id : throw Failure);
             }
+        }
+    }
+
+    /// <summary>A timer that ticks when it is told to.</summary>
+    private sealed class Ticking : TimeProvider
+    {
+        private TimerCallback? _callback;
+
+        public TimeSpan Period { get; private set; }
+
+        public bool IsEnded => _callback is null;
+
+        public void Tick() => _callback?.Invoke(null);
+
+        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
+        {
+            (_callback, Period) = (callback, period);
+            return new Timer(this);
+        }
+
+        private sealed class Timer(Ticking owner) : ITimer
+        {
+            public bool Change(TimeSpan dueTime, TimeSpan period) => true;
+
+            public void Dispose() => owner._callback = null;
+
+            public ValueTask DisposeAsync() => default;
         }
     }
 }

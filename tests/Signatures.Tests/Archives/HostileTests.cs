@@ -276,7 +276,7 @@ public sealed class HostileTests : IDisposable
         Assert.Throws<FormatException>(() => ArchiveWalk.Open(zip, new ArchiveLimits(), ArchiveFormats.All, memory, _ => new Failing(), () => { }, CancellationToken.None));
         using var stop = new CancellationTokenSource();
         stop.Cancel();
-        Assert.Throws<OperationCanceledException>(() => Opened.Of(zip, cancellation: stop.Token));
+        Assert.Throws<OperationCanceledException>(() => ArchiveWalk.Open(zip, new ArchiveLimits(), ArchiveFormats.All, memory, _ => new Failing(), () => { }, stop.Token));
     }
 
     private sealed class Failing : IMemberConsumer
@@ -287,7 +287,7 @@ public sealed class HostileTests : IDisposable
         {
         }
 
-        public void OnGap(IReadOnlyList<string> inside, ArchiveFault fault, string structure, long offset, long bytes, string detail)
+        public void OnGap(IReadOnlyList<string> inside, ArchiveFault fault, string part, long offset, long bytes, string detail)
         {
         }
     }

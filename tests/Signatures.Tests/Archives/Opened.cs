@@ -21,12 +21,11 @@ internal sealed class Opened : IMemberConsumer
 
     public IEnumerable<string> Names => Members.Select(m => m.Inside);
 
-    public static Opened Of(
-        byte[] content, ArchiveLimits? limits = null, long memory = 64 << 20, bool keep = false, Action? onStep = null, CancellationToken cancellation = default)
+    public static Opened Of(byte[] content, ArchiveLimits? limits = null, long memory = 64 << 20, bool keep = false, Action? onStep = null)
     {
         using var shared = new MemberMemory(memory);
         var opened = new Opened { _keep = keep };
-        opened.Walk = ArchiveWalk.Open(content, limits ?? new ArchiveLimits(), ArchiveFormats.All, shared, _ => opened, onStep ?? (() => { }), cancellation);
+        opened.Walk = ArchiveWalk.Open(content, limits ?? new ArchiveLimits(), ArchiveFormats.All, shared, _ => opened, onStep ?? (() => { }), TestContext.Current.CancellationToken);
         Assert.Equal(opened.Members.Count, opened.Left);
         return opened;
     }
@@ -45,8 +44,8 @@ internal sealed class Opened : IMemberConsumer
 
     public void OnLeave() => Left++;
 
-    public void OnGap(IReadOnlyList<string> inside, ArchiveFault fault, string structure, long offset, long bytes, string detail) =>
-        Gaps.Add((string.Join(" > ", inside), fault, structure, detail));
+    public void OnGap(IReadOnlyList<string> inside, ArchiveFault fault, string part, long offset, long bytes, string detail) =>
+        Gaps.Add((string.Join(" > ", inside), fault, part, detail));
 
     public override string ToString() => string.Join('\n', [.. Members.Select(m => m.ToString()), .. Gaps.Select(g => g.ToString())]);
 }

@@ -116,8 +116,16 @@ public sealed class TarReaderTests
     public void Sizes_above_8_GiB_are_read_in_base_256_and_from_pax_records()
     {
         using var scratch = new Scratch();
-        Tool.Shell("truncate -s 9G big; tar --format=gnu -cf gnu.tar big; tar --format=posix -cf pax.tar big; tar --format=gnu -cSf sparse.tar big; tar --format=posix -cSf paxsparse.tar big; truncate -s 0 big", scratch.Folder);
-        foreach (string name in (string[])["gnu.tar", "pax.tar", "sparse.tar", "paxsparse.tar"])
+        // The headers are tar's; the zeros behind them need not be written.
+        Tool.Shell("""
+            truncate -s 9G big
+            for format in gnu posix; do
+              (set +o pipefail; tar --format=$format -cf - big 2>/dev/null | head -c 1M > $format.tar)
+              truncate -s $((9 * 1024 * 1024 * 1024 + 10240)) $format.tar
+              tar --format=$format -cSf $format.sparse.tar big
+            done
+            """, scratch.Folder);
+        foreach (string name in (string[])["gnu.tar", "posix.tar", "gnu.sparse.tar", "posix.sparse.tar"])
         {
             using var file = new FileSource(scratch[name]);
             var reader = new TarReader(file);

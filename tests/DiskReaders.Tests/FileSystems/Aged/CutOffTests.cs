@@ -32,8 +32,30 @@ public sealed class CutOffTests : IDisposable
         foreach (string copy in CopiesMade())
         {
             List<string> ours = ExtListing.OursWithoutGaps(copy, out _);
+            if (make.Contains("fast_commit", StringComparison.Ordinal))
+            {
+                DropTornFastCommit(copy);
+            }
+
             ExtListing.AssertEqual(ExtListing.Kernel(copy, "loop"), ours);
         }
+    }
+
+    // The kernel refuses the mount when the first fast commit after a full one was cut off while it was written. Such a commit never
+    // happened: the reference is the same copy without it. The area is the journal's last 64 blocks, of which the first is not used.
+    private void DropTornFastCommit(string copy)
+    {
+        Directory.CreateDirectory(_scratch["try"]);
+        if (Tool.Try("mount", null, ["-o", "loop", copy, _scratch["try"]]).Status == 0)
+        {
+            Tool.Run("umount", _scratch["try"]);
+            return;
+        }
+
+        Tool.Shell($$"""
+            blocks=$(dumpe2fs -h '{{copy}}' 2>/dev/null | sed -n 's/^Total journal blocks: *//p')
+            dd if=/dev/zero of='{{copy}}' bs=1024 seek=$(debugfs -R "bmap <8> $((blocks - 63))" '{{copy}}' 2>/dev/null) count=1 conv=notrunc status=none
+            """, _scratch.Folder);
     }
 
     [Theory]

@@ -94,7 +94,7 @@ public sealed class WofTests : IDisposable
         Assert.Contains("nostream\t9000\tfault Corrupt", all, StringComparison.Ordinal);
         Assert.Contains("short\t9000\terror WofCompressedData", all, StringComparison.Ordinal);
         Assert.Contains("bad\t9000\terror WofCompressedData", all, StringComparison.Ordinal);
-        Assert.Contains("dedup\t9000\tfault Unsupported", all, StringComparison.Ordinal);
+        Assert.Contains("dedup\t9000\tfault Corrupt", all, StringComparison.Ordinal);
         Assert.Contains("cloud\t9000\tfault Unsupported", all, StringComparison.Ordinal);
         Assert.Contains("hydrated\t9000\t" + Convert.ToHexStringLower(SHA256.HashData(new byte[9000])), all, StringComparison.Ordinal);
         Assert.Contains("wofname:WofCompressedData\t2\t", all, StringComparison.Ordinal);

@@ -1,0 +1,174 @@
+using System.Diagnostics;
+using System.Globalization;
+using Vmsweep.Appliance.Connectors.Configuration;
+using Vmsweep.Appliance.Worker;
+
+namespace Vmsweep.Appliance.Connectors.Ssh;
+
+/// <summary>
+/// Another host by OpenSSH's client, which asks nobody anything: one key of this side, one pinned key of the other, and none of this account's own
+/// configuration. Forwarded sockets end with this process, however it ends.
+/// </summary>
+internal sealed class SshHost : IDisposable
+{
+    /// <summary>Runs the client for as long as anybody holds the other end of standard input, which is this process alone, and takes its socket away.</summary>
+    private const string Leash = "exec 3<&0; \"$@\" </dev/null 3<&- & p=$!; (read x <&3; kill $p) & w=$!; wait $p; kill $w 2>/dev/null; rm -f \"$0\"; rmdir \"${0%/*}\" 2>/dev/null";
+
+    private static readonly TimeSpan MostWait = TimeSpan.FromSeconds(30);
+
+    private readonly DirectoryInfo _folder;
+    private readonly string[] _command;
+    private readonly string _shown;
+    private readonly Lock _lock = new();
+    private readonly Dictionary<string, Process> _forwards = [];
+    private int _made;
+
+    /// <exception cref="ConnectorException">The configuration leaves something to be asked for.</exception>
+    public SshHost(ConnectorSettings settings)
+    {
+        Uri address = settings.Address;
+        string account = settings.Account ?? address.UserInfo;
+        string program = Sandbox.Find("ssh") ?? throw new ConnectorException("ssh is missing; install it with: apt-get install -y openssh-client");
+        string key = settings.HostKey ?? throw new ConnectorException($"{address}: the host's key is not known; configure it as \"hostKey\" (ssh-keyscan {address.Host} shows it, its owner confirms it)");
+        string identity = settings.Identity ?? throw new ConnectorException($"{address}: there is no key to log in with; configure its file as \"identity\"");
+        if (address.Host.Length == 0 || address.Host.StartsWith('-') || account.Length == 0 || account.StartsWith('-'))
+        {
+            throw new ConnectorException($"{address}: an account and a host are needed, such as libvirt+ssh://root@host/system");
+        }
+
+        _shown = address.Host;
+        _folder = Directory.CreateTempSubdirectory("vmsweep-ssh-");
+        _command =
+        [
+            program, "-F", "none", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "UserKnownHostsFile=none", "-o", "GlobalKnownHostsFile=none", "-o", $"KnownHostsCommand=/bin/echo vmsweep {key}",
+            "-o", "HostKeyAlias=vmsweep", "-o", "CheckHostIP=no", "-o", "UpdateHostKeys=no", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-i", identity,
+            "-o", "PreferredAuthentications=publickey", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4", "-o", "ForwardAgent=no",
+            "-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "PermitLocalCommand=no", "-p", (address.Port > 0 ? address.Port : 22).ToString(CultureInfo.InvariantCulture), "-l", account,
+        ];
+    }
+
+    /// <summary>A Unix socket of this machine that leads to one of the host, as long as this lives or <see cref="End"/> says so.</summary>
+    /// <exception cref="ConnectorException">It cannot be had.</exception>
+    public string Forward(string remote)
+    {
+        lock (_lock)
+        {
+            _folder.Create();
+            string local = Path.Combine(_folder.FullName, (++_made).ToString(CultureInfo.InvariantCulture));
+            string[] arguments = [.. _command, "-N", "-o", "ExitOnForwardFailure=yes", "-o", "StreamLocalBindMask=0177", "-L", $"{local}:{Checked(remote)}", "--", _shown];
+            var start = new ProcessStartInfo("/bin/sh", ["-c", Leash, local, .. arguments]) { RedirectStandardInput = true, RedirectStandardError = true, RedirectStandardOutput = true };
+            Process process = Process.Start(start)!;
+            process.OutputDataReceived += (_, _) => { };
+            process.BeginOutputReadLine();
+            var said = new System.Text.StringBuilder();
+            process.ErrorDataReceived += (_, line) =>
+            {
+                lock (said)
+                {
+                    said.Append(said.Length < 2000 ? line.Data + " " : "");
+                }
+            };
+            process.BeginErrorReadLine();
+            long started = Environment.TickCount64;
+            while (!File.Exists(local))
+            {
+                if (process.HasExited || Environment.TickCount64 - started > MostWait.TotalMilliseconds)
+                {
+                    Stop(process);
+                    lock (said)
+                    {
+                        throw new ConnectorException($"{_shown}: no connection by ssh: {said.ToString().Trim()}");
+                    }
+                }
+
+                Thread.Sleep(20);
+            }
+
+            _forwards.Add(local, process);
+            return local;
+        }
+    }
+
+    /// <summary>True while what <see cref="Forward"/> gave leads anywhere.</summary>
+    public bool IsAlive(string local)
+    {
+        lock (_lock)
+        {
+            return _forwards.TryGetValue(local, out Process? process) && !process.HasExited;
+        }
+    }
+
+    /// <summary>Ends what <see cref="Forward"/> gave.</summary>
+    public void End(string local)
+    {
+        lock (_lock)
+        {
+            if (_forwards.Remove(local, out Process? process))
+            {
+                Stop(process);
+                File.Delete(local);
+            }
+        }
+    }
+
+    /// <summary>Runs a line of shell there.</summary>
+    /// <exception cref="ConnectorException">It fails.</exception>
+    public string Run(string line) => TryRun(line, out string output, out string error) ? output : throw new ConnectorException($"{_shown}: {error}");
+
+    /// <summary>False where the line says so by its status; a host that cannot be reached is an exception.</summary>
+    /// <exception cref="ConnectorException">It cannot be reached.</exception>
+    public bool TryRun(string line, out string output, out string error)
+    {
+        var start = new ProcessStartInfo(_command[0], [.. _command[1..], "--", _shown, line]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true };
+        using Process process = Process.Start(start)!;
+        process.StandardInput.Close();
+        Task<string> said = process.StandardError.ReadToEndAsync();
+        output = process.StandardOutput.ReadToEnd().Trim();
+        process.WaitForExit();
+        error = said.GetAwaiter().GetResult().Trim();
+        return process.ExitCode == 0 || (process.ExitCode != 255 ? false : throw new ConnectorException($"{_shown}: no connection by ssh: {error}"));
+    }
+
+    /// <summary>A word of a line of shell.</summary>
+    public static string Quoted(string word) => "'" + word.Replace("'", "'\\''", StringComparison.Ordinal) + "'";
+
+    public void Dispose()
+    {
+        lock (_lock)
+        {
+            foreach (Process process in _forwards.Values)
+            {
+                Stop(process);
+            }
+
+            _forwards.Clear();
+        }
+
+        if (Directory.Exists(_folder.FullName))
+        {
+            _folder.Delete(recursive: true);
+        }
+    }
+
+    /// <summary>A colon would end the path in what ssh is given.</summary>
+    private static string Checked(string path) => path.StartsWith('/') && !path.AsSpan().ContainsAny(':', '\0', '%') ? path : throw new ConnectorException($"\"{path}\" is no path of a socket that ssh can forward");
+
+    private static void Stop(Process process)
+    {
+        try
+        {
+            process.StandardInput.Close();
+            if (!process.WaitForExit(TimeSpan.FromSeconds(5)))
+            {
+                process.Kill(entireProcessTree: true);
+                process.WaitForExit();
+            }
+        }
+        catch (Exception e) when (e is InvalidOperationException or IOException or System.ComponentModel.Win32Exception)
+        {
+            // It has ended already.
+        }
+
+        process.Dispose();
+    }
+}

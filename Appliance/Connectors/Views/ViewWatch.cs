@@ -1,0 +1,53 @@
+namespace Vmsweep.Appliance.Connectors.Views;
+
+/// <summary>Holds an open view to its limits while it is read: cancels the reading when it must be closed.</summary>
+internal sealed class ViewWatch : IDisposable
+{
+    private static readonly TimeSpan Every = TimeSpan.FromSeconds(5);
+
+    private readonly IVmView _view;
+    private readonly CancellationTokenSource _stop;
+    private readonly Timer _timer;
+
+    public ViewWatch(IVmView view, CancellationToken cancellation)
+    {
+        _view = view;
+        _stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        _timer = new Timer(_ => Look(), null, Every, Every);
+    }
+
+    /// <summary>Also of who gave one to this.</summary>
+    public CancellationToken Token => _stop.Token;
+
+    /// <summary>Why it must be closed; null while it may stay.</summary>
+    public string? Closed { get; private set; }
+
+    public void Dispose()
+    {
+        // A look that is under way must not meet what it looks at disposed.
+        using var ended = new ManualResetEvent(false);
+        _timer.Dispose(ended);
+        ended.WaitOne();
+        _stop.Dispose();
+    }
+
+    private void Look()
+    {
+        string? why;
+        try
+        {
+            why = _view.MustClose();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // Limits that cannot be looked at cannot be kept; and an exception here would end the whole program.
+            why = $"the limits of the view cannot be looked at: {e.Message}";
+        }
+
+        if (why is not null)
+        {
+            Closed = why;
+            _stop.Cancel();
+        }
+    }
+}
