@@ -44,6 +44,7 @@ internal static class ScanCommand
         Option<string?> key = CommonOptions.Key();
         Option<string?> snapshot = CommonOptions.Snapshot();
         Option<bool> deleted = CommonOptions.Deleted();
+        var archives = new ArchiveOptions();
         Option<string> memoryScan = CommonOptions.MemoryScan();
         Option<string?> state = CommonOptions.State();
         var noCache = new Option<bool>("--no-cache") { Description = "Match every content anew, and remember nothing of this scan; otherwise what was matched before is looked up by its SHA-256." };
@@ -65,6 +66,7 @@ internal static class ScanCommand
             targets, format, output, rules, withBuiltin, strict, hashes, knownGood, ignoreKnownGood, engines, clamd, allow, threads, memory, timeout, bases, key, snapshot, deleted, memoryScan, state, noCache,
             sandbox, noProgress, configuration, acts, changed,
         };
+        archives.AddTo(command);
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
             using IDisposable log = Logging.Open(parsed.GetValue(state));
@@ -83,6 +85,7 @@ internal static class ScanCommand
                 Threads = parsed.GetValue(threads),
                 MemoryBytes = (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes),
                 MatchTimeoutSeconds = parsed.GetValue(timeout),
+                Archives = archives.Of(parsed),
                 StateFolder = parsed.GetValue(noCache) ? null : StateFolder.Of(parsed.GetValue(state)),
                 IncludeDeleted = parsed.GetValue(deleted),
                 ScanMemory = parsed.GetValue(memoryScan) != "no",

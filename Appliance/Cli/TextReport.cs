@@ -79,7 +79,7 @@ internal static class TextReport
         Table table = new Table().Border(TableBorder.Rounded).AddColumns("severity", "rule", "path", "size", "SHA-256");
         foreach (FindingReport finding in target.Findings.Where(f => f.Suppressed is null).OrderBy(f => Array.IndexOf(SeverityOrder, f.Severity)).ThenBy(f => f.Path, StringComparer.Ordinal))
         {
-            string path = Printable.Of(finding.Path) + (finding.AlsoAt.Count > 0 ? string.Create(CultureInfo.InvariantCulture, $" (+{finding.AlsoAt.Count} names)") : "") + MemoryText.Of(finding.Memory);
+            string path = Printable.Of(finding.Path) + Way(finding.Inside) + (finding.AlsoAt.Count > 0 ? string.Create(CultureInfo.InvariantCulture, $" (+{finding.AlsoAt.Count} names)") : "") + MemoryText.Of(finding.Memory);
             path += finding.GuestPath is { } shown ? "\n" + Printable.Of(shown) : "";
             table.AddRow(
                 new Text(finding.Severity, Colour(finding.Severity)),
@@ -136,7 +136,7 @@ internal static class TextReport
         {
             string where = gap.Offset >= 0 ? string.Create(CultureInfo.InvariantCulture, $" at {gap.Offset}") : "";
             string bytes = gap.Bytes > 0 ? ", " + Sizes.Show(gap.Bytes) : "";
-            console.MarkupLineInterpolated($"    {gap.Fault}: {Printable.Of(gap.Path)}: {Printable.Of(gap.Structure)}{where}: {Printable.Of(gap.Detail)}{bytes}");
+            console.MarkupLineInterpolated($"    {gap.Fault}: {Printable.Of(gap.Path) + Way(gap.Inside)}: {Printable.Of(gap.Structure)}{where}: {Printable.Of(gap.Detail)}{bytes}");
         }
 
         if (target.Gaps.Count > MostGapsShown)
@@ -172,6 +172,9 @@ internal static class TextReport
         string date = engine.SignatureDate is { } made ? string.Create(CultureInfo.InvariantCulture, $" of {made:yyyy-MM-dd}") : "";
         return $"{engine.Name} {engine.Version}{rules}{date}";
     }
+
+    /// <summary>Members on the way from the file.</summary>
+    private static string Way(IReadOnlyList<string>? inside) => string.Concat((inside ?? []).Select(i => " » " + Printable.Of(i)));
 
     private static Style Colour(string severity) => severity switch
     {

@@ -1,18 +1,31 @@
+using System.Security.Cryptography;
 using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.Signatures.Archives;
 using Vmsweep.Signatures.Matching;
 
 namespace Vmsweep.Appliance.Pipeline;
 
-/// <summary>Matches one content after another against all engines. Belongs to one thread.</summary>
-internal sealed class ContentMatcher(Engines engines, CancellationToken cancellation) : IDisposable
+/// <summary>Matches one content after another, and what is inside of them, against all engines. Belongs to one thread.</summary>
+internal sealed class ContentMatcher(Engines engines, CancellationToken cancellation) : IMemberMatcher, IDisposable
 {
     private readonly IMatcher[] _matchers = [.. engines.ByContent.Select(e => e.CreateMatcher())];
+    private string _path = "";
+    private string _owner = "";
+
+    public bool UsesNames { get; } = engines.ByContent.Any(e => e.UsesNames);
 
     /// <summary>Matches without a name: for engines none of which asks for names.</summary>
-    public Verdict Match(ReadOnlySpan<byte> content) => Match(content, default(ContentFacts));
+    /// <param name="content">The whole content, or one window of it.</param>
+    /// <param name="isWhole">Whether it is whole, so that what is inside can be opened.</param>
+    public Verdict Match(ReadOnlySpan<byte> content, bool isWhole = true)
+    {
+        _path = _owner = "";
+        Verdict verdict = Match(content, default(ContentFacts));
+        return isWhole ? WithMembers(verdict, content) : verdict;
+    }
 
-    /// <summary>Matches under each name that rules could tell apart; a rule that matches under several counts once.</summary>
-    public Verdict Match(ReadOnlySpan<byte> content, ContentItem item)
+    /// <summary>Matches under each name that rules could tell apart; a rule that matches under several counts once. Members belong to the first name.</summary>
+    public Verdict Match(ReadOnlySpan<byte> content, ContentItem item, bool isWhole = true)
     {
         List<VerdictFinding> findings = [];
         List<VerdictGap> gaps = [];
@@ -25,8 +38,14 @@ internal sealed class ContentMatcher(Engines engines, CancellationToken cancella
             isSettled &= verdict.IsSettled;
         }
 
-        return new Verdict(findings, gaps) { IsSettled = isSettled };
+        var all = new Verdict(findings, gaps) { IsSettled = isSettled };
+        (_path, _owner) = (item.Path, item.Owner);
+        return isWhole ? WithMembers(all, content) : all;
     }
+
+    /// <summary>A member's path is its archive's, then its own: rules see what they would if it had been unpacked there.</summary>
+    public Verdict MatchMember(ReadOnlySpan<byte> content, IReadOnlyList<string> inside) =>
+        Match(content, UsesNames ? Facts($"{_path}/{string.Join('/', inside)}".Replace('\\', '/'), _owner) : default);
 
     public void Dispose() => Array.ForEach(_matchers, m => m.Dispose());
 
@@ -47,6 +66,41 @@ internal sealed class ContentMatcher(Engines engines, CancellationToken cancella
         }
 
         return found.Count == 0 && gaps.Count == 0 ? Verdict.Clean : new Verdict([.. found.Select(f => new VerdictFinding(f))], gaps) { IsSettled = gaps.Count == 0 };
+    }
+
+    /// <summary>Adds what is found inside of the content.</summary>
+    public Verdict WithMembers(Verdict verdict, ReadOnlySpan<byte> content)
+    {
+        if (engines.Archives is not { } archives || !ArchiveWalk.IsArchive(ArchiveContents.Formats, content))
+        {
+            return verdict;
+        }
+
+        if (archives.Limits is not { } limits)
+        {
+            // Kept, it would be taken for all there is to say, and the next scan would not know what it left out.
+            archives.LeaveUnopened();
+            return verdict with { IsSettled = false };
+        }
+
+        if (archives.IsUsedUp)
+        {
+            VerdictGap gap = new(Fault.Limit, "archive bytes", 0, content.Length, "what was unpacked before is all that one scan unpacks; this was matched but not opened", []);
+            return verdict with { Gaps = [.. verdict.Gaps, gap], IsSettled = false };
+        }
+
+        byte[] sha256 = SHA256.HashData(content);
+        MemberMatching? members = null;
+        ArchiveWalk walk = ArchiveWalk.Open(
+            content, limits, ArchiveContents.Formats, archives.Memory, w => members = new MemberMatching(archives, w, engines, this, sha256), archives.OnStep, cancellation);
+        archives.Spend(walk.Bytes);
+        return verdict with
+        {
+            Findings = members!.Findings.Count == 0 ? verdict.Findings : [.. verdict.Findings, .. members.Findings],
+            Gaps = members.Gaps.Count == 0 ? verdict.Gaps : [.. verdict.Gaps, .. members.Gaps],
+            IsSettled = verdict.IsSettled && members.IsSettled && !walk.IsLate,
+            HangsOnHashLists = verdict.HangsOnHashLists || walk.Members > 0,
+        };
     }
 
     private static ContentFacts Facts(string path, string owner)

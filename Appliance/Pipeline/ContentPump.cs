@@ -170,7 +170,7 @@ internal sealed class ContentPump(
         if (windowsAreGaps && item.HasWhole)
         {
             gaps.Add(new CoverageGap(Fault.Limit, item.Path, "content", 0, 0,
-                $"{source.Length} bytes are over the memory for one content ({buffers.MostContentBytes}); matched in windows of {windowBytes} that overlap by {overlap}, so that rules on the whole file may miss it"));
+                $"{source.Length} bytes are over the memory for one content ({buffers.MostContentBytes}); matched in windows of {windowBytes} that overlap by {overlap}, so that rules on the whole file may miss it, and what is inside of it is not opened"));
         }
 
         var windows = new WindowedContent(hashes);

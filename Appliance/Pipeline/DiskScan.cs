@@ -14,7 +14,8 @@ internal static class DiskScan
         var guest = new GuestInspector();
         DiskContents contents = DiskContents.Collect(vm, context, progress.Step, guest);
         Announce(guest, vm, context, writer);
-        using Engines engines = Engines.Load(job);
+        using ArchiveContents archives = new(job.Archives, ArchiveContents.MemoryBytes(job.MemoryBytes), ArchiveContents.MostBytes(ImageBytes(job)), progress.Step);
+        using Engines engines = Engines.Load(job, archives);
         try
         {
             progress.Begin(contents.Coverage.Values, contents.TotalBytes);
@@ -24,6 +25,10 @@ internal static class DiskScan
             new ContentPump(buffers, job.Threads, engines.HashNeeds, context.Gaps, MostBytes(job), ContentPump.MostZerosOfScan, progress.Step, context.Cancellation) { Tracer = tracer }
                 .Run(contents.Items, () => new MatchConsumer(shared, progress), windowsAreGaps: true);
             tracer?.Flush();
+            if (archives.Unopened > 0)
+            {
+                context.Gaps.Add(new CoverageGap(Fault.Limit, job.Disks[0].Files[0].Name, "archives", -1, 0, $"{archives.Unopened} files that hold others were matched but not opened, as asked for"));
+            }
         }
         finally
         {
@@ -53,4 +58,6 @@ internal static class DiskScan
     /// </summary>
     private static long MostBytes(ScanJob job) =>
         Saturating.Add(256L << 30, job.Disks.SelectMany(d => d.Files).Total(f => Math.Min(new FileInfo(f.Path).Length, long.MaxValue / 16) * 16));
+
+    private static long ImageBytes(ScanJob job) => job.Disks.SelectMany(d => d.Files).Total(f => new FileInfo(f.Path).Length);
 }

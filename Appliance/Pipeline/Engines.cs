@@ -15,6 +15,9 @@ internal sealed record Engines : IDisposable
     /// <summary>Engines that ask for names, owners or the time as well: they match under each name, and nothing of theirs is remembered.</summary>
     public IReadOnlyList<IEngine> Volatile { get; init; } = [];
 
+    /// <summary>How what is inside of contents is opened; null where nobody looks.</summary>
+    public ArchiveContents? Archives { get; init; }
+
     /// <summary>Engines whose verdict follows from the content alone, but which do not say what they match with: nothing of theirs is remembered.</summary>
     public IReadOnlyList<IEngine> Unkept { get; init; } = [];
 
@@ -37,7 +40,8 @@ internal sealed record Engines : IDisposable
         (Hashes?.NeedsSha1 ?? false) || (KnownGood?.NeedsSha1 ?? false),
         (Hashes?.NeedsMd5 ?? false) || (KnownGood?.NeedsMd5 ?? false));
 
-    public static Engines Load(ScanJob job)
+    /// <param name="archives">Null where nothing is opened.</param>
+    public static Engines Load(ScanJob job, ArchiveContents? archives)
     {
         TimeSpan timeout = TimeSpan.FromSeconds(job.TimeoutSeconds);
         List<IEngine> content = [];
@@ -78,6 +82,7 @@ internal sealed record Engines : IDisposable
 
         return new Engines
         {
+            Archives = archives,
             ByContent = content,
             Volatile = @volatile,
             Added = added,

@@ -45,9 +45,9 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
     private const long MostWaitingBytes = 8 << 20;
 
     private readonly ContentMatcher _matcher = new(shared.Engines, shared.Cancellation);
-    private readonly ContentMatcher? _volatile = shared.Engines.Volatile.Count > 0 ? new(shared.Engines with { ByContent = shared.Engines.Volatile }, shared.Cancellation) : null;
-    private readonly ContentMatcher? _unkept = shared.Engines.Unkept.Count > 0 ? new(shared.Engines with { ByContent = shared.Engines.Unkept }, shared.Cancellation) : null;
-    private readonly ContentMatcher?[] _added = [.. shared.Engines.Added.Select(e => e.Count > 0 ? new ContentMatcher(shared.Engines with { ByContent = e }, shared.Cancellation) : null)];
+    private readonly ContentMatcher? _volatile = Beside(shared, shared.Engines.Volatile);
+    private readonly ContentMatcher? _unkept = Beside(shared, shared.Engines.Unkept);
+    private readonly ContentMatcher?[] _added = [.. shared.Engines.Added.Select(e => Beside(shared, e))];
     private List<Waiting> _open = [];
     private List<Waiting> _asked = [];
     private Func<KnownVerdict[]>? _answer;
@@ -263,8 +263,15 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         }
     }
 
+    /// <summary>
+    /// Matches beside the one whose verdict is kept; null where there is nothing to match with. That one has looked members up in the hash lists
+    /// and counted what was not opened.
+    /// </summary>
+    private static ContentMatcher? Beside(MatchShared shared, IReadOnlyList<IEngine> engines) => engines.Count == 0 ? null : new ContentMatcher(
+        shared.Engines with { ByContent = engines, Hashes = null, Archives = shared.Engines.Archives is { Limits: not null } archives ? archives : null }, shared.Cancellation);
+
     private Verdict WithVolatile(Verdict verdict, Content content) =>
-        _volatile is null ? verdict : VerdictMerge.Of(verdict, _volatile.Match(content.Bytes, content.Item), shared.Engines.Rules);
+        _volatile is null ? verdict : VerdictMerge.Of(verdict, _volatile.Match(content.Bytes, content.Item, content.Windows is null), shared.Engines.Rules);
 
     private Verdict WithUnkept(Verdict verdict, Content content, ContentHashes? hashes)
     {
@@ -276,7 +283,13 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         (long, string)? twin = content is { Item.MayHaveTwin: true, IsPartial: false } && hashes is not null ? (content.Bytes.Length, hashes.Hex) : null;
         if (twin is null || !shared.Unkept.TryGetValue(twin.Value, out Verdict? own))
         {
-            own = _unkept.Match(content.Bytes);
+            own = _unkept.Match(content.Bytes, isWhole: false);
+            if (content.Windows is null && own.Gaps.Any(g => g.Fault == Fault.Limit))
+            {
+                // It opens archives itself; what is over its own limits may still be found in the members.
+                own = _unkept.WithMembers(own, content.Bytes);
+            }
+
             if (twin is not null && own.IsSettled)
             {
                 shared.Unkept.TryAdd(twin.Value, own);
@@ -290,7 +303,7 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
     {
         if (!content.Bytes.IsEmpty)
         {
-            Verdict verdict = WithUnkept(WithVolatile(_matcher.Match(content.Bytes), content), content, null);
+            Verdict verdict = WithUnkept(WithVolatile(_matcher.Match(content.Bytes, isWhole: false), content), content, null);
             AddGaps(content.Item, verdict.Gaps, content.Offset);
             List<Detection> placed = [];
             PlacedDetections.Add(content.Item, content.Bytes, content.Offset, placed);
@@ -352,7 +365,7 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
     {
         foreach (VerdictGap gap in gaps)
         {
-            shared.Gaps.Add(new CoverageGap(gap.Fault, item.Path, gap.Structure, gap.Offset < 0 || gap.Inside.Count > 0 ? gap.Offset : gap.Offset + @base, gap.Bytes, gap.Detail));
+            shared.Gaps.Add(new CoverageGap(gap.Fault, item.Path, gap.Structure, gap.Offset < 0 || gap.Inside.Count > 0 ? gap.Offset : gap.Offset + @base, gap.Bytes, gap.Detail) { Inside = gap.Inside });
         }
     }
 

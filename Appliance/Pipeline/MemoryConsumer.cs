@@ -14,7 +14,7 @@ internal sealed class MemoryConsumer(Engines engines, MemoryHits hits, ReadConte
         var window = (MemoryWindow)content.Item;
         if (content.Bytes.ContainsAnyExcept((byte)0))
         {
-            Verdict verdict = _matcher.Match(content.Bytes, window);
+            Verdict verdict = _matcher.Match(content.Bytes, window, isWhole: false);
             foreach (VerdictGap gap in verdict.Gaps)
             {
                 context.Gaps.Add(new CoverageGap(gap.Fault, window.Path, gap.Structure, gap.Offset, gap.Bytes, gap.Detail));

@@ -43,7 +43,7 @@ internal static class MemoryScan
 
     public static void Run(ScanJob job, GuestMemoryImage memory, MemoryReport report, ReadContext context, EventWriter writer, ProgressReporter progress)
     {
-        using Engines engines = Engines.Load(job);
+        using Engines engines = Engines.Load(job, null);
         if (engines.ByContent.Count + engines.Volatile.Count == 0)
         {
             context.Gaps.Add(new CoverageGap(Fault.Unsupported, report.Path, "guest memory", -1, memory.SizeBytes, "lists of hashes are of files; no engine that looks at content was asked for"));

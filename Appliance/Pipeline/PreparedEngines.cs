@@ -1,3 +1,5 @@
+using System.Security.Cryptography;
+using System.Text;
 using Serilog;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Worker;
@@ -21,6 +23,9 @@ internal sealed class PreparedEngines : IDisposable
 
     /// <summary>The same of known-good hashes.</summary>
     public List<string> KnownGood { get; } = [];
+
+    /// <summary>What verdicts that hang on hash lists hang on, known-good ones too: these keep members from being matched.</summary>
+    public byte[] ListsDigest => SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', Reports.Where(r => r.Name == HashSet.EngineName).Select(r => r.Bundle).Append("").Concat(KnownGoodDigests))));
 
     /// <summary>Null when ClamAV takes no part.</summary>
     public ClamdGate? Clamd { get; private set; }

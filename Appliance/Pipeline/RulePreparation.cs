@@ -45,8 +45,9 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
     /// <summary>Sets of ids are part of a job, and a job is one frame.</summary>
     private const int MostIdBytes = 6 << 20;
 
+    /// <param name="lists">Digest of the run's hash lists.</param>
     /// <exception cref="JobFailedException">The rules cannot be used.</exception>
-    public PreparedRules Run(RunFolder run)
+    public PreparedRules Run(RunFolder run, byte[] lists)
     {
         if (!settings.Engines.Contains(YaraRules.EngineName))
         {
@@ -67,7 +68,7 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
             IReadOnlyList<Basis> earlier = EarlierOf(record.Event);
             if (AreAdditionsKnown(record, earlier))
             {
-                return Prepared(new RuleFiles(record.Path, record.Event.Rules!, FilesOf(record.Base)), record.Event, record.Decided, earlier, binds);
+                return Prepared(new RuleFiles(record.Path, record.Event.Rules!, FilesOf(record.Base)), record.Event, record.Decided, earlier, binds, lists);
             }
         }
 
@@ -111,7 +112,7 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
             });
         }
 
-        return Prepared(new RuleFiles(path, parts, FilesOf(@base)), compiled, digests, EarlierOf(compiled), binds);
+        return Prepared(new RuleFiles(path, parts, FilesOf(@base)), compiled, digests, EarlierOf(compiled), binds, lists);
     }
 
     /// <summary>Where all rules are compiled already, but not what was added since other verdicts, only that is compiled, and needs a name beside its base.</summary>
@@ -134,13 +135,12 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
     }
 
     private PreparedRules Prepared(
-        RuleFiles files, CompiledEvent compiled, IReadOnlyList<byte[]> decided, IReadOnlyList<Basis> earlier, List<(string Host, string Inside)> binds)
+        RuleFiles files, CompiledEvent compiled, IReadOnlyList<byte[]> decided, IReadOnlyList<Basis> earlier, List<(string Host, string Inside)> binds, byte[] lists)
     {
         VerdictSession? verdicts = null;
         if (cache is not null && ContextOf(compiled) is { } context)
         {
             HashSet<UInt128> decisive = RuleIds.Unpack(files.Compiled.Decisive);
-            byte[] lists = SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', compiled.Engines.Where(e => e.Name == "hash").Select(e => e.Bundle))));
             verdicts = VerdictSession.Begin(cache, context, files.Compiled.Decisive, earlier, basis => AddedSince(basis, decisive, files.Compiled, decided), lists);
         }
 
@@ -181,7 +181,7 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
     /// <summary>
     /// What a verdict on content depends on beside the bytes and the YARA rules: this program, the engine's library, the other engines that
     /// look at content, and every limit and option that changes what matching a content gives. Time limits do not: a verdict that ran into one
-    /// is not kept. Hash lists do not: they are looked up anew. Null when it is not known.
+    /// is not kept. Budgets and passwords for archives are such limits. Hash lists do not: they are looked up anew. Null when it is not known.
     /// </summary>
     private byte[]? ContextOf(CompiledEvent compiled)
     {
@@ -191,7 +191,7 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
         }
 
         string engines = string.Join('\n', compiled.Engines.Where(e => e.Name is not (YaraRules.EngineName or "hash")).Select(e => $"{e.Name}\0{e.Version}\0{e.Bundle}"));
-        return SHA256.HashData([.. VerdictCache.Program, .. library, .. BitConverter.GetBytes(settings.MemoryBytes), .. Encoding.UTF8.GetBytes(engines)]);
+        return SHA256.HashData([.. VerdictCache.Program, .. library, .. BitConverter.GetBytes(settings.MemoryBytes), .. SHA256.HashData(Encoding.UTF8.GetBytes(engines)), .. SHA256.HashData(Encoding.UTF8.GetBytes(settings.ArchivesText))]);
     }
 
     private static RuleFiles? FilesOf(CompiledRecord? record) => record is null ? null : new RuleFiles(record.Path, record.Event.Rules!, null);

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Serilog;
 using Vmsweep.Appliance.Cli;
 using Vmsweep.Appliance.Connectors;
@@ -11,6 +12,7 @@ using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Inspection;
 using Vmsweep.Signatures.AllowLists;
+using Vmsweep.Signatures.Archives;
 using Vmsweep.Signatures.ClamAv;
 using Vmsweep.Signatures.Yara;
 
@@ -48,6 +50,12 @@ internal sealed record ScanSettings
     public required long MemoryBytes { get; init; }
 
     public required int MatchTimeoutSeconds { get; init; }
+
+    /// <summary>Budgets for what is inside of archives and documents; null when they are not opened.</summary>
+    public ArchiveLimits? Archives { get; init; } = new();
+
+    /// <summary>All of that on which a verdict that is kept depends: one that ran out of time is not.</summary>
+    public string ArchivesText => Archives is not { } a ? "" : string.Create(CultureInfo.InvariantCulture, $"{a.Depth} {a.Members} {a.Bytes} {a.Ratio}\n{string.Join('\n', a.Passwords)}");
 
     /// <summary>Deleted files too.</summary>
     public bool IncludeDeleted { get; init; }
@@ -108,8 +116,8 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         DateTimeOffset started = time.GetUtcNow();
         using var run = new RunFolder();
         using VerdictCache? cache = settings.StateFolder is { } folder && (settings.OnlyChanges || settings.Engines.Contains(YaraRules.EngineName)) ? VerdictCache.Open(folder, time) : null;
-        PreparedRules prepared = new RulePreparation(settings, sandbox, worker, cache, Limits(0), cancellation).Run(run);
         using PreparedEngines engines = PreparedEngines.Make(settings, run, cancellation);
+        PreparedRules prepared = new RulePreparation(settings, sandbox, worker, cache, Limits(0), cancellation).Run(run, engines.ListsDigest);
         prepared = prepared with { Engines = [.. prepared.Engines, .. engines.Reports], Faults = [.. prepared.Faults, .. engines.Faults] };
         if (prepared.Engines.FirstOrDefault(e => e.Fault is not null) is { } missing && prepared.Rules is null && !engines.CanMatch)
         {
@@ -311,6 +319,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             Secrets = settings.Secrets,
             VolumeStates = vm.VolumeStates,
             IncludeDeleted = settings.IncludeDeleted,
+            Archives = settings.Archives,
             Tracing = tracking?.Scan.JobOf(vm.Disks, tracking.Changes, tracking.Run, sandbox, binds),
         };
         prepared.Verdicts?.BeginWorker();
@@ -464,5 +473,5 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     private static long LengthOf(string path) => new FileInfo(path) is { Exists: true } file ? file.Length : 0;
 
     /// <summary>An hour, and a second for each MiB of image: some fifty times what a slow scan takes.</summary>
-    private WorkerLimits Limits(long imageBytes) => new(WorkerHeapBytes + settings.MemoryBytes + DiskLimits.ForKeys(settings.Secrets), 3600 + (imageBytes >> 20));
+    private WorkerLimits Limits(long imageBytes) => new(WorkerHeapBytes + settings.MemoryBytes + ArchiveContents.MostMemoryBytes(settings.MemoryBytes, settings.Threads) + DiskLimits.ForKeys(settings.Secrets), 3600 + (imageBytes >> 20));
 }

@@ -23,5 +23,5 @@ internal static class Faults
     };
 
     public static GapReport ToReport(this CoverageGap gap) =>
-        new(Name(gap.Fault), gap.Path, gap.Structure, gap.Offset, gap.Bytes, gap.Detail);
+        new(Name(gap.Fault), gap.Path, gap.Structure, gap.Offset, gap.Bytes, gap.Detail) { Inside = gap.Inside.Count > 0 ? gap.Inside : null };
 }

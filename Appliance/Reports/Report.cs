@@ -233,7 +233,11 @@ internal sealed record MatchReport(string String, long Offset, int Length)
     public string? VirtualAddress { get; init; }
 }
 
-internal sealed record GapReport(string Fault, string Path, string Structure, long Offset, long Bytes, string Detail);
+internal sealed record GapReport(string Fault, string Path, string Structure, long Offset, long Bytes, string Detail)
+{
+    /// <summary>As of findings: the members on the way to what was not scanned; absent for the file itself.</summary>
+    public IReadOnlyList<string>? Inside { get; init; }
+}
 
 /// <param name="Findings">Those that count.</param>
 /// <param name="Suppressed">Findings that allow lists take out.</param>

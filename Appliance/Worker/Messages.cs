@@ -4,6 +4,7 @@ using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
 using Vmsweep.DiskReaders.Inspection;
 using Vmsweep.DiskReaders.Inspection.Guest;
+using Vmsweep.Signatures.Archives;
 using Vmsweep.Signatures.Yara;
 
 namespace Vmsweep.Appliance.Worker;
@@ -90,6 +91,9 @@ internal sealed record ScanJob(ScanRules? Rules, IReadOnlyList<string> HashSets,
 
     /// <summary>Where <c>clamd</c> is reached, one of <see cref="WorkerJob.Sockets"/>; null when ClamAV is not asked for.</summary>
     public string? ClamdSocket { get; init; }
+
+    /// <summary>Budgets for what is inside of each content; null when it is not opened.</summary>
+    public ArchiveLimits? Archives { get; init; }
 
     /// <summary>What of the disks is known to be as it was; null when contents are not traced.</summary>
     public TracingJob? Tracing { get; init; }

@@ -11,6 +11,9 @@ public sealed record CoverageGap(Fault Fault, string Path, string Structure, lon
         : this(fault.Fault, path, fault.Structure, fault.Offset, bytes, fault.Detail)
     {
     }
+
+    /// <summary>The way in from the path, where what was not scanned lies inside of a file: names of members, outermost first.</summary>
+    public IReadOnlyList<string> Inside { get; init; } = [];
 }
 
 /// <summary>Where readers report what they could not read. Safe for many threads.</summary>

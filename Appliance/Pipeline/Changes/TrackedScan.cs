@@ -267,7 +267,7 @@ internal sealed class TrackedScan
             return null;
         }
 
-        string text = string.Join('\n', prepared.Engines.Select(e => $"{e.Name}\0{e.Version}\0{e.Rules}\0{e.Bundle}").Concat(engines.KnownGoodDigests).Append($"{settings.MemoryBytes}\0{settings.IncludeDeleted}"));
+        string text = string.Join('\n', prepared.Engines.Select(e => $"{e.Name}\0{e.Version}\0{e.Rules}\0{e.Bundle}").Concat(engines.KnownGoodDigests).Append($"{settings.MemoryBytes}\0{settings.IncludeDeleted}\0{settings.ArchivesText}"));
         return SHA256.HashData([.. VerdictCache.Program, .. SHA256.HashData(rules), .. Encoding.UTF8.GetBytes(text)]);
     }
 }

@@ -28,6 +28,8 @@ internal sealed class CachedScan : IDisposable
         }
 
         Tool.Find("mcopy");
+        // The same words packed: some members are equal to files, and some archives to others.
+        Tool.Shell("cd files && zip -q ../a.zip *1*.exe *2*.txt && tar -czf ../b.tgz *3*.exe *4*.txt && zip -q -0 ../c.zip ../a.zip ../b.tgz *5*.txt && zip -q -P nobody ../d.zip *6*.txt && cp ../?.zip ../b.tgz . && cp a.zip again.exe && cd .. && rm a.zip b.tgz c.zip d.zip", _scratch.Folder);
         Tool.Shell("PATH=$PATH:/usr/sbin:/sbin\ntruncate -s 2M disk.raw; mkfs.fat -F 12 -s 1 disk.raw >/dev/null; mcopy -i disk.raw files/* ::; rm -r files", _scratch.Folder);
     }
 
@@ -49,11 +51,21 @@ internal sealed class CachedScan : IDisposable
         }
     }
 
+    /// <summary>Scans with everything else as the hostile scans have it.</summary>
+    public Func<ScanSettings, ScanSettings> Change { get; set; } = s => s;
+
+    /// <summary>A list with one hash.</summary>
+    public string Hashes(string name, string sha256)
+    {
+        File.WriteAllText(_scratch[name], sha256 + "\n");
+        return _scratch[name];
+    }
+
     public Report Scan(bool withState, CancellationToken cancellation) => Scan(withState ? State : null, cancellation);
 
     public Report Scan(string? state, CancellationToken cancellation)
     {
-        ScanSettings settings = HostileScan.Settings with { RuleSources = [Rules], StateFolder = state };
+        ScanSettings settings = Change(HostileScan.Settings with { RuleSources = [Rules], StateFolder = state });
         return new ScanRun(settings, Sandbox.Probe(SandboxMode.Reduced), new InProcessWorker(), TimeProvider.System, new Silent(), cancellation)
             .Run([.. new TargetFinder([]).Find(_scratch["disk.raw"])]);
     }

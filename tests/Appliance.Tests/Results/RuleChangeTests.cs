@@ -1,4 +1,6 @@
+using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Signatures.Archives;
 
 namespace Vmsweep.Appliance.Tests.Results;
 
@@ -37,6 +39,43 @@ public sealed class RuleChangeTests
         // A cache that never knows anything, or rules that never match, would make all of this empty.
         Assert.True(cached > 150, $"only {cached} files were known");
         Assert.True(findings > 100, $"only {findings} findings");
+    }
+
+    [Fact]
+    public void Verdicts_on_what_is_inside_hold_under_the_same_budgets_passwords_and_hash_lists_alone()
+    {
+        using var scan = new CachedScan(6);
+        scan.Write(new Dictionary<string, string> { ["a.yar"] = "rule a { strings: $a = /w[0-9]+x/ condition: $a }\nrule n { strings: $a = /w[0-9]+x/ condition: $a and extension == \".exe\" }\n" });
+        Report plain = Scan(s => s);
+        string member = plain.Targets[0].Findings.First(f => f.Inside?.Count > 1).Sha256;
+        string bad = scan.Hashes("bad", member);
+        Func<ScanSettings, ScanSettings>[] changes =
+        [
+            s => s with { Archives = new ArchiveLimits { Depth = 1 } },
+            s => s with { Archives = new ArchiveLimits { Members = 3 } },
+            s => s with { Archives = new ArchiveLimits { Bytes = 50 } },
+            s => s with { Archives = new ArchiveLimits { Passwords = ["nobody"] } },
+            s => s with { Archives = null },
+            s => s with { HashLists = [bad], Engines = ["yara", "hash"] },
+            s => s with { KnownGood = [bad] },
+            s => s,
+        ];
+        HashSet<string> different = [];
+        foreach (Func<ScanSettings, ScanSettings> change in changes.Concat(changes))
+        {
+            Report report = Scan(change);
+            different.Add(string.Join('\n', CachedScan.Said(report)));
+        }
+
+        Assert.Equal(changes.Length, different.Count);
+
+        Report Scan(Func<ScanSettings, ScanSettings> change)
+        {
+            scan.Change = change;
+            Report report = scan.Scan(withState: true, Cancellation);
+            Assert.Equal(CachedScan.Said(scan.Scan(withState: false, Cancellation)), CachedScan.Said(report));
+            return report;
+        }
     }
 
     [Fact]

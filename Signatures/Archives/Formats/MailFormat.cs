@@ -1,0 +1,126 @@
+using MimeKit;
+using Vmsweep.Signatures.Archives.Decoders;
+
+namespace Vmsweep.Signatures.Archives.Formats;
+
+/// <summary>Mails (EML), mailboxes (mbox) and web archives (MHTML), by MimeKit: every part that is encoded or attached.</summary>
+internal sealed class MailFormat : IArchiveFormat
+{
+    private const int MostHeaderBytes = 64 << 10;
+
+    private static readonly string[] FirstHeaders =
+    [
+        "received:", "return-path:", "from:", "from ", "to:", "date:", "subject:", "message-id:", "mime-version:", "content-type:", "delivered-to:", "dkim-signature:", "x-",
+        "arc-", "reply-to:", "sender:", "authentication-results:", "received-spf:", "thread-topic:", "content-class:",
+    ];
+
+    public string Name => "mail";
+
+    /// <summary>Header lines only, one of a mail first, with a type and so perhaps with parts.</summary>
+    public bool Fits(ReadOnlySpan<byte> content)
+    {
+        if (content.Length < 32 || !char.IsAsciiLetter((char)content[0]) || !StartsAsMail(content))
+        {
+            return false;
+        }
+
+        ReadOnlySpan<byte> head = content[..Math.Min(content.Length, MostHeaderBytes)];
+        bool isTyped = false;
+        int headers = 0;
+        foreach (Range range in head.Split((byte)'\n'))
+        {
+            ReadOnlySpan<byte> line = head[range].TrimEnd((byte)'\r');
+            if (line.IsEmpty)
+            {
+                break;
+            }
+
+            if (line[0] is (byte)' ' or (byte)'\t')
+            {
+                continue;
+            }
+
+            int colon = line.IndexOf((byte)':');
+            if (colon <= 0 || line[..colon].ContainsAnyExceptInRange((byte)'!', (byte)'~'))
+            {
+                if (headers == 0 && line.StartsWith("From "u8))
+                {
+                    continue;
+                }
+
+                return false;
+            }
+
+            headers++;
+            isTyped |= System.Text.Ascii.EqualsIgnoreCase(line[..colon], "content-type"u8) || System.Text.Ascii.EqualsIgnoreCase(line[..colon], "mime-version"u8);
+        }
+
+        return isTyped && headers >= 2;
+    }
+
+    public void Read(ReadOnlyMemory<byte> content, IMemberSink sink)
+    {
+        using IDisposable memory = sink.Reserve((content.Length / 2) + (1 << 20), "mail");
+        using var stream = new SpanStream(content);
+        bool isBox = content.Span.StartsWith("From "u8);
+
+        // Persistent: parts stay where they are in the content and are decoded when they are read.
+        var parser = new MimeParser(stream, isBox ? MimeFormat.Mbox : MimeFormat.Entity, persistent: true);
+        do
+        {
+            sink.Tick();
+            using MimeMessage message = parser.ParseMessage();
+            if (message.Body is { } body)
+            {
+                ReadEntity(body, sink);
+            }
+        }
+        while (isBox && !parser.IsEndOfStream);
+    }
+
+    private static bool StartsAsMail(ReadOnlySpan<byte> content)
+    {
+        foreach (string first in FirstHeaders)
+        {
+            if (content.Length >= first.Length && System.Text.Ascii.EqualsIgnoreCase(content[..first.Length], first))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private static void ReadEntity(MimeEntity root, IMemberSink sink)
+    {
+        Stack<(MimeEntity Entity, string Prefix)> open = new([(root, "")]);
+        int number = 0;
+        while (open.TryPop(out (MimeEntity Entity, string Prefix) next))
+        {
+            sink.Tick();
+            switch (next.Entity)
+            {
+                case Multipart multipart:
+                    for (int i = multipart.Count - 1; i >= 0; i--)
+                    {
+                        open.Push((multipart[i], next.Prefix));
+                    }
+
+                    break;
+                case MessagePart { Message.Body: { } body } message:
+                    open.Push((body, $"{next.Prefix}({message.Message.Subject ?? "message"})/"));
+                    break;
+                case MimePart { Content: { } data } part:
+                    number++;
+                    string? name = part.FileName;
+                    bool isPlain = data.Encoding is ContentEncoding.SevenBit or ContentEncoding.EightBit or ContentEncoding.Default or ContentEncoding.Binary;
+                    if (!isPlain || name is not null)
+                    {
+                        sink.Packed(next.Prefix + (name ?? $"(part {number})"), -1, data.Open);
+                    }
+
+                    break;
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+using System.Buffers.Binary;
+using Vmsweep.Signatures.Matching;
+
+namespace Vmsweep.Signatures.Archives.Formats;
+
+/// <summary>
+/// Archives inside of Windows programs: self-extracting 7z, RAR and cabinets, wherever they lie, and what is appended behind the last section where it
+/// is something known. (A ZIP is found by its own end.) Spec: PE format, Microsoft.
+/// </summary>
+internal sealed class ProgramFormat : IArchiveFormat
+{
+    private const int SmallestOverlay = 64;
+    private const int SectionBytes = 40;
+    private const int MostFound = 64;
+
+    private static readonly IArchiveFormat[] Embedded = [new SevenZipFormat(), new RarFormat(), new CabFormat()];
+
+    public string Name => "program";
+
+    public bool Fits(ReadOnlySpan<byte> content) =>
+        content.Length > 0x100 && content[0] == 'M' && content[1] == 'Z' && OverlayAt(content) is { } overlay && (HasOverlay(content, overlay) || Find(content, 1).Count > 0);
+
+    public void Read(ReadOnlyMemory<byte> content, IMemberSink sink)
+    {
+        long end = 0;
+        foreach ((int at, IArchiveFormat format) in Find(content.Span, MostFound))
+        {
+            sink.Tick();
+            if (at < end)
+            {
+                continue;
+            }
+
+            try
+            {
+                // Its members are the program's own: the archive itself was matched with it.
+                format.Read(content[at..], sink);
+            }
+            catch (ArchiveException e)
+            {
+                sink.Gap(e.Fault, e.Structure, e.Offset < 0 ? at : e.Offset + at, 0, e.Detail);
+            }
+
+            end = at + LengthOf(format, content.Span[at..]);
+        }
+
+        if (OverlayAt(content.Span) is { } overlay && HasOverlay(content.Span, overlay) && overlay >= end)
+        {
+            sink.Stored($"(overlay at {overlay})", content[overlay..]);
+        }
+    }
+
+    private static List<(int At, IArchiveFormat Format)> Find(ReadOnlySpan<byte> content, int most)
+    {
+        List<(int, IArchiveFormat)> found = [];
+        foreach (IArchiveFormat format in Embedded)
+        {
+            ReadOnlySpan<byte> magic = format switch { SevenZipFormat => SevenZipFormat.Magic, RarFormat => RarFormat.Magic, _ => CabFormat.Magic };
+            for (int at = 0; found.Count < most;)
+            {
+                int next = content[at..].IndexOf(magic);
+                if (next < 0)
+                {
+                    break;
+                }
+
+                at += next;
+                if (format.Fits(content[at..]))
+                {
+                    found.Add((at, format));
+                }
+
+                at++;
+            }
+        }
+
+        found.Sort((a, b) => a.Item1.CompareTo(b.Item1));
+        return found;
+    }
+
+    /// <summary>How far an archive reaches, so that one inside of it, which is its member, is not taken for another.</summary>
+    private static long LengthOf(IArchiveFormat format, ReadOnlySpan<byte> archive) => format switch
+    {
+        CabFormat => BinaryPrimitives.ReadUInt32LittleEndian(archive[8..]),
+        SevenZipFormat => SevenZipFormat.StartBytes + (long)Math.Min(int.MaxValue, BinaryPrimitives.ReadUInt64LittleEndian(archive[12..]))
+            + (long)Math.Min(int.MaxValue, BinaryPrimitives.ReadUInt64LittleEndian(archive[20..])),
+        _ => archive.Length,
+    };
+
+    private static bool HasOverlay(ReadOnlySpan<byte> content, int overlay) =>
+        content.Length - overlay >= SmallestOverlay && FileTypes.Of(content[overlay..]) is not ("" or "ZIP" or "7Z" or "RAR" or "CAB" or "TXT");
+
+    /// <summary>Where the last section ends; null where it is no program.</summary>
+    private static int? OverlayAt(ReadOnlySpan<byte> content)
+    {
+        uint at = BinaryPrimitives.ReadUInt32LittleEndian(content[0x3C..]);
+        if (at > content.Length - 0x18 || !content[(int)at..].StartsWith("PE\0\0"u8))
+        {
+            return null;
+        }
+
+        ReadOnlySpan<byte> header = content[(int)at..];
+        int sections = BinaryPrimitives.ReadUInt16LittleEndian(header[6..]);
+        int table = 24 + BinaryPrimitives.ReadUInt16LittleEndian(header[20..]);
+        long end = 0;
+        for (int i = 0; i < sections && table + SectionBytes <= header.Length; i++, table += SectionBytes)
+        {
+            long size = BinaryPrimitives.ReadUInt32LittleEndian(header[(table + 16)..]);
+            long offset = BinaryPrimitives.ReadUInt32LittleEndian(header[(table + 20)..]);
+            end = size > 0 ? Math.Max(end, offset + size) : end;
+        }
+
+        return (int)Math.Min(end == 0 ? content.Length : end, content.Length);
+    }
+}
