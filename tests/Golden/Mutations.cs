@@ -12,8 +12,8 @@ public static class Mutations
     /// <summary>What each format is held to in the tests.</summary>
     public const int PerFormat = 20_000;
 
-    // For a long run by hand: every mutation test takes so many times its count.
-    private static readonly int Times = int.TryParse(Environment.GetEnvironmentVariable("VMSWEEP_MUTATION_TIMES"), out int times) ? times : 1;
+    /// <summary>For a long run by hand: every mutation test takes so many times its count.</summary>
+    public static int Times { get; } = int.TryParse(Environment.GetEnvironmentVariable("VMSWEEP_MUTATION_TIMES"), out int times) ? times : 1;
 
     private static readonly TimeSpan MostForOne = TimeSpan.FromSeconds(10);
 
