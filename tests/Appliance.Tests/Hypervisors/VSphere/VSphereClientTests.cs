@@ -208,7 +208,7 @@ public sealed class VSphereClientTests(VSphereFixture vsphere)
     }
 
     [Fact]
-    public void Readers_wait_together_for_a_host_without_room_and_get_every_byte()
+    public async Task Readers_wait_together_for_a_host_without_room_and_get_every_byte()
     {
         VSphereRig rig = vsphere.Fresh("poweredOff");
         rig.Control("limit", ("requests", "1"));
@@ -240,7 +240,7 @@ public sealed class VSphereClientTests(VSphereFixture vsphere)
             CancellationToken.None,
             TaskCreationOptions.LongRunning,
             TaskScheduler.Default))];
-        Task.WaitAll(readers, TestContext.Current.CancellationToken);
+        await Task.WhenAll(readers);
         Assert.Equal(SHA256.HashData(raw), SHA256.HashData(read));
         JsonElement log = rig.Control("log");
         Assert.True(log.GetProperty("refused").GetInt32() > 0, "the limit was never met");
