@@ -59,7 +59,15 @@ internal sealed class CabFormat : IArchiveFormat
         List<(string Name, long Size, long Offset, int Folder)> members = ReadFiles(bytes, filesAt, files, folders, sink);
         foreach (IGrouping<int, (string Name, long Size, long Offset, int Folder)> inFolder in members.GroupBy(m => m.Folder))
         {
-            ReadFolder(content, table[inFolder.Key], [.. inFolder.OrderBy(m => m.Offset)], dataReserve, sink);
+            try
+            {
+                ReadFolder(content, table[inFolder.Key], [.. inFolder.OrderBy(m => m.Offset)], dataReserve, sink);
+            }
+            catch (ArchiveException e)
+            {
+                // The next folder stands for itself.
+                sink.Gap(e.Fault, e.Structure, e.Offset, inFolder.Sum(m => m.Size), $"{e.Detail}; {inFolder.Count()} members", inFolder.First().Name);
+            }
         }
     }
 
@@ -79,10 +87,8 @@ internal sealed class CabFormat : IArchiveFormat
             long size = at.U32();
             long offset = at.U32();
             int folder = at.U16();
-            at.Skip(4);
-            bool isUtf8 = (at.U16() & 0x80) != 0;
+            at.Skip(6);
             string name = at.Text();
-            _ = isUtf8;
             if (folder is ContinuedFromPrevious or ContinuedToNext or ContinuedBoth || folder >= folders)
             {
                 bool isContinued = folder >= ContinuedFromPrevious;

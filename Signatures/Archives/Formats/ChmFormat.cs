@@ -8,6 +8,10 @@ internal sealed class ChmFormat : IArchiveFormat
 {
     private const int HeaderBytes = 0x60;
     private const int FrameBytes = 32 << 10;
+
+    // What a name takes beside its characters.
+    private const int EntryBytes = 128;
+
     private const string Space = "::DataSpace/Storage/MSCompressed/";
     private const string ResetTableEnd = "/InstanceData/ResetTable";
 
@@ -21,7 +25,8 @@ internal sealed class ChmFormat : IArchiveFormat
         ReadOnlySpan<byte> bytes = content.Span;
         long directory = Offset(bytes, 0x48);
         long data = bytes[4] == 3 ? Offset(bytes, 0x58) : directory + Offset(bytes, 0x50);
-        List<Entry> entries = ReadDirectory(content, directory, sink);
+        using TableMemory tables = new(sink, "chm directory");
+        List<Entry> entries = ReadDirectory(content, directory, sink, tables);
         foreach (Entry entry in entries.Where(e => e.Section == 0 && e.Size > 0 && !e.Name.StartsWith("::", StringComparison.Ordinal)))
         {
             sink.Stored(entry.Name, Slice(content, data + entry.Offset, entry.Size, "chm file"));
@@ -34,7 +39,7 @@ internal sealed class ChmFormat : IArchiveFormat
         }
     }
 
-    private static List<Entry> ReadDirectory(ReadOnlyMemory<byte> content, long at, IMemberSink sink)
+    private static List<Entry> ReadDirectory(ReadOnlyMemory<byte> content, long at, IMemberSink sink, TableMemory tables)
     {
         ReadOnlySpan<byte> header = Slice(content, at, 0x54, "chm directory").Span;
         long headerBytes = BinaryPrimitives.ReadUInt32LittleEndian(header[8..]);
@@ -67,6 +72,7 @@ internal sealed class ChmFormat : IArchiveFormat
                     throw ArchiveException.Corrupt("chm directory", first + (i * chunkBytes) + position, "a name leaves its chunk");
                 }
 
+                tables.Add(EntryBytes + (2 * length));
                 string name = MemberNames.Of(chunk.Slice(position, (int)length));
                 position += (int)length;
                 entries.Add(new Entry(name, Number(chunk, ref position), Number(chunk, ref position), Number(chunk, ref position)));

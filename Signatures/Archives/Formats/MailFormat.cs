@@ -7,6 +7,10 @@ namespace Vmsweep.Signatures.Archives.Formats;
 internal sealed class MailFormat : IArchiveFormat
 {
     private const int MostHeaderBytes = 64 << 10;
+    private const int MostSubject = 100;
+
+    // What the library makes of each, measured.
+    private const int BytesOfPart = 1200, BytesOfHeader = 320, BytesOfMessage = 5000;
 
     private static readonly string[] FirstHeaders =
     [
@@ -60,7 +64,7 @@ internal sealed class MailFormat : IArchiveFormat
 
     public void Read(ReadOnlyMemory<byte> content, IMemberSink sink)
     {
-        using IDisposable memory = sink.Reserve((content.Length / 2) + (1 << 20), "mail");
+        using IDisposable memory = sink.Reserve(TreeBytes(content.Span), "mail");
         using var stream = new SpanStream(content);
         bool isBox = content.Span.StartsWith("From "u8);
 
@@ -76,6 +80,68 @@ internal sealed class MailFormat : IArchiveFormat
             }
         }
         while (isBox && !parser.IsEndOfStream);
+    }
+
+    /// <summary>
+    /// The memory that the largest mail may take as a tree: its parts and headers, of which three bytes are enough for one. Lines of a text that only look
+    /// like headers are not taken for some, unless a part's kind leaves open what its lines are.
+    /// </summary>
+    private static long TreeBytes(ReadOnlySpan<byte> content)
+    {
+        const long Basis = 1 << 20;
+        bool isBox = content.StartsWith("From "u8), isDigest = Contains(content, "digest"u8);
+        long largest = 0, bytes = 0;
+        bool isHeader = true, isMessage = false;
+        foreach (Range range in content.Split((byte)'\n'))
+        {
+            ReadOnlySpan<byte> line = content[range].TrimEnd((byte)'\r');
+            if (isBox && line.StartsWith("From "u8))
+            {
+                largest = Math.Max(largest, bytes);
+                (bytes, isHeader, isMessage) = (0, true, false);
+            }
+            else if (line.StartsWith("--"u8))
+            {
+                bytes += BytesOfPart;
+                (isHeader, isMessage) = (true, false);
+            }
+            else if (line.IsEmpty)
+            {
+                // Behind the headers of a message's part come those of the message.
+                bytes += isMessage ? BytesOfMessage : 0;
+                (isHeader, isMessage) = (isMessage, false);
+            }
+            else if (isHeader || isDigest)
+            {
+                bytes += BytesOfHeader + line.Length;
+                isMessage |= Contains(line, "message"u8) || Contains(line, "rfc822"u8);
+            }
+        }
+
+        return Basis + Math.Max(largest, bytes);
+    }
+
+    private static bool Contains(ReadOnlySpan<byte> bytes, ReadOnlySpan<byte> lowerCase)
+    {
+        int at = 0;
+        while (bytes.Length - at >= lowerCase.Length)
+        {
+            int next = bytes[at..].IndexOfAny(lowerCase[0], (byte)(lowerCase[0] - 32));
+            if (next < 0 || bytes.Length - at - next < lowerCase.Length)
+            {
+                return false;
+            }
+
+            at += next;
+            if (System.Text.Ascii.EqualsIgnoreCase(bytes.Slice(at, lowerCase.Length), lowerCase))
+            {
+                return true;
+            }
+
+            at++;
+        }
+
+        return false;
     }
 
     private static bool StartsAsMail(ReadOnlySpan<byte> content)
@@ -108,7 +174,8 @@ internal sealed class MailFormat : IArchiveFormat
 
                     break;
                 case MessagePart { Message.Body: { } body } message:
-                    open.Push((body, $"{next.Prefix}({message.Message.Subject ?? "message"})/"));
+                    string subject = message.Message.Subject ?? "message";
+                    open.Push((body, $"{next.Prefix}({(subject.Length <= MostSubject ? subject : subject[..MostSubject] + "…")})/"));
                     break;
                 case MimePart { Content: { } data } part:
                     number++;

@@ -13,6 +13,10 @@ internal sealed class OleFile
     private const int EntryBytes = 128;
     private const int MiniBytes = 64;
     private const int MostDepth = 64;
+
+    // What a stream takes beside its path.
+    private const int StreamBytes = 160;
+
     private const uint EndOfChain = 0xFFFF_FFFE;
     private const uint NoStream = 0xFFFF_FFFF;
     private const uint LargestSector = 0xFFFF_FFFA;
@@ -54,21 +58,22 @@ internal sealed class OleFile
     }
 
     /// <summary>Every stream, also of entries that no storage leads to: some programs find them by their index.</summary>
-    public List<OleStream> Streams()
+    /// <param name="tables">Holds them.</param>
+    public List<OleStream> Streams(TableMemory tables)
     {
         List<OleStream> streams = [];
         bool[] seen = new bool[_entries.Length / EntryBytes];
         if (seen.Length > 0)
         {
             seen[0] = true;
-            Walk(U32(_entries, 76), "", 0, seen, streams);
+            Walk(U32(_entries, 76), "", 0, seen, streams, tables);
         }
 
         for (int i = 0; i < seen.Length; i++)
         {
             if (!seen[i] && _entries[(i * EntryBytes) + 66] == StreamKind)
             {
-                Add(i, "(orphan)/", streams);
+                Add(i, "(orphan)/", streams, tables);
             }
         }
 
@@ -213,7 +218,7 @@ internal sealed class OleFile
     }
 
     /// <summary>A storage's entries are a tree; both sides are walked, without recursion on what a file says.</summary>
-    private void Walk(uint first, string path, int depth, bool[] seen, List<OleStream> streams)
+    private void Walk(uint first, string path, int depth, bool[] seen, List<OleStream> streams, TableMemory tables)
     {
         Stack<uint> open = new([first]);
         while (open.TryPop(out uint id))
@@ -229,17 +234,18 @@ internal sealed class OleFile
             open.Push(U32(entry, 72));
             if (entry[66] == StreamKind)
             {
-                Add((int)id, path, streams);
+                Add((int)id, path, streams, tables);
             }
             else if (entry[66] == StorageKind && depth < MostDepth)
             {
-                Walk(U32(entry, 76), path + NameOf(entry) + "/", depth + 1, seen, streams);
+                Walk(U32(entry, 76), path + NameOf(entry) + "/", depth + 1, seen, streams, tables);
             }
         }
     }
 
-    private void Add(int id, string path, List<OleStream> streams)
+    private void Add(int id, string path, List<OleStream> streams, TableMemory tables)
     {
+        tables.Add(StreamBytes + (2L * path.Length));
         ReadOnlySpan<byte> entry = _entries.AsSpan(id * EntryBytes, EntryBytes);
         string name = NameOf(entry);
         long size = _sectorBytes == 512 ? U32(entry, 120) : (long)Math.Min(BinaryPrimitives.ReadUInt64LittleEndian(entry[120..]), long.MaxValue);

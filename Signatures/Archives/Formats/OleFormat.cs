@@ -22,7 +22,8 @@ internal sealed class OleFormat : IArchiveFormat
         // Tables are at most a quarter of the file, as four-byte entries for each sector or mini sector.
         using IDisposable memory = sink.Reserve(content.Length / 2, "ole tables");
         var file = new OleFile(content, sink);
-        List<OleStream> streams = file.Streams();
+        using TableMemory tables = new(sink, "ole directory");
+        List<OleStream> streams = file.Streams(tables);
         foreach (OleStream stream in streams)
         {
             sink.Tick();

@@ -4,7 +4,7 @@ namespace Vmsweep.Signatures.Archives.Formats;
 
 /// <summary>
 /// PDF: streams that are packed with deflate, which hold scripts, objects and attachments. Found by their keyword, not by the cross-reference table, which
-/// malware breaks on purpose. Spec: ISO 32000-1, 7.3.8 and 7.4.4. Pictures are left: their samples say nothing to a rule.
+/// malware breaks on purpose. Spec: ISO 32000-1, 7.3.8 and 7.4.4. Pictures too: any stream may call itself one.
 /// </summary>
 internal sealed class PdfFormat : IArchiveFormat
 {
@@ -71,13 +71,8 @@ internal sealed class PdfFormat : IArchiveFormat
         }
     }
 
-    /// <summary>The last dictionary before the keyword asks for deflate first, and is no picture's.</summary>
-    private static bool IsPacked(ReadOnlySpan<byte> dictionary)
-    {
-        int flate = dictionary.IndexOf("/FlateDecode"u8);
-        flate = flate >= 0 ? flate : dictionary.IndexOf("/Fl "u8);
-        return flate >= 0 && dictionary.IndexOf("/Image"u8) < 0;
-    }
+    /// <summary>The last dictionary before the keyword asks for deflate.</summary>
+    private static bool IsPacked(ReadOnlySpan<byte> dictionary) => dictionary.IndexOf("/FlateDecode"u8) >= 0 || dictionary.IndexOf("/Fl "u8) >= 0;
 
     private static ReadOnlySpan<byte> DictionaryBefore(ReadOnlySpan<byte> before) => before.LastIndexOf(" obj"u8) is >= 0 and var start ? before[start..] : before;
 

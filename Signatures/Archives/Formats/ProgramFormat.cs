@@ -22,29 +22,28 @@ internal sealed class ProgramFormat : IArchiveFormat
 
     public void Read(ReadOnlyMemory<byte> content, IMemberSink sink)
     {
-        long end = 0;
-        foreach ((int at, IArchiveFormat format) in Find(content.Span, MostFound))
+        List<(int At, IArchiveFormat Format)> found = Find(content.Span, MostFound + 1);
+        foreach ((int at, IArchiveFormat format) in found.Take(MostFound))
         {
             sink.Tick();
-            if (at < end)
-            {
-                continue;
-            }
-
             try
             {
-                // Its members are the program's own: the archive itself was matched with it.
+                // Its members are the program's own: the archive itself was matched with it. How far it says that it reaches is not believed: something
+                // else may lie there, and one that is stored in another is merely met twice.
                 format.Read(content[at..], sink);
             }
             catch (ArchiveException e)
             {
                 sink.Gap(e.Fault, e.Structure, e.Offset < 0 ? at : e.Offset + at, 0, e.Detail);
             }
-
-            end = at + LengthOf(format, content.Span[at..]);
         }
 
-        if (OverlayAt(content.Span) is { } overlay && HasOverlay(content.Span, overlay) && overlay >= end)
+        if (found.Count > MostFound)
+        {
+            sink.Gap(ArchiveFault.Limit, "program", found[MostFound].At, 0, $"more than {MostFound} archives in one program; the rest was not opened");
+        }
+
+        if (OverlayAt(content.Span) is { } overlay && HasOverlay(content.Span, overlay))
         {
             sink.Stored($"(overlay at {overlay})", content[overlay..]);
         }
@@ -77,15 +76,6 @@ internal sealed class ProgramFormat : IArchiveFormat
         found.Sort((a, b) => a.Item1.CompareTo(b.Item1));
         return found;
     }
-
-    /// <summary>How far an archive reaches, so that one inside of it, which is its member, is not taken for another.</summary>
-    private static long LengthOf(IArchiveFormat format, ReadOnlySpan<byte> archive) => format switch
-    {
-        CabFormat => BinaryPrimitives.ReadUInt32LittleEndian(archive[8..]),
-        SevenZipFormat => SevenZipFormat.StartBytes + (long)Math.Min(int.MaxValue, BinaryPrimitives.ReadUInt64LittleEndian(archive[12..]))
-            + (long)Math.Min(int.MaxValue, BinaryPrimitives.ReadUInt64LittleEndian(archive[20..])),
-        _ => archive.Length,
-    };
 
     private static bool HasOverlay(ReadOnlySpan<byte> content, int overlay) =>
         content.Length - overlay >= SmallestOverlay && FileTypes.Of(content[overlay..]) is not ("" or "ZIP" or "7Z" or "RAR" or "CAB" or "TXT");

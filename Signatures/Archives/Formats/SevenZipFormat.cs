@@ -42,7 +42,8 @@ internal sealed class SevenZipFormat : IArchiveFormat
         }
 
         ReadOnlyMemory<byte> packed = content[StartBytes..];
-        var header = SevenZipHeader.Read(bytes);
+        using TableMemory tables = new(sink, "7z header");
+        var header = SevenZipHeader.Read(bytes, tables);
         List<IDisposable> memory = [];
         try
         {
@@ -53,7 +54,7 @@ internal sealed class SevenZipFormat : IArchiveFormat
                     throw ArchiveException.Corrupt("7z header", StartBytes + (long)offset, "it is packed in itself");
                 }
 
-                header = SevenZipHeader.Read(Unpack(packed, header, sink, memory));
+                header = SevenZipHeader.Read(Unpack(packed, header, sink, memory), tables);
             }
 
             ReadFolders(packed, header, sink);

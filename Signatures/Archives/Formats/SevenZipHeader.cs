@@ -46,19 +46,24 @@ internal sealed class SevenZipFolder
 }
 
 /// <summary>
-/// The header of a 7z archive. Spec: 7zFormat.txt of the LZMA SDK (public domain). Counts are held against the bytes that are there, so that
-/// none makes more than these.
+/// The header of a 7z archive. Spec: 7zFormat.txt of the LZMA SDK (public domain). Counts are held against the bytes that are there, and what is made of
+/// them against the memory for it.
 /// </summary>
 internal sealed class SevenZipHeader
 {
     private const int MostCoders = 16;
+
+    // What one takes, with its part of the lists that it stands in.
+    private const int FolderBytes = 768, CoderBytes = 256, FileBytes = 96, NameBytes = 64, SizeBytes = 48;
+
     private const byte EndId = 0, HeaderId = 1, PropertiesId = 2, StreamsId = 4, FilesId = 5, PackId = 6, UnpackId = 7, SubStreamsId = 8, SizeId = 9, CrcId = 10,
         FolderId = 11, UnpackSizeId = 12, CountId = 13, EmptyStreamId = 14, NamesId = 17;
 
     private readonly ReadOnlyMemory<byte> _bytes;
+    private readonly TableMemory _memory;
     private int _at;
 
-    private SevenZipHeader(ReadOnlyMemory<byte> bytes) => _bytes = bytes;
+    private SevenZipHeader(ReadOnlyMemory<byte> bytes, TableMemory memory) => (_bytes, _memory) = (bytes, memory);
 
     public long PackOffset { get; private set; }
 
@@ -75,9 +80,10 @@ internal sealed class SevenZipHeader
     /// <summary>True when it only says how the real header is packed.</summary>
     public bool IsPacked { get; private set; }
 
-    public static SevenZipHeader Read(ReadOnlyMemory<byte> bytes)
+    /// <param name="memory">Holds what is made of it.</param>
+    public static SevenZipHeader Read(ReadOnlyMemory<byte> bytes, TableMemory memory)
     {
-        var header = new SevenZipHeader(bytes);
+        var header = new SevenZipHeader(bytes, memory);
         switch (header.Byte())
         {
             case 0x17:
@@ -168,6 +174,7 @@ internal sealed class SevenZipHeader
                 case SizeId:
                     for (int i = 0; i < count; i++)
                     {
+                        _memory.Add(SizeBytes);
                         PackSizes.Add(Long());
                     }
 
@@ -231,6 +238,7 @@ internal sealed class SevenZipHeader
 
     private SevenZipFolder ReadFolder()
     {
+        _memory.Add(FolderBytes);
         var folder = new SevenZipFolder();
         int coders = Count();
         int inputs = 0;
@@ -242,6 +250,7 @@ internal sealed class SevenZipHeader
 
         for (int i = 0; i < coders; i++)
         {
+            _memory.Add(CoderBytes);
             int flags = Byte();
             if ((flags & 0xC0) != 0 || (flags & 15) > 8)
             {
@@ -314,6 +323,7 @@ internal sealed class SevenZipHeader
             List<long> own = [];
             for (int j = 0; j < counts[i] - 1; j++)
             {
+                _memory.Add(FileBytes);
                 long size = hasSizes ? Long() : throw Bad("files without sizes");
                 own.Add(size);
                 left -= size;
@@ -360,6 +370,7 @@ internal sealed class SevenZipHeader
     private void ReadFiles()
     {
         int count = Count();
+        _memory.Add(2L * count);
         HasStream = [.. Enumerable.Repeat(true, count)];
         for (ulong id = Number(); id != EndId; id = Number())
         {
@@ -398,6 +409,7 @@ internal sealed class SevenZipHeader
                 length += 2;
             }
 
+            _memory.Add(NameBytes + (2L * length));
             Names.Add(MemberNames.OfUtf16(bytes[..length]));
             bytes = length + 2 <= bytes.Length ? bytes[(length + 2)..] : [];
         }
@@ -405,12 +417,14 @@ internal sealed class SevenZipHeader
 
     private uint?[] ReadCrcs(int count)
     {
+        _memory.Add(SizeBytes * (long)count);
         bool[] defined = Byte() != 0 ? [.. Enumerable.Repeat(true, count)] : Bits(count);
         return [.. defined.Select(d => d ? BinaryPrimitives.ReadUInt32LittleEndian(Bytes(4)) : (uint?)null)];
     }
 
     private bool[] Bits(int count)
     {
+        _memory.Add(count);
         ReadOnlySpan<byte> bytes = Bytes(((ulong)count + 7) / 8);
         bool[] bits = new bool[count];
         for (int i = 0; i < count; i++)
