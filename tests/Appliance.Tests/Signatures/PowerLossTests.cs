@@ -70,7 +70,7 @@ public sealed class PowerLossTests
                 process.WaitForExit(random.Next(2500));
                 break;
             case 1:
-                SpinWait.SpinUntil(() => process.HasExited || (Directory.Exists(incoming) && Directory.GetFileSystemEntries(incoming).Length > 0), 30_000);
+                SpinWait.SpinUntil(() => process.HasExited || IsFilled(incoming), 30_000);
                 process.WaitForExit(random.Next(400));
                 break;
             default:
@@ -81,6 +81,19 @@ public sealed class PowerLossTests
 
         process.Kill();
         process.WaitForExit();
+    }
+
+    private static bool IsFilled(string folder)
+    {
+        try
+        {
+            return Directory.EnumerateFileSystemEntries(folder).Any();
+        }
+        catch (DirectoryNotFoundException)
+        {
+            // The program makes it and takes it away while this looks.
+            return false;
+        }
     }
 
     private static (long Version, string Rule) Active(PublisherKit kit)

@@ -210,16 +210,18 @@ public sealed class VSphereClientTests(VSphereFixture vsphere)
     [Fact]
     public async Task Readers_wait_together_for_a_host_without_room_and_get_every_byte()
     {
-        VSphereRig rig = vsphere.Fresh("poweredOff");
+        // A host of its own: to one that refused others before, fewer come at once for a while, and they would not meet.
+        using var host = new VSphereFixture();
+        VSphereRig rig = host.Fresh("poweredOff");
         rig.Control("limit", ("requests", "1"));
 
         // So slow that readers meet.
         rig.Arm("folder", "delay:100", times: 1000);
-        using VSphereConnector connector = vsphere.Connector();
+        using VSphereConnector connector = host.Connector();
         using var folder = new FolderReader(new RangeFetch(connector.Session, "F0/DC0"));
         Assert.True(DatastorePath.TryParse($"[LocalDS_0] {VSphereFixture.Disk.Replace(".vmdk", "-flat.vmdk", StringComparison.Ordinal)}", out DatastorePath path));
         using IBlockSource file = folder.Open(path);
-        byte[] raw = File.ReadAllBytes(vsphere.Raw), read = new byte[raw.Length];
+        byte[] raw = File.ReadAllBytes(host.Raw), read = new byte[raw.Length];
         Assert.Equal(raw.Length, file.Length);
         var random = new Random(3);
         (int From, int Length)[] parts = [.. Enumerable.Range(0, raw.Length / 65536).Select(i => (i * 65536, 65536))];
