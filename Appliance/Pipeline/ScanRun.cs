@@ -110,6 +110,9 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     /// <summary>Heap for metadata, caches and findings, beside the content.</summary>
     public const long WorkerHeapBytes = 1L << 30;
 
+    /// <summary>Takes each VM's results as soon as it is done; null: they are in the report alone.</summary>
+    public IResultRecorder? Recorder { get; init; }
+
     /// <exception cref="JobFailedException">The rules cannot be used.</exception>
     public Report Run(IReadOnlyList<Vm> vms)
     {
@@ -125,8 +128,10 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         }
 
         List<TargetReport> targets = [];
+        Lazy<RuleIndex?> rules = new(() => prepared.Rules?.Index());
         foreach (Vm vm in vms)
         {
+            DateTimeOffset begun = time.GetUtcNow();
             var target = new TargetReport { Target = vm.Target, Vm = vm.Identity, Snapshot = vm.Snapshot };
             targets.Add(target);
             listener.OnTarget(target, targets.Count, vms.Count);
@@ -139,6 +144,13 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             {
                 ScanView(target, vm, prepared, engines, settings.OnlyChanges ? TrackedScan.Begin(cache, vm.Identity.Id, settings, prepared, engines) : null, run);
             }
+
+            Recorder?.Record(new FinishedScan(null, "", target, EnginesOf(prepared), settings.Bundle, begun, time.GetUtcNow())
+            {
+                Depth = new ScanDepth(settings.IncludeDeleted, settings.Archives is not null),
+                Rules = rules.Value,
+            });
+            target.Seen.Clear();
         }
 
         return Finish(started, prepared, targets);
@@ -320,6 +332,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             VolumeStates = vm.VolumeStates,
             IncludeDeleted = settings.IncludeDeleted,
             Archives = settings.Archives,
+            KeepsSeen = Recorder is not null,
             Tracing = tracking?.Scan.JobOf(vm.Disks, tracking.Changes, tracking.Run, sandbox, binds),
         };
         prepared.Verdicts?.BeginWorker();
@@ -377,6 +390,18 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 break;
             case TracedEvent traced:
                 tracking?.OnTraced(traced);
+                break;
+            case SeenEvent seen:
+                target.SeenLeftOut = Saturating.Add(target.SeenLeftOut, seen.LeftOut);
+                if (target.Seen.Count + seen.Contents.Count <= SeenContent.MostOfMachine)
+                {
+                    target.Seen.AddRange(seen.Contents);
+                }
+                else
+                {
+                    target.SeenLeftOut = Saturating.Add(target.SeenLeftOut, seen.Contents.Count);
+                }
+
                 break;
             case ProgressEvent progress:
                 Cover(target, progress.Coverage);
@@ -456,13 +481,16 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             Sandbox = sandbox.Name,
             SandboxDetail = sandbox.IsFull ? null : sandbox.Detail,
             Bundle = settings.Bundle,
-            // Its id stands for all sources in it, and is what "signatures list" shows.
-            Engines = [.. prepared.Engines.Select(e => settings.Bundle is { } bundle && bundle.Holds(e.Name) ? e with { Bundle = bundle.Id } : e)],
+            Engines = EnginesOf(prepared),
             RuleFaults = [.. settings.Faults, .. prepared.Faults],
             Targets = targets,
             Totals = totals,
         };
     }
+
+    /// <summary>A bundle's id stands for all sources in it, and is what "signatures list" shows.</summary>
+    private IReadOnlyList<EngineReport> EnginesOf(PreparedRules prepared) =>
+        [.. prepared.Engines.Select(e => settings.Bundle is { } bundle && bundle.Holds(e.Name) ? e with { Bundle = bundle.Id } : e)];
 
     private static long Unread(TargetReport target) => Saturating.Add(
         target.Disks.SelectMany(d => d.Volumes).Total(v => Math.Max(0, v.Bytes.Seen - v.Bytes.Read - v.Bytes.Unchanged)),

@@ -1,4 +1,6 @@
+using System.Globalization;
 using System.Text.Json;
+using Vmsweep.Appliance.Results;
 
 namespace Vmsweep.Appliance.Connectors.Configuration;
 
@@ -6,6 +8,12 @@ namespace Vmsweep.Appliance.Connectors.Configuration;
 internal sealed record ApplianceConfiguration(IReadOnlyDictionary<string, ConnectorSettings> Connectors)
 {
     private const int MostBytes = 4 << 20;
+
+    /// <summary>How long results are kept.</summary>
+    public Retention Retention { get; init; } = new();
+
+    /// <summary>The file, as it was read; null where there is none.</summary>
+    public (string Path, byte[] Content)? Source { get; init; }
 
     public static readonly ApplianceConfiguration Empty = new(new Dictionary<string, ConnectorSettings>());
 
@@ -32,9 +40,24 @@ internal sealed record ApplianceConfiguration(IReadOnlyDictionary<string, Connec
     public static ApplianceConfiguration Parse(string file, byte[] json)
     {
         ConfigurationNode root = ConfigurationNode.Parse(file, json);
-        root.Allow("connectors");
-        return root.Members.TryGetValue("connectors", out ConfigurationNode? connectors)
+        root.Allow("connectors", "retention");
+        ApplianceConfiguration configuration = root.Members.TryGetValue("connectors", out ConfigurationNode? connectors)
             ? new ApplianceConfiguration(connectors.Expect(JsonTokenType.StartObject, "\"connectors\": an object").Members.ToDictionary(c => c.Key, c => ConnectorSettings.Parse(c.Key, c.Value), StringComparer.Ordinal))
             : Empty;
+        return configuration with
+        {
+            Retention = root.Members.TryGetValue("retention", out ConfigurationNode? retention) ? RetentionOf(retention) : new Retention(),
+            Source = (Path.GetFullPath(file), json),
+        };
+    }
+
+    private static Retention RetentionOf(ConfigurationNode node)
+    {
+        node.Allow("scanDays", "recordDays");
+        return new Retention(Days("scanDays") ?? Retention.DefaultScanDays, Days("recordDays") ?? Retention.DefaultRecordDays);
+
+        int? Days(string name) => !node.Members.TryGetValue(name, out ConfigurationNode? member) ? null
+            : int.TryParse(member.Expect(JsonTokenType.Number, $"\"{name}\": a number").Text, CultureInfo.InvariantCulture, out int days) && days is >= 1 and <= 36_500 ? days
+            : throw member.Wrong("a number of days from 1 to 36500 is expected here");
     }
 }
