@@ -16,6 +16,7 @@ internal sealed class ReadPlaces
     private readonly Dictionary<string, List<GapReport>> _byPath = new(StringComparer.Ordinal);
     private readonly Dictionary<string, GapReport> _byEngine = new(StringComparer.Ordinal);
     private readonly GapReport? _archives;
+    private readonly GapReport? _memory;
     private readonly GapReport? _whole;
 
     public ReadPlaces(FinishedScan scan)
@@ -46,6 +47,7 @@ internal sealed class ReadPlaces
                 }
 
                 there.Add(gap);
+                _memory ??= FirstOf(gap.Path) == MemoryScan.Id ? gap : null;
             }
             else
             {
@@ -107,10 +109,10 @@ internal sealed class ReadPlaces
             return $"the volume {first} was not there";
         }
 
-        if (first == MemoryScan.Id && _byPath.FirstOrDefault(g => FirstOf(g.Key) == MemoryScan.Id).Value is [var unread, ..])
+        if (first == MemoryScan.Id && _memory is not null)
         {
             // What was at one address lies at another next time.
-            return Text(unread);
+            return Text(_memory);
         }
 
         if (path.Contains("/$Deleted/", StringComparison.Ordinal) && !_scan.Depth.Deleted)

@@ -150,7 +150,7 @@ public sealed class StoreFaultTests : IDisposable
     }
 
     [Fact]
-    public void A_back_up_is_whole_while_others_write_and_replaces_nothing_but_a_back_up()
+    public async Task A_back_up_is_whole_while_others_write_and_replaces_nothing_but_a_back_up()
     {
         string folder = _scratch["state"];
         string file = _scratch["backup.db"];
@@ -181,8 +181,8 @@ public sealed class StoreFaultTests : IDisposable
                 Assert.Equal(0L, DamageTests.Execute(file, "SELECT count(*) FROM machine WHERE id NOT IN (SELECT machine FROM finding)"));
             }
 
-            stop.Cancel();
-            writer.Wait(TestContext.Current.CancellationToken);
+            await stop.CancelAsync();
+            await writer;
             File.WriteAllText(_scratch["letter"], "dear all");
             Assert.Throws<IOException>(() => database.BackUp(_scratch["letter"]));
             Assert.Equal("dear all", File.ReadAllText(_scratch["letter"]));
