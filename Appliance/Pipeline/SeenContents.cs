@@ -15,6 +15,11 @@ internal sealed class SeenContents(Action<SeenEvent> send)
     /// <summary>True for contents that a processor or an interpreter runs, by their first bytes or by their name.</summary>
     public static bool IsExecutable(ReadOnlySpan<byte> bytes, string path)
     {
+        if (bytes.IsEmpty)
+        {
+            return false;
+        }
+
         if (bytes.StartsWith("MZ"u8) || bytes.StartsWith("\u007FELF"u8) || bytes.StartsWith("#!"u8) || bytes.StartsWith("dex\n"u8) || bytes.StartsWith("<?php"u8)
             || bytes is [0xCA, 0xFE, 0xBA, 0xBE, ..] || Executables.KindOf(bytes) is not null)
         {
