@@ -100,7 +100,7 @@ public sealed class ResultCommandTests : IDisposable
     {
         (int status, _, string error) = Launcher.Run(
             "scan", "--out", _scratch["report.txt"], "--rules", _scratch["rules.yar"], "--state", _scratch["state"], "--config", _scratch["vmsweep.json"], target);
-        Assert.Equal((expected, ""), (status, error));
+        Assert.Equal((expected, ""), (status, error.Trim()));
     }
 
     private string Run(int expected, params string[] arguments)
