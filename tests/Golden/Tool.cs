@@ -36,6 +36,7 @@ public static class Tool
         ["fsck.erofs"] = "erofs-utils",
         ["fusermount3"] = "fuse3",
         ["gcab"] = "gcab",
+        ["makensis"] = "nsis",
         ["genisoimage"] = "genisoimage",
         ["go"] = "golang-go",
         ["gzip"] = "gzip",
