@@ -35,6 +35,7 @@ public static class Tool
         ["fls"] = "sleuthkit",
         ["fsck.erofs"] = "erofs-utils",
         ["fusermount3"] = "fuse3",
+        ["file"] = "file",
         ["gcab"] = "gcab",
         ["makensis"] = "nsis",
         ["genisoimage"] = "genisoimage",

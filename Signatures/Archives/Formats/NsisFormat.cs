@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Vmsweep.Signatures.Archives.Decoders;
+using Vmsweep.Signatures.Matching;
 
 namespace Vmsweep.Signatures.Archives.Formats;
 
@@ -34,6 +35,8 @@ internal sealed class NsisFormat : IArchiveFormat
     public string Name => "nsis";
 
     private static ReadOnlySpan<byte> Signature => [0xEF, 0xBE, 0xAD, 0xDE, 0x4E, 0x75, 0x6C, 0x6C, 0x73, 0x6F, 0x66, 0x74, 0x49, 0x6E, 0x73, 0x74];
+
+    public IReadOnlyList<FileType> Types { get; } = [FileTypes.Program, FileTypes.NsisData];
 
     public bool Fits(ReadOnlySpan<byte> content) => FirstHeader(content) >= 0;
 
