@@ -43,13 +43,13 @@ bool Engines(ParseResult p, ImageSet set, BenchmarkRules rules)
     return true;
 }
 
-var readers = new Command("readers", "vmsweep read against qemu-img convert, for each container; ciphers against openssl speed.") { work, rounds };
+var readers = new Command("readers", "vmsweep read against qemu-img convert, for each container; ciphers against openssl speed.") { work, size, rounds };
 readers.SetAction(parsed =>
 {
     Measured.Prepare();
     Programs.Build();
     CipherBenchmark.Run(parsed.GetValue(rounds));
-    return ReadBenchmark.Run(ReaderImages.Make(Path.GetFullPath(parsed.GetRequiredValue(work))), parsed.GetValue(rounds)) ? 0 : 1;
+    return ReadBenchmark.Run(ReaderImages.Make(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(size)), parsed.GetValue(rounds)) ? 0 : 1;
 });
 var files = new Option<int>("--files") { Description = "Files of the walk.", DefaultValueFactory = _ => 1_000_000 };
 var mounts = new Command("file-systems", "vmsweep ls --sha256 against openssl over the kernel's mount and ntfs-3g's, for each file system.") { work, size, rounds, threads };
