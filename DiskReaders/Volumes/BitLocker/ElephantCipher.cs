@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using Vmsweep.DiskReaders.Blocks;
@@ -16,8 +17,10 @@ namespace Vmsweep.DiskReaders.Volumes.BitLocker;
 internal sealed class ElephantCipher : ISectorCipher
 {
     private const int WordBytes = sizeof(uint);
-    private const int SectorKeyBytes = 2 * AesPool.BlockBytes;
+    private const int SectorKeyBlocks = 2;
+    private const int SectorKeyBytes = SectorKeyBlocks * AesPool.BlockBytes;
     private const int BlockWords = AesPool.BlockBytes / WordBytes;
+    private const int SectorsAtOnce = 256;
     private const int CyclesA = 5;
     private const int CyclesB = 3;
 
@@ -41,20 +44,30 @@ internal sealed class ElephantCipher : ISectorCipher
 
     public void Decrypt(long sector, Span<byte> data)
     {
-        _cbc.Decrypt(sector, data);
-        using RentedBuffer words = _budget.Rent(Lanes * SectorBytes);
-        using RentedBuffer keys = _budget.Rent(Lanes * SectorKeyBytes);
+        using RentedBuffer words = _budget.Rent((Lanes + 1) * SectorBytes);
+        using RentedBuffer keys = _budget.Rent(Math.Min(SectorsAtOnce, data.Length / SectorBytes) * SectorKeyBytes);
+        Span<byte> lanes = words.Span[..(Lanes * SectorBytes)];
+        Span<byte> waste = words.Span.Slice(lanes.Length, SectorBytes);
+        Span<Vector<uint>> rows = MemoryMarshal.Cast<byte, Vector<uint>>(lanes);
+        Span<Vector128<uint>> quarters = MemoryMarshal.Cast<byte, Vector128<uint>>(lanes);
         while (!data.IsEmpty)
         {
-            int sectors = Math.Min(Lanes, data.Length / SectorBytes);
+            // What one call of the platform's AES costs is shared by many sectors, and they are still in the cache for the diffusers.
+            int sectors = Math.Min(SectorsAtOnce, data.Length / SectorBytes);
             Span<byte> some = data[..(sectors * SectorBytes)];
             Span<byte> sectorKeys = keys.Span[..(sectors * SectorKeyBytes)];
+            _cbc.Decrypt(sector, some);
             FillSectorKeys(sector, sectorKeys);
-            Span<byte> lanes = words.Span;
-            Gather(some, lanes);
-            DiffuseB(lanes);
-            DiffuseA(lanes);
-            Scatter(lanes, sectorKeys, some);
+            for (int first = 0; first < sectors; first += Lanes)
+            {
+                int count = Math.Min(Lanes, sectors - first);
+                Span<byte> together = some.Slice(first * SectorBytes, count * SectorBytes);
+                Gather(together, quarters);
+                DiffuseB(rows);
+                DiffuseA(rows);
+                Scatter(quarters, MemoryMarshal.Cast<byte, Vector128<uint>>(sectorKeys.Slice(first * SectorKeyBytes, count * SectorKeyBytes)), together, waste);
+            }
+
             sector += sectors;
             data = data[some.Length..];
         }
@@ -81,29 +94,33 @@ internal sealed class ElephantCipher : ISectorCipher
         _tweak.Encrypt(keys, keys);
     }
 
-    /// <summary>Section 4.6, decryption: each word plus the word two on, exclusive-or the word five on, rotated by 0, 10, 0, 25.</summary>
-    private static void DiffuseB(Span<byte> lanes)
+    /// <summary>
+    /// Section 4.6, decryption: each word plus the word two on, exclusive-or the word five on, rotated by 0, 10, 0, 25. What is read again stays in
+    /// registers.
+    /// </summary>
+    private static void DiffuseB(Span<Vector<uint>> words)
     {
         unchecked
         {
-            int stride = Vector<byte>.Count;
-            int words = lanes.Length / stride;
             for (int cycle = 0; cycle < CyclesB; cycle++)
             {
+                (Vector<uint> word0, Vector<uint> word1, Vector<uint> word2, Vector<uint> word3, Vector<uint> word4) = (words[0], words[1], words[2], words[3], words[4]);
                 int i = 0;
-                for (; i + 8 < words; i += 4)
+                for (; i + 8 < words.Length; i += 4)
                 {
-                    Span<byte> nine = lanes.Slice(i * stride, 9 * stride);
-                    Store(nine, Load(nine) + (Load(nine[(2 * stride)..]) ^ Load(nine[(5 * stride)..])));
-                    Store(nine[stride..], Load(nine[stride..]) + (Load(nine[(3 * stride)..]) ^ Rotate(Load(nine[(6 * stride)..]), 10)));
-                    Store(nine[(2 * stride)..], Load(nine[(2 * stride)..]) + (Load(nine[(4 * stride)..]) ^ Load(nine[(7 * stride)..])));
-                    Store(nine[(3 * stride)..], Load(nine[(3 * stride)..]) + (Load(nine[(5 * stride)..]) ^ Rotate(Load(nine[(8 * stride)..]), 25)));
+                    Span<Vector<uint>> nine = words.Slice(i, 9);
+                    (Vector<uint> word5, Vector<uint> word6, Vector<uint> word7, Vector<uint> word8) = (nine[5], nine[6], nine[7], nine[8]);
+                    nine[0] = word0 + (word2 ^ word5);
+                    nine[1] = word1 + (word3 ^ Rotate(word6, 10));
+                    nine[2] = word2 + (word4 ^ word7);
+                    nine[3] = word3 + (word5 ^ Rotate(word8, 25));
+                    (word0, word1, word2, word3, word4) = (word4, word5, word6, word7, word8);
                 }
 
-                for (; i < words; i++)
+                for (; i < words.Length; i++)
                 {
-                    Vector<uint> five = Rotate(Load(lanes[((i + 5) % words * stride)..]), (i & 3) switch { 1 => 10, 3 => 25, _ => 0 });
-                    Store(lanes[(i * stride)..], Load(lanes[(i * stride)..]) + (Load(lanes[((i + 2) % words * stride)..]) ^ five));
+                    Vector<uint> five = Rotate(words[(i + 5) % words.Length], (i & 3) switch { 1 => 10, 3 => 25, _ => 0 });
+                    words[i] += words[(i + 2) % words.Length] ^ five;
                 }
             }
         }
@@ -113,30 +130,22 @@ internal sealed class ElephantCipher : ISectorCipher
     /// Section 4.5, decryption: each word plus the word two back, exclusive-or the word five back, rotated by 9, 0, 13, 0. The five
     /// words before stay in registers.
     /// </summary>
-    private static void DiffuseA(Span<byte> lanes)
+    private static void DiffuseA(Span<Vector<uint>> words)
     {
         unchecked
         {
-            int stride = Vector<byte>.Count;
-            Span<byte> end = lanes[^(5 * stride)..];
-            Vector<uint> back5 = Load(end);
-            Vector<uint> back4 = Load(end[stride..]);
-            Vector<uint> back3 = Load(end[(2 * stride)..]);
-            Vector<uint> back2 = Load(end[(3 * stride)..]);
-            Vector<uint> back1 = Load(end[(4 * stride)..]);
+            Span<Vector<uint>> end = words[^5..];
+            (Vector<uint> back5, Vector<uint> back4, Vector<uint> back3, Vector<uint> back2, Vector<uint> back1) = (end[0], end[1], end[2], end[3], end[4]);
             for (int cycle = 0; cycle < CyclesA; cycle++)
             {
-                for (int at = 0; at < lanes.Length; at += 4 * stride)
+                for (int at = 0; at + 4 <= words.Length; at += 4)
                 {
-                    Span<byte> four = lanes.Slice(at, 4 * stride);
-                    Vector<uint> word0 = Load(four) + (back2 ^ Rotate(back5, 9));
-                    Vector<uint> word1 = Load(four[stride..]) + (back1 ^ back4);
-                    Vector<uint> word2 = Load(four[(2 * stride)..]) + (word0 ^ Rotate(back3, 13));
-                    Vector<uint> word3 = Load(four[(3 * stride)..]) + (word1 ^ back2);
-                    Store(four, word0);
-                    Store(four[stride..], word1);
-                    Store(four[(2 * stride)..], word2);
-                    Store(four[(3 * stride)..], word3);
+                    Span<Vector<uint>> four = words.Slice(at, 4);
+                    Vector<uint> word0 = four[0] + (back2 ^ Rotate(back5, 9));
+                    Vector<uint> word1 = four[1] + (back1 ^ back4);
+                    Vector<uint> word2 = four[2] + (word0 ^ Rotate(back3, 13));
+                    Vector<uint> word3 = four[3] + (word1 ^ back2);
+                    (four[0], four[1], four[2], four[3]) = (word0, word1, word2, word3);
                     (back5, back4, back3, back2, back1) = (back1, word0, word1, word2, word3);
                 }
             }
@@ -146,90 +155,77 @@ internal sealed class ElephantCipher : ISectorCipher
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector<uint> Rotate(Vector<uint> value, int bits) => bits == 0 ? value : (value << bits) | (value >>> (32 - bits));
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector<uint> Load(ReadOnlySpan<byte> lane) => Vector.AsVectorUInt32(new Vector<byte>(lane));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store(Span<byte> lane, Vector<uint> value) => Vector.AsVectorByte(value).CopyTo(lane);
-
     /// <summary>Puts word after word of a row of sectors beside each other: row w has word w of each.</summary>
-    private void Gather(ReadOnlySpan<byte> data, Span<byte> lanes)
+    private void Gather(ReadOnlySpan<byte> data, Span<Vector128<uint>> rows)
     {
-        int stride = Vector<byte>.Count;
+        int stride = Lanes / BlockWords;
         for (int lane = 0; lane * SectorBytes < data.Length; lane += BlockWords)
         {
-            int sectors = Math.Min(BlockWords, (data.Length / SectorBytes) - lane);
-            for (int at = 0; at < SectorBytes; at += AesPool.BlockBytes)
+            // A last group of fewer than four sectors fills up with its own last one: what comes of that is not taken back.
+            int last = Math.Min(BlockWords, (data.Length / SectorBytes) - lane) - 1;
+            ReadOnlySpan<Vector128<uint>> sector0 = Sector(data, lane);
+            ReadOnlySpan<Vector128<uint>> sector1 = Sector(data, lane + Math.Min(1, last));
+            ReadOnlySpan<Vector128<uint>> sector2 = Sector(data, lane + Math.Min(2, last));
+            ReadOnlySpan<Vector128<uint>> sector3 = Sector(data, lane + Math.Min(3, last));
+            int to = lane / BlockWords;
+            for (int block = 0; block < sector0.Length; block++, to += BlockWords * stride)
             {
-                // A last group of fewer than four sectors fills up with its own last one: what comes of that is not taken back.
                 Transpose(
-                    Block(data, lane, at),
-                    Block(data, lane + Math.Min(1, sectors - 1), at),
-                    Block(data, lane + Math.Min(2, sectors - 1), at),
-                    Block(data, lane + Math.Min(3, sectors - 1), at),
-                    out Vector128<uint> word0,
-                    out Vector128<uint> word1,
-                    out Vector128<uint> word2,
-                    out Vector128<uint> word3);
-                Span<byte> rows = lanes[((at / WordBytes * stride) + (lane * WordBytes))..];
-                word0.AsByte().CopyTo(rows);
-                word1.AsByte().CopyTo(rows[stride..]);
-                word2.AsByte().CopyTo(rows[(2 * stride)..]);
-                word3.AsByte().CopyTo(rows[(3 * stride)..]);
+                    sector0[block],
+                    sector1[block],
+                    sector2[block],
+                    sector3[block],
+                    out rows[to],
+                    out rows[to + stride],
+                    out rows[to + (2 * stride)],
+                    out rows[to + (3 * stride)]);
             }
         }
     }
 
     /// <summary>The way back, and takes the sector key off: 32 bytes, over and over.</summary>
-    private void Scatter(ReadOnlySpan<byte> lanes, ReadOnlySpan<byte> keys, Span<byte> data)
+    /// <param name="waste">Of a sector: takes what stands in for sectors that a last group does not have.</param>
+    private void Scatter(ReadOnlySpan<Vector128<uint>> rows, ReadOnlySpan<Vector128<uint>> keys, Span<byte> data, Span<byte> waste)
     {
-        int stride = Vector<byte>.Count;
+        int stride = Lanes / BlockWords;
         for (int lane = 0; lane * SectorBytes < data.Length; lane += BlockWords)
         {
-            int sectors = Math.Min(BlockWords, (data.Length / SectorBytes) - lane);
-            for (int at = 0; at < SectorBytes; at += AesPool.BlockBytes)
+            int last = Math.Min(BlockWords, (data.Length / SectorBytes) - lane) - 1;
+            Span<Vector128<uint>> sector0 = Sector(data, lane);
+            Span<Vector128<uint>> sector1 = last < 1 ? Sector(waste, 0) : Sector(data, lane + 1);
+            Span<Vector128<uint>> sector2 = last < 2 ? Sector(waste, 0) : Sector(data, lane + 2);
+            Span<Vector128<uint>> sector3 = last < 3 ? Sector(waste, 0) : Sector(data, lane + 3);
+            int from = lane / BlockWords;
+            for (int half = 0; half < SectorKeyBlocks; half++)
             {
-                ReadOnlySpan<byte> rows = lanes[((at / WordBytes * stride) + (lane * WordBytes))..];
-                Transpose(
-                    Words(rows),
-                    Words(rows[stride..]),
-                    Words(rows[(2 * stride)..]),
-                    Words(rows[(3 * stride)..]),
-                    out Vector128<uint> sector0,
-                    out Vector128<uint> sector1,
-                    out Vector128<uint> sector2,
-                    out Vector128<uint> sector3);
-                Put(data, keys, lane, at, sector0);
-                if (sectors > 1)
+                Vector128<uint> key0 = keys[(lane * SectorKeyBlocks) + half];
+                Vector128<uint> key1 = keys[((lane + Math.Min(1, last)) * SectorKeyBlocks) + half];
+                Vector128<uint> key2 = keys[((lane + Math.Min(2, last)) * SectorKeyBlocks) + half];
+                Vector128<uint> key3 = keys[((lane + Math.Min(3, last)) * SectorKeyBlocks) + half];
+                for (int block = half; block < sector0.Length; block += SectorKeyBlocks)
                 {
-                    Put(data, keys, lane + 1, at, sector1);
-                }
-
-                if (sectors > 2)
-                {
-                    Put(data, keys, lane + 2, at, sector2);
-                }
-
-                if (sectors > 3)
-                {
-                    Put(data, keys, lane + 3, at, sector3);
+                    int at = from + (block * BlockWords * stride);
+                    Transpose(
+                        rows[at],
+                        rows[at + stride],
+                        rows[at + (2 * stride)],
+                        rows[at + (3 * stride)],
+                        out Vector128<uint> words0,
+                        out Vector128<uint> words1,
+                        out Vector128<uint> words2,
+                        out Vector128<uint> words3);
+                    sector0[block] = words0 ^ key0;
+                    sector1[block] = words1 ^ key1;
+                    sector2[block] = words2 ^ key2;
+                    sector3[block] = words3 ^ key3;
                 }
             }
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private Vector128<uint> Block(ReadOnlySpan<byte> data, int sector, int at) => Words(data[((sector * SectorBytes) + at)..]);
+    private ReadOnlySpan<Vector128<uint>> Sector(ReadOnlySpan<byte> data, int sector) => MemoryMarshal.Cast<byte, Vector128<uint>>(data.Slice(sector * SectorBytes, SectorBytes));
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void Put(Span<byte> data, ReadOnlySpan<byte> keys, int sector, int at, Vector128<uint> words)
-    {
-        Vector128<uint> key = Words(keys[((sector * SectorKeyBytes) + (at % SectorKeyBytes))..]);
-        (words ^ key).AsByte().CopyTo(data[((sector * SectorBytes) + at)..]);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<uint> Words(ReadOnlySpan<byte> bytes) => Vector128.Create(bytes).AsUInt32();
+    private Span<Vector128<uint>> Sector(Span<byte> data, int sector) => MemoryMarshal.Cast<byte, Vector128<uint>>(data.Slice(sector * SectorBytes, SectorBytes));
 
     /// <summary>Four rows of four words become four columns.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
