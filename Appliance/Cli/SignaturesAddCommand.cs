@@ -38,7 +38,7 @@ internal static class SignaturesAddCommand
             Installed installed = IsBundle(path) ? store.Install(path, new InstallOptions(mayBeUnsigned), checker.Check)
                 : mayBeUnsigned ? InstallOwn(path, store, checker)
                 : throw new TargetException($"{path}: no bundle; --unsigned takes a folder of rules as it is, vmsweep signatures build makes a signed bundle of it");
-            return SignaturesCommand.Say(parsed.GetRequiredValue(format), installed, null);
+            return SignaturesCommand.Say(parsed.GetRequiredValue(format), installed, null, parsed.GetValue(state));
         }));
         return command;
     }

@@ -36,9 +36,15 @@ internal static class SignaturesCommand
     public static void Write<T>(T report, JsonTypeInfo<T> type) => Console.Out.WriteLine(JsonSerializer.Serialize(report, type));
 
     /// <summary>What became of a bundle, for people and programs.</summary>
-    public static int Say(string format, Installed installed, string? from)
+    /// <param name="state">As <c>--state</c> has it, for its audit log.</param>
+    public static int Say(string format, Installed installed, string? from, string? state)
     {
         BundleReport bundle = Report(installed);
+        if (installed.Outcome == InstallOutcome.Activated)
+        {
+            Audit.Note(state, "signatures activated", bundle.Title, $"{installed.Id}{(from is null ? "" : " from " + from)}, signed by {installed.Signer?.Name ?? "nobody"}");
+        }
+
         if (format == "json")
         {
             Write(
@@ -169,7 +175,7 @@ internal static class SignaturesCommand
         {
             (BundleStore store, string _) = Open(parsed.GetValue(state));
             StoredBundle active = store.RollBack();
-            return Say(parsed.GetRequiredValue(format), new Installed(InstallOutcome.Activated, active.Id, active.Manifest!, active.Signer), null);
+            return Say(parsed.GetRequiredValue(format), new Installed(InstallOutcome.Activated, active.Id, active.Manifest!, active.Signer), null, parsed.GetValue(state));
         }));
         return command;
     }

@@ -22,6 +22,11 @@ internal static class SignaturesTrustCommand
         add.SetAction((parsed, _) => CommandFailure.Guard(() =>
         {
             (Publisher publisher, bool isNew) = SignaturesCommand.Open(parsed.GetValue(addState)).Store.Trust.Add(parsed.GetRequiredValue(file), parsed.GetValue(name));
+            if (isNew)
+            {
+                Audit.Note(parsed.GetValue(addState), "key trusted", publisher.Name, publisher.Key.Id);
+            }
+
             return Show([publisher], parsed.GetRequiredValue(addFormat), isNew ? "trusted now: " : "trusted already: ");
         }));
 
@@ -30,7 +35,11 @@ internal static class SignaturesTrustCommand
         Option<string?> removeState = CommonOptions.State();
         var remove = new Command("remove", "Trusts a key no longer. An active bundle that it signed is not used any more.") { key, removeFormat, removeState };
         remove.SetAction((parsed, _) => CommandFailure.Guard(() =>
-            Show([SignaturesCommand.Open(parsed.GetValue(removeState)).Store.Trust.Remove(parsed.GetRequiredValue(key))], parsed.GetRequiredValue(removeFormat), "trusted no longer: ")));
+        {
+            Publisher removed = SignaturesCommand.Open(parsed.GetValue(removeState)).Store.Trust.Remove(parsed.GetRequiredValue(key));
+            Audit.Note(parsed.GetValue(removeState), "key trusted no longer", removed.Name, removed.Key.Id);
+            return Show([removed], parsed.GetRequiredValue(removeFormat), "trusted no longer: ");
+        }));
         return new Command("trust", "Keys of publishers whose bundles are taken.") { list, add, remove };
     }
 

@@ -43,7 +43,7 @@ internal static class SignaturesUpdateCommand
             UpdateResult result = new SignatureUpdate(store, folder, checker.Check, parsed.GetValue(limit) ?? 2L << 30, cancellation).Run(sources);
             if (result.Installed is { } installed)
             {
-                return SignaturesCommand.Say(parsed.GetRequiredValue(format), installed, result.From);
+                return SignaturesCommand.Say(parsed.GetRequiredValue(format), installed, result.From, parsed.GetValue(state));
             }
 
             if (parsed.GetRequiredValue(format) == "json")
