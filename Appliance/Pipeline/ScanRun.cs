@@ -110,38 +110,40 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     /// <summary>Heap for metadata, caches and findings, beside the content.</summary>
     public const long WorkerHeapBytes = 1L << 30;
 
+    /// <summary>Null: as fast as the bytes come.</summary>
+    public IScanPacing? Pacing { get; init; }
+
     /// <exception cref="JobFailedException">The rules cannot be used.</exception>
     public Report Run(IReadOnlyList<Vm> vms)
     {
         DateTimeOffset started = time.GetUtcNow();
-        using var run = new RunFolder();
-        using VerdictCache? cache = settings.StateFolder is { } folder && (settings.OnlyChanges || settings.Engines.Contains(YaraRules.EngineName)) ? VerdictCache.Open(folder, time) : null;
-        using PreparedEngines engines = PreparedEngines.Make(settings, run, cancellation);
-        PreparedRules prepared = new RulePreparation(settings, sandbox, worker, cache, Limits(0), cancellation).Run(run, engines.ListsDigest);
-        prepared = prepared with { Engines = [.. prepared.Engines, .. engines.Reports], Faults = [.. prepared.Faults, .. engines.Faults] };
-        if (prepared.Engines.FirstOrDefault(e => e.Fault is not null) is { } missing && prepared.Rules is null && !engines.CanMatch)
-        {
-            throw new JobFailedException($"no engine can match: {missing.Name}: {missing.Fault}");
-        }
-
+        using ScanLane lane = ScanLane.Open(settings, sandbox, worker, time, cancellation);
         List<TargetReport> targets = [];
         foreach (Vm vm in vms)
         {
-            var target = new TargetReport { Target = vm.Target, Vm = vm.Identity, Snapshot = vm.Snapshot };
-            targets.Add(target);
-            listener.OnTarget(target, targets.Count, vms.Count);
-            if (vm.Open is null)
-            {
-                Scan(target, vm, prepared, engines, null, () => null, cancellation);
-                Act(target, vm, null);
-            }
-            else
-            {
-                ScanView(target, vm, prepared, engines, settings.OnlyChanges ? TrackedScan.Begin(cache, vm.Identity.Id, settings, prepared, engines) : null, run);
-            }
+            targets.Add(Scan(vm, lane, targets.Count + 1, vms.Count));
         }
 
-        return Finish(started, prepared, targets);
+        return Finish(started, lane, targets);
+    }
+
+    /// <summary>One VM of several.</summary>
+    /// <param name="lane">Of the same settings.</param>
+    public TargetReport Scan(Vm vm, ScanLane lane, int number = 1, int count = 1)
+    {
+        var target = new TargetReport { Target = vm.Target, Vm = vm.Identity, Snapshot = vm.Snapshot };
+        listener.OnTarget(target, number, count);
+        if (vm.Open is null)
+        {
+            Scan(target, vm, lane.Prepared, lane.Engines, null, () => null, cancellation);
+            Act(target, vm, null);
+        }
+        else
+        {
+            ScanView(target, vm, lane.Prepared, lane.Engines, settings.OnlyChanges ? TrackedScan.Begin(lane.Cache, vm.Identity.Id, settings, lane.Prepared, lane.Engines) : null, lane.Run);
+        }
+
+        return target;
     }
 
     /// <summary>A VM of a hypervisor: its disks are there only while a view of it is open.</summary>
@@ -309,7 +311,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         binds.AddRange([.. sets, .. knownGood, .. clamd]);
         var job = new ScanJob(rules, [.. sets.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
         {
-            Limits = Limits(vm.Disks.SelectMany(d => d.Plan.Files).Concat(memory is null ? [] : vm.Memory!.Plan.Files).DistinctBy(f => (f.Path, f.Export)).Total(f => f.Export?.SizeBytes ?? LengthOf(f.Path))),
+            Limits = Limits(settings, vm.Disks.SelectMany(d => d.Plan.Files).Concat(memory is null ? [] : vm.Memory!.Plan.Files).DistinctBy(f => (f.Path, f.Export)).Total(f => f.Export?.SizeBytes ?? LengthOf(f.Path))),
             Plans = prepared.Verdicts?.Plans,
             Disks = plans,
             KnownGood = [.. knownGood.Select(l => l.Inside)],
@@ -321,6 +323,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             IncludeDeleted = settings.IncludeDeleted,
             Archives = settings.Archives,
             Tracing = tracking?.Scan.JobOf(vm.Disks, tracking.Changes, tracking.Run, sandbox, binds),
+            Pacing = Pacing?.JobOf(vm.Disks, sandbox, binds),
         };
         prepared.Verdicts?.BeginWorker();
         WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message, prepared.Verdicts, tracking?.Scan), null, stop);
@@ -378,6 +381,9 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             case TracedEvent traced:
                 tracking?.OnTraced(traced);
                 break;
+            case PaceEvent pace:
+                Pacing?.OnPace(pace);
+                break;
             case ProgressEvent progress:
                 Cover(target, progress.Coverage);
                 listener.OnProgress(target, progress);
@@ -429,7 +435,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         listener.OnGap(target, gap);
     }
 
-    private Report Finish(DateTimeOffset started, PreparedRules prepared, List<TargetReport> targets)
+    private Report Finish(DateTimeOffset started, ScanLane lane, List<TargetReport> targets)
     {
         List<DiskReport> disks = [.. targets.SelectMany(t => t.Disks)];
         List<VolumeReport> volumes = [.. disks.SelectMany(d => d.Volumes)];
@@ -456,9 +462,8 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             Sandbox = sandbox.Name,
             SandboxDetail = sandbox.IsFull ? null : sandbox.Detail,
             Bundle = settings.Bundle,
-            // Its id stands for all sources in it, and is what "signatures list" shows.
-            Engines = [.. prepared.Engines.Select(e => settings.Bundle is { } bundle && bundle.Holds(e.Name) ? e with { Bundle = bundle.Id } : e)],
-            RuleFaults = [.. settings.Faults, .. prepared.Faults],
+            Engines = lane.Reports,
+            RuleFaults = [.. settings.Faults, .. lane.Prepared.Faults],
             Targets = targets,
             Totals = totals,
         };
@@ -473,5 +478,5 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     private static long LengthOf(string path) => new FileInfo(path) is { Exists: true } file ? file.Length : 0;
 
     /// <summary>An hour, and a second for each MiB of image: some fifty times what a slow scan takes.</summary>
-    private WorkerLimits Limits(long imageBytes) => new(WorkerHeapBytes + settings.MemoryBytes + ArchiveContents.MostMemoryBytes(settings.MemoryBytes, settings.Threads) + DiskLimits.ForKeys(settings.Secrets), 3600 + (imageBytes >> 20));
+    public static WorkerLimits Limits(ScanSettings settings, long imageBytes) => new(WorkerHeapBytes + settings.MemoryBytes + ArchiveContents.MostMemoryBytes(settings.MemoryBytes, settings.Threads) + DiskLimits.ForKeys(settings.Secrets), 3600 + (imageBytes >> 20));
 }

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Vmsweep.Appliance.Sweeps.Configuration;
 
 namespace Vmsweep.Appliance.Connectors.Configuration;
 
@@ -6,6 +7,9 @@ namespace Vmsweep.Appliance.Connectors.Configuration;
 internal sealed record ApplianceConfiguration(IReadOnlyDictionary<string, ConnectorSettings> Connectors)
 {
     private const int MostBytes = 4 << 20;
+
+    /// <summary>What is swept, and whose VMs lie where.</summary>
+    public SweepConfiguration Sweeps { get; init; } = SweepConfiguration.None;
 
     public static readonly ApplianceConfiguration Empty = new(new Dictionary<string, ConnectorSettings>());
 
@@ -32,9 +36,10 @@ internal sealed record ApplianceConfiguration(IReadOnlyDictionary<string, Connec
     public static ApplianceConfiguration Parse(string file, byte[] json)
     {
         ConfigurationNode root = ConfigurationNode.Parse(file, json);
-        root.Allow("connectors");
-        return root.Members.TryGetValue("connectors", out ConfigurationNode? connectors)
+        root.Allow("connectors", "sweeps", "tenants");
+        ApplianceConfiguration configuration = root.Members.TryGetValue("connectors", out ConfigurationNode? connectors)
             ? new ApplianceConfiguration(connectors.Expect(JsonTokenType.StartObject, "\"connectors\": an object").Members.ToDictionary(c => c.Key, c => ConnectorSettings.Parse(c.Key, c.Value), StringComparer.Ordinal))
             : Empty;
+        return configuration with { Sweeps = SweepConfiguration.Parse(root, [.. configuration.Connectors.Keys], TimeProvider.System.GetUtcNow()) };
     }
 }
