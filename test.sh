@@ -41,7 +41,7 @@ export VMSWEEP_CORPUS="${VMSWEEP_CORPUS-$PWD/../shared/corpus}"
 passed=0 failed=0 skipped=0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-for project in Signatures DiskReaders Appliance; do
+for project in Scheduler Signatures DiskReaders Appliance; do
     echo "== $project"
     status=0
     "tests/$project.Tests/bin/Release/net10.0/Vmsweep.$project.Tests" -noLogo -noColor "${filter[@]}" 2>&1 | tee "$log" || status=$?
