@@ -28,7 +28,7 @@ internal static class SweepChecks
         OpenSpan? open = sweep.Windows.From(now);
         string window = sweep.Windows.IsUnbounded ? "no window"
             : open is null ? "its window does not open again"
-            : open.Start <= now ? $"open until {Show(open.End, sweep.Zone)}"
+            : open.Start <= now ? open.End is null ? "open" : $"open until {Show(open.End, sweep.Zone)}"
             : $"opens {Show(open.Start, sweep.Zone)}";
         return $"{due}, {window}";
     }

@@ -101,6 +101,13 @@ internal sealed class SweepStore(Database database) : IDisposable
         return last;
     });
 
+    /// <summary>For tests: the database may not grow beyond what it has, as on a full disk.</summary>
+    internal void LimitPages() => Do(() =>
+    {
+        database.Execute("PRAGMA max_page_count = 1");
+        return true;
+    });
+
     public void Dispose() => database.Dispose();
 
     private List<SweepRunRow> Runs(string where, string? a, int most)

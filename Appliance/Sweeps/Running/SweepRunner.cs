@@ -135,13 +135,10 @@ internal sealed class SweepRunner : IDisposable
             }
 
             OpenSpan? open = _options.IgnoresWindow ? new OpenSpan(DateTimeOffset.MinValue, null) : _sweep.Windows.From(_time.GetUtcNow());
-            bool isOpen = open is not null && open.Start <= _time.GetUtcNow();
+            bool isOpen = IsOpen();
             TakeBack(waiting);
             bool stays = !isEnding && waiting.Count > 0 && (isOpen || (_options.WaitsForWindow && _sweep.AtEnd != WindowEnd.End && open is not null));
-            if (stays && isOpen)
-            {
-                StartSome(run, waiting, last, progress);
-            }
+            bool hasStarted = stays && isOpen && StartSome(run, waiting, last, progress);
 
             bool isScanning = IsScanning();
             _listener.OnProgress(progress.Now(_held));
@@ -152,13 +149,13 @@ internal sealed class SweepRunner : IDisposable
 
             if (!isScanning && isOpen)
             {
-                // All that are left are being scanned by others. Whoever waited for them would wait with nothing to do.
-                foreach ((SweepVmRow left, _) in waiting)
+                if (IsOpen() && !hasStarted && _failure is null)
                 {
-                    Leave(run, left, progress, "another sweep is scanning it", SweepVmStates.Skipped);
+                    // All that are left are being scanned by others. Whoever waited for them would wait with nothing to do.
+                    waiting.ForEach(left => Leave(run, left.Row, progress, "another sweep is scanning it", SweepVmStates.Skipped));
+                    waiting.Clear();
                 }
 
-                waiting.Clear();
                 continue;
             }
 
@@ -202,9 +199,8 @@ internal sealed class SweepRunner : IDisposable
             return (SweepStates.Finished, null);
         }
 
-        DateTimeOffset now = _time.GetUtcNow();
-        OpenSpan? open = _options.IgnoresWindow ? null : _sweep.Windows.From(now);
-        bool closed = !_options.IgnoresWindow && (open is null || open.Start > now);
+        OpenSpan? open = _options.IgnoresWindow ? null : _sweep.Windows.From(_time.GetUtcNow());
+        bool closed = !IsOpen();
         if (isCancelled || (closed && _sweep.AtEnd == WindowEnd.End))
         {
             foreach ((SweepVmRow left, _) in waiting)
@@ -246,6 +242,8 @@ internal sealed class SweepRunner : IDisposable
         }
     }
 
+    private bool IsOpen() => _options.IgnoresWindow || _sweep.Windows.IsOpen(_time.GetUtcNow());
+
     private bool IsScanning()
     {
         lock (_gate)
@@ -259,10 +257,13 @@ internal sealed class SweepRunner : IDisposable
     private string Until(DateTimeOffset? start) =>
         start is { } at ? $"the window is closed until {TimeZoneInfo.ConvertTime(at, _sweep.Zone):yyyy-MM-dd HH:mm zzz}" : "the window does not open again";
 
-    private void StartSome(string run, List<(SweepVmRow Row, SweepVm Vm)> waiting, IReadOnlyDictionary<string, LastScan> last, ProgressBoard progress)
+    /// <returns>False: nothing could be started.</returns>
+    private bool StartSome(string run, List<(SweepVmRow Row, SweepVm Vm)> waiting, IReadOnlyDictionary<string, LastScan> last, ProgressBoard progress)
     {
         string held = "";
-        for (int i = 0; i < waiting.Count;)
+        bool hasStarted = false;
+        // The window is asked before each: what was begun a moment ago may have taken until its end.
+        for (int i = 0; i < waiting.Count && IsOpen() && _failure is null;)
         {
             (SweepVmRow row, SweepVm vm) = waiting[i];
             string? why;
@@ -300,10 +301,12 @@ internal sealed class SweepRunner : IDisposable
             }
 
             bool onlyChanges = _sweep.OnlyChanges && last.TryGetValue(vm.Key, out LastScan scan) && scan.Whole is { } whole && _time.GetUtcNow() - whole < TimeSpan.FromDays(_sweep.FullEveryDays);
+            hasStarted = true;
             new Thread(() => Scan(run, row with { Report = begun }, vm, onlyChanges, progress, owned!, stop)) { IsBackground = true, Name = "sweep" }.Start();
         }
 
         _held = held;
+        return hasStarted;
     }
 
     private void Scan(string run, SweepVmRow row, SweepVm vm, bool onlyChanges, ProgressBoard progress, IDisposable owned, CancellationTokenSource stop)
@@ -364,7 +367,7 @@ internal sealed class SweepRunner : IDisposable
     private void OnTick()
     {
         _pace.Step();
-        if (_sweep.AtEnd == WindowEnd.Pause && !_options.IgnoresWindow && !_sweep.Windows.IsOpen(_time.GetUtcNow()))
+        if (_sweep.AtEnd == WindowEnd.Pause && !IsOpen())
         {
             StopAll();
         }
