@@ -17,9 +17,12 @@ internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal
     /// <param name="state">The state folder; <c>none</c> keeps leases only while they last; null for the default one.</param>
     /// <param name="bases">Folders of declared bases.</param>
     /// <exception cref="ConfigurationException">The configuration is wrong.</exception>
-    public static Hypervisors Open(string? configuration, string? state, IReadOnlyList<string> bases) =>
+    public static Hypervisors Open(string? configuration, string? state, IReadOnlyList<string> bases) => Of(ApplianceConfiguration.Read(configuration), state, bases);
+
+    /// <summary>As above, for a configuration that was read.</summary>
+    public static Hypervisors Of(ApplianceConfiguration configuration, string? state, IReadOnlyList<string> bases) =>
         new(
-            new ConnectorCatalog(ApplianceConfiguration.Read(configuration), TimeProvider.System),
+            new ConnectorCatalog(configuration, TimeProvider.System),
             new LeaseJournal(Path.Combine(state switch { StateFolder.Nothing => Transient, null => StateFolder.Default, _ => state }, "leases"), TimeProvider.System),
             bases);
 

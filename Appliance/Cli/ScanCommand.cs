@@ -1,11 +1,13 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Text.Json;
-using Spectre.Console;
 using Vmsweep.Appliance.Connectors;
+using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.Signatures.ClamAv;
 using Vmsweep.Signatures.Hashes;
@@ -15,9 +17,6 @@ namespace Vmsweep.Appliance.Cli;
 /// <summary><c>vmsweep scan</c>.</summary>
 internal static class ScanCommand
 {
-    /// <summary>Wide enough that paths and rules stand on one line in a file or pipe.</summary>
-    private const int WidthOfFiles = 240;
-
     public static Command Create()
     {
         var targets = new Argument<string[]>("TARGET") { Description = "Images of disks or of guest memory, VM configuration files (.vmx), folders of them, or VMs of hypervisors (NAME/VM, libvirt:///system?vm=VM, qemu:///QMP-SOCKET).", Arity = ArgumentArity.OneOrMore };
@@ -47,7 +46,7 @@ internal static class ScanCommand
         var archives = new ArchiveOptions();
         Option<string> memoryScan = CommonOptions.MemoryScan();
         Option<string?> state = CommonOptions.State();
-        var noCache = new Option<bool>("--no-cache") { Description = "Match every content anew, and remember nothing of this scan; otherwise what was matched before is looked up by its SHA-256." };
+        var noCache = new Option<bool>("--no-cache") { Description = "Match every content anew, and remember and record nothing of this scan; otherwise what was matched before is looked up by its SHA-256." };
         Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
         Option<bool> noProgress = CommonOptions.NoProgress();
         Option<string?> configuration = CommonOptions.Configuration();
@@ -107,7 +106,8 @@ internal static class ScanCommand
             }
 
             var finder = new TargetFinder(parsed.GetValue(bases) ?? [], cancellation);
-            using Hypervisors hypervisors = Hypervisors.Open(parsed.GetValue(configuration), parsed.GetValue(state), parsed.GetValue(bases) ?? []);
+            ApplianceConfiguration configured = ApplianceConfiguration.Read(parsed.GetValue(configuration));
+            using Hypervisors hypervisors = Hypervisors.Of(configured, parsed.GetValue(state), parsed.GetValue(bases) ?? []);
             hypervisors.Reap();
             using PeriodicReaper reaper = hypervisors.ReapPeriodically();
             List<Vm> found = [.. parsed.GetRequiredValue(targets).SelectMany(t => hypervisors.Find(t, finder))];
@@ -115,18 +115,26 @@ internal static class ScanCommand
             Sandbox box = Sandboxes.Open(parsed.GetValue(sandbox) ?? SandboxMode.Full);
             FileInfo? file = parsed.GetValue(output);
             using TextWriter writer = Outputs.OpenText(file);
-            return Run(vms, settings, box, parsed.GetRequiredValue(format), writer, Outputs.IsTerminal(file), !parsed.GetValue(noProgress), cancellation);
+            using ResultLog? results = settings.StateFolder is { } folder ? ResultLog.Open(folder, TimeProvider.System, configured.Retention) : null;
+            if (configured.Source is { } source)
+            {
+                results?.NoteConfiguration(source.Path, source.Content);
+            }
+
+            results?.Note("scan", string.Join(' ', parsed.GetRequiredValue(targets)), string.Create(CultureInfo.InvariantCulture, $"{vms.Count} VMs or images"));
+            return Run(vms, settings, box, results, parsed.GetRequiredValue(format), writer, Outputs.IsTerminal(file), !parsed.GetValue(noProgress), cancellation);
         }));
         return command;
     }
 
-    private static int Run(
-        List<Vm> vms, ScanSettings settings, Sandbox sandbox, string format, TextWriter writer, bool isTerminal, bool showProgress, CancellationToken cancellation)
+    /// <param name="recorder">Null: nothing is recorded.</param>
+    internal static int Run(
+        List<Vm> vms, ScanSettings settings, Sandbox sandbox, IResultRecorder? recorder, string format, TextWriter writer, bool isTerminal, bool showProgress, CancellationToken cancellation)
     {
         using var progress = new ProgressLine(showProgress);
         NdjsonListener? ndjson = format == "ndjson" ? new NdjsonListener(writer) : null;
         var listener = new ProgressListener(progress, ndjson);
-        Report report = new ScanRun(settings, sandbox, new WorkerProcess(sandbox.WorkerStart, ScanRun.Silence), TimeProvider.System, listener, cancellation).Run(vms);
+        Report report = new ScanRun(settings, sandbox, new WorkerProcess(sandbox.WorkerStart, ScanRun.Silence), TimeProvider.System, listener, cancellation) { Recorder = recorder }.Run(vms);
         progress.Clear();
         switch (format)
         {
@@ -137,14 +145,7 @@ internal static class ScanCommand
                 ndjson!.Summary(report);
                 break;
             default:
-                IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings
-                {
-                    Out = new AnsiConsoleOutput(writer),
-                    Ansi = isTerminal ? AnsiSupport.Detect : AnsiSupport.No,
-                    ColorSystem = isTerminal ? ColorSystemSupport.Detect : ColorSystemSupport.NoColors,
-                });
-                console.Profile.Width = isTerminal ? Math.Max(40, Console.WindowWidth) : WidthOfFiles;
-                TextReport.Write(report, console);
+                TextReport.Write(report, TextConsole.Of(writer, isTerminal));
                 break;
         }
 

@@ -4,6 +4,7 @@ using System.Text.Json.Serialization;
 using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Results.Sqlite;
 using Vmsweep.Appliance.Sweeps.Configuration;
 using Vmsweep.Appliance.Sweeps.Running;
@@ -80,7 +81,9 @@ internal static class SweepCommand
             string folder = StateOf(parsed.GetValue(state));
             using SweepStore store = SweepStore.Open(folder, TimeProvider.System);
             SweepRunRow run = Present(Find(store, parsed.GetRequiredValue(named)), Locks(folder));
-            SweepText.Write(SweepVmReports.Of(run, [.. store.Vms(run.Id).Select(v => v.Report)]), parsed.GetRequiredValue(format), Console.Out);
+            using ResultLog? results = ResultLog.Open(folder, TimeProvider.System);
+            SweepReport report = SweepVmReports.Of(run, [.. store.Vms(run.Id).Select(v => v.Report)]);
+            SweepText.Write(results?.Complete(report) ?? report, parsed.GetRequiredValue(format), Console.Out);
             return ExitStatus.Clean;
         }));
         return command;
@@ -116,6 +119,9 @@ internal static class SweepCommand
             }
 
             store.SetState(run.Id, SweepStates.Cancelled, "cancelled by the operator", TimeProvider.System.GetUtcNow());
+            using ResultLog? results = ResultLog.Open(folder, TimeProvider.System);
+            results?.Note("sweep cancel", run.Sweep, run.Id);
+            results?.Save(SweepVmReports.Of(store.Find(run.Id)!, [.. store.Vms(run.Id).Select(v => v.Report)]));
             Console.WriteLine($"{run.Id}: cancelled");
             return ExitStatus.Clean;
         }));

@@ -4,6 +4,7 @@ using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Results.Sqlite;
 using Vmsweep.Appliance.Sweeps.Configuration;
 using Vmsweep.Appliance.Sweeps.Pacing;
@@ -45,9 +46,11 @@ internal static class SweepRunCommand
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
             string folder = SweepCommand.StateOf(parsed.GetValue(state));
-            SweepConfiguration sweeps = ApplianceConfiguration.Read(parsed.GetValue(configuration)).Sweeps;
+            ApplianceConfiguration configured = ApplianceConfiguration.Read(parsed.GetValue(configuration));
+            SweepConfiguration sweeps = configured.Sweeps;
             using IDisposable log = Logging.Open(parsed.GetValue(state));
             using SweepStore store = SweepStore.Open(folder, TimeProvider.System);
+            using ResultLog results = ResultLog.Open(folder, TimeProvider.System, configured.Retention) ?? throw new SweepStoreException("what a sweep finds cannot be recorded; the log says why");
             string sweepName = parsed.GetRequiredValue(named);
             sweepName = isResume && !sweeps.Sweeps.ContainsKey(sweepName) ? SweepCommand.Find(store, sweepName).Sweep : sweepName;
             SweepSettings sweep = sweeps.Sweeps.GetValueOrDefault(sweepName)
@@ -61,36 +64,45 @@ internal static class SweepRunCommand
             }
 
             WaitForWindow(sweep, options, cancellation);
-            using Hypervisors hypervisors = Hypervisors.Open(parsed.GetValue(configuration), folder, sweep.What.Bases);
+            using Hypervisors hypervisors = Hypervisors.Of(configured, folder, sweep.What.Bases);
             hypervisors.Reap();
             using PeriodicReaper reaper = hypervisors.ReapPeriodically();
             string? run = Unfinished(store, sweep.Name, isResume, !isResume && parsed.GetValue(anew));
             IReadOnlyList<SweepVm> listed = new SweepInventory(hypervisors.Catalog, hypervisors.Journal, sweeps.Tenants, cancellation).List(sweep.What);
+            if (configured.Source is { } source)
+            {
+                results.NoteConfiguration(source.Path, source.Content);
+            }
+
+            results.Note(run is null ? "sweep run" : "sweep resume", sweep.Name, run ?? "");
             run ??= SweepRunner.Plan(sweep, store, listed, TimeProvider.System);
+            results.Save(Report(store, run));
             Sandbox box = Sandboxes.Open(parsed.GetValue(sandbox) ?? SandboxMode.Full);
             using ScanSignatures signatures = ScanSignatures.Choose(Existing(sweep.Signatures.Rules), Existing(sweep.Signatures.Hashes), sweep.Signatures.WithBuiltin, [], folder, TimeProvider.System);
             var weight = new WorkerWeight(sweep.Limits.Nice, sweep.Limits.IoClass);
             var worker = new WorkerProcess((binds, heap) => weight.Put(box.WorkerStart(binds, heap)), ScanRun.Silence);
             using var scanner = new WorkerScanner(SettingsOf(sweep, signatures, folder), box, worker, TimeProvider.System);
             var line = new SweepProgressLine(!parsed.GetValue(noProgress), sweep.Zone);
-            using var runner = new SweepRunner(sweep, store, locks, scanner, null, TimeProvider.System, line, options);
-            SweepRunRow row;
+            using var runner = new SweepRunner(sweep, store, locks, scanner, results, TimeProvider.System, line, options);
             try
             {
-                row = runner.Run(run, listed, cancellation);
+                runner.Run(run, listed, cancellation);
             }
             finally
             {
                 line.Clear();
+                results.Save(Report(store, run));
             }
 
-            SweepReport report = SweepVmReports.Of(row, [.. store.Vms(run).Select(v => v.Report)]);
+            SweepReport report = results.Complete(Report(store, run));
             using TextWriter writer = Outputs.OpenText(parsed.GetValue(output));
             SweepText.Write(report, parsed.GetRequiredValue(format), writer);
             return report.Verdict switch { "detected" => ExitStatus.Detected, "clean" => ExitStatus.Clean, _ => ExitStatus.Incomplete };
         }));
         return command;
     }
+
+    private static SweepReport Report(SweepStore store, string run) => SweepVmReports.Of(store.Find(run)!, [.. store.Vms(run).Select(v => v.Report)]);
 
     /// <summary>The run to go on with; null for a new one.</summary>
     private static string? Unfinished(SweepStore store, string sweep, bool isResume, bool isNew)

@@ -174,9 +174,9 @@ internal static class TextReport
     }
 
     /// <summary>Members on the way from the file.</summary>
-    private static string Way(IReadOnlyList<string>? inside) => string.Concat((inside ?? []).Select(i => " » " + Printable.Of(i)));
+    internal static string Way(IReadOnlyList<string>? inside) => string.Concat((inside ?? []).Select(i => " » " + Printable.Of(i)));
 
-    private static Style Colour(string severity) => severity switch
+    internal static Style Colour(string severity) => severity switch
     {
         "critical" or "high" => new Style(Color.Red, decoration: Decoration.Bold),
         "medium" => new Style(Color.Yellow),

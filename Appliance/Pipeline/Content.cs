@@ -42,6 +42,9 @@ internal sealed class WindowedContent(HashNeeds needs)
     /// <summary>Something of it was not matched to its end. Set under the lock.</summary>
     public bool HasGaps { get; set; }
 
+    /// <summary>Its first window begins as executables do. Set under the lock.</summary>
+    public bool IsExecutable { get; set; }
+
     /// <summary>Called by the reader with each byte once, in order.</summary>
     public void Append(ReadOnlySpan<byte> bytes)
     {

@@ -20,11 +20,13 @@ internal static class DiskScan
         {
             progress.Begin(contents.Coverage.Values, contents.TotalBytes);
             ContentTracer? tracer = job.Tracing is { } tracing ? new ContentTracer(tracing, writer.Find, writer.Send) : null;
-            var shared = new MatchShared(engines, writer.Find, context.Gaps, context.Cancellation) { Memory = memory, Tracer = tracer };
+            SeenContents? seen = job.KeepsSeen ? new SeenContents(writer.Send) : null;
+            var shared = new MatchShared(engines, writer.Find, context.Gaps, context.Cancellation) { Memory = memory, Tracer = tracer, Seen = seen };
             using var buffers = new ContentBuffers(job.MemoryBytes);
             new ContentPump(buffers, job.Threads, engines.HashNeeds, context.Gaps, MostBytes(job), ContentPump.MostZerosOfScan, progress.Step, context.Cancellation) { Tracer = tracer }
                 .Run(contents.Items, () => new MatchConsumer(shared, progress), windowsAreGaps: true);
             tracer?.Flush();
+            seen?.Flush();
             if (archives.Unopened > 0)
             {
                 context.Gaps.Add(new CoverageGap(Fault.Limit, job.Disks[0].Files[0].Name, "archives", -1, 0, $"{archives.Unopened} files that hold others were matched but not opened, as asked for"));

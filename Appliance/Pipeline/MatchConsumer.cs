@@ -26,6 +26,9 @@ internal sealed class MatchShared(Engines engines, Action<FindingReport> onFindi
     /// <summary>Remembers what was done without a gap; null when nothing is.</summary>
     public ContentTracer? Tracer { get; init; }
 
+    /// <summary>Remembers where executables are; null when nobody records it.</summary>
+    public SeenContents? Seen { get; init; }
+
     public IGapSink Gaps => gaps;
 
     public CancellationToken Cancellation => cancellation;
@@ -256,6 +259,11 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         if (!content.IsPartial)
         {
             item.Coverage.Scanned();
+            if (shared.Seen is { } seen && item.HasWhole && SeenContents.IsExecutable(content.Bytes, item.Path))
+            {
+                seen.Add(item.Path, item.SizeBytes, (hashes ?? HashNeeds.Sha256Only.Of(content.Bytes)).Sha256);
+            }
+
             if (verdict is { IsSettled: true, Gaps.Count: 0 })
             {
                 shared.Tracer?.Keep(item, reported);
@@ -310,6 +318,7 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
             lock (windows.Found)
             {
                 windows.HasGaps |= verdict is not { IsSettled: true, Gaps.Count: 0 };
+                windows.IsExecutable |= content.Offset == 0 && SeenContents.IsExecutable(content.Bytes, content.Item.Path);
                 placed.ForEach(d => Merge(windows.Found, d));
                 foreach (Detection detection in verdict.Findings.Select(f => f.Detection))
                 {
@@ -325,6 +334,10 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
             if (!windows.IsBroken)
             {
                 content.Item.Coverage.Scanned();
+                if (windows.IsExecutable && content.Item.HasWhole)
+                {
+                    shared.Seen?.Add(content.Item.Path, content.Item.SizeBytes, hashes.Sha256);
+                }
 
                 // What rules may speak of as a whole was not matched as one: that is a gap.
                 if (!windows.HasGaps && !content.Item.HasWhole)

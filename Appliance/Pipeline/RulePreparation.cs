@@ -17,6 +17,9 @@ internal sealed record PreparedRules(RuleFiles? Rules, IReadOnlyList<EngineRepor
 /// <param name="Base">The compilation that holds the rest of the rules.</param>
 internal sealed record RuleFiles(string Path, CompiledRules Compiled, RuleFiles? Base)
 {
+    /// <summary>All rules of the run.</summary>
+    public RuleIndex Index() => RuleIndex.Load(new RuleFileParts(Path, Compiled.Parts));
+
     /// <summary>As a job has them.</summary>
     public (ScanRules Rules, IReadOnlyList<(string Host, string Inside)> Binds) For(Sandbox sandbox)
     {

@@ -9,6 +9,7 @@ namespace Vmsweep.Appliance.Pipeline;
 internal sealed class ScanLane : IDisposable
 {
     private readonly bool _ownsEngines;
+    private readonly Lazy<RuleIndex?> _rules;
 
     private ScanLane(RunFolder run, PreparedEngines engines, bool ownsEngines, VerdictCache? cache, PreparedRules prepared, IReadOnlyList<EngineReport> reports)
     {
@@ -18,6 +19,7 @@ internal sealed class ScanLane : IDisposable
         Cache = cache;
         Prepared = prepared;
         Reports = reports;
+        _rules = new(() => prepared.Rules?.Index());
     }
 
     public RunFolder Run { get; }
@@ -27,6 +29,9 @@ internal sealed class ScanLane : IDisposable
     public VerdictCache? Cache { get; }
 
     public PreparedRules Prepared { get; }
+
+    /// <summary>The YARA rules in use, for whoever records results; null where that is not known.</summary>
+    public RuleIndex? RuleIndex => _rules.Value;
 
     /// <summary>The engines as reports have them.</summary>
     public IReadOnlyList<EngineReport> Reports { get; }

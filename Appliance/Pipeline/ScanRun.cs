@@ -113,6 +113,12 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     /// <summary>Null: as fast as the bytes come.</summary>
     public IScanPacing? Pacing { get; init; }
 
+    /// <summary>Takes each VM's results as soon as it is done; null: they are in the report alone.</summary>
+    public IResultRecorder? Recorder { get; init; }
+
+    /// <summary>Which contents were seen is told with a VM's report, for whoever records it.</summary>
+    public bool KeepsSeen { get; init; }
+
     /// <exception cref="JobFailedException">The rules cannot be used.</exception>
     public Report Run(IReadOnlyList<Vm> vms)
     {
@@ -121,7 +127,15 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         List<TargetReport> targets = [];
         foreach (Vm vm in vms)
         {
-            targets.Add(Scan(vm, lane, targets.Count + 1, vms.Count));
+            DateTimeOffset begun = time.GetUtcNow();
+            TargetReport target = Scan(vm, lane, targets.Count + 1, vms.Count);
+            targets.Add(target);
+            Recorder?.Record(new FinishedScan(null, "", target, lane.Reports, settings.Bundle, begun, time.GetUtcNow())
+            {
+                Depth = new ScanDepth(settings.IncludeDeleted, settings.Archives is not null),
+                Rules = lane.RuleIndex,
+            });
+            target.Seen.Clear();
         }
 
         return Finish(started, lane, targets);
@@ -322,6 +336,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             VolumeStates = vm.VolumeStates,
             IncludeDeleted = settings.IncludeDeleted,
             Archives = settings.Archives,
+            KeepsSeen = KeepsSeen || Recorder is not null,
             Tracing = tracking?.Scan.JobOf(vm.Disks, tracking.Changes, tracking.Run, sandbox, binds),
             Pacing = Pacing?.JobOf(vm.Disks, sandbox, binds),
         };
@@ -383,6 +398,18 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 break;
             case PaceEvent pace:
                 Pacing?.OnPace(pace);
+                break;
+            case SeenEvent seen:
+                target.SeenLeftOut = Saturating.Add(target.SeenLeftOut, seen.LeftOut);
+                if (target.Seen.Count + seen.Contents.Count <= SeenContent.MostOfMachine)
+                {
+                    target.Seen.AddRange(seen.Contents);
+                }
+                else
+                {
+                    target.SeenLeftOut = Saturating.Add(target.SeenLeftOut, seen.Contents.Count);
+                }
+
                 break;
             case ProgressEvent progress:
                 Cover(target, progress.Coverage);

@@ -51,10 +51,10 @@ internal sealed record KnownFinding
 /// <summary>The life of a finding.</summary>
 internal static class FindingStates
 {
-    /// <summary>One scan saw it, the VM's last that could.</summary>
+    /// <summary>The last scan that could see it was the first to, or the first after it was gone.</summary>
     public const string New = "new";
 
-    /// <summary>More than one scan saw it.</summary>
+    /// <summary>It was seen again.</summary>
     public const string Open = "open";
 
     /// <summary>A later scan read its place with its engine and did not find it.</summary>

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Vmsweep.Appliance.Results;
 using Vmsweep.DiskReaders.Inspection.Guest;
 using Vmsweep.Signatures.Matching;
 
@@ -80,6 +81,14 @@ internal sealed record TargetReport
     public List<FindingReport> Findings { get; } = [];
 
     public List<GapReport> Gaps { get; } = [];
+
+    /// <summary>Executables that were there, for the store of results alone; empty where nothing is recorded.</summary>
+    [JsonIgnore]
+    public List<SeenContent> Seen { get; } = [];
+
+    /// <summary>More executables than are kept.</summary>
+    [JsonIgnore]
+    public long SeenLeftOut { get; set; }
 
     /// <summary>What was done to the VM because of a detection; absent where nothing was asked for.</summary>
     public List<ActReport>? Acts { get; set; }

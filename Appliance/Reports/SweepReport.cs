@@ -8,6 +8,9 @@ internal sealed record SweepReport
     /// <summary>How many earlier runs a report compares itself with.</summary>
     public const int MostTrend = 30;
 
+    /// <summary>How many findings stand in a report; <c>findings list</c> has all.</summary>
+    public const int MostFindings = 20_000;
+
     public string Schema { get; init; } = "vmsweep.sweep/1";
 
     /// <summary>The sweep's name in the configuration.</summary>
@@ -195,3 +198,8 @@ internal sealed record SweepTrend(string RunId, DateTimeOffset StartedAt, DateTi
     WriteIndented = true)]
 [JsonSerializable(typeof(SweepReport))]
 internal sealed partial class SweepJson : JsonSerializerContext;
+
+/// <summary>The same, as it is stored.</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSerializable(typeof(SweepReport))]
+internal sealed partial class SweepStoredJson : JsonSerializerContext;

@@ -1,3 +1,4 @@
+using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
 
 namespace Vmsweep.Appliance.Results;
@@ -10,6 +11,9 @@ internal sealed record FinishedScan(
     string? RunId, string Tenant, TargetReport Target, IReadOnlyList<EngineReport> Engines, BundleReport? Bundle, DateTimeOffset StartedAt, DateTimeOffset FinishedAt)
 {
     public ScanDepth Depth { get; init; } = new();
+
+    /// <summary>The YARA rules in use; null where that is not known: then a rule that was taken out looks like a finding that is gone.</summary>
+    public RuleIndex? Rules { get; init; }
 }
 
 /// <summary>What a scan was asked to look at beside files: what it was not asked for, it cannot tell to be gone.</summary>

@@ -95,6 +95,9 @@ internal sealed record ScanJob(ScanRules? Rules, IReadOnlyList<string> HashSets,
     /// <summary>Budgets for what is inside of each content; null when it is not opened.</summary>
     public ArchiveLimits? Archives { get; init; }
 
+    /// <summary>Where executables are is recorded.</summary>
+    public bool KeepsSeen { get; init; }
+
     /// <summary>What of the disks is known to be as it was; null when contents are not traced.</summary>
     public TracingJob? Tracing { get; init; }
 
@@ -252,6 +255,13 @@ internal sealed record TracedFindings(byte[] Trace, byte[] Payload)
     public const int MostPayloadBytes = 128 << 10;
 }
 
+/// <summary>Where executables are.</summary>
+/// <param name="LeftOut">How many more there are than are told; in the last event.</param>
+internal sealed record SeenEvent(IReadOnlyList<SeenContent> Contents, long LeftOut) : WorkerEvent
+{
+    public const int MostContents = 1024;
+}
+
 /// <param name="Counts">Rules, hashes, signatures or entries of each part, in the order of the job.</param>
 internal sealed record PartsCheckedEvent(IReadOnlyList<long> Counts) : WorkerEvent;
 
@@ -290,6 +300,7 @@ internal sealed record DoneEvent : WorkerEvent;
 [JsonSerializable(typeof(AskEvent))]
 [JsonSerializable(typeof(KeepEvent))]
 [JsonSerializable(typeof(TracedEvent))]
+[JsonSerializable(typeof(SeenEvent))]
 [JsonSerializable(typeof(FailedEvent))]
 [JsonSerializable(typeof(DoneEvent))]
 [JsonSerializable(typeof(List<RuleIdentity>))]

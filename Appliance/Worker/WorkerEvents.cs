@@ -35,6 +35,8 @@ internal static partial class WorkerEvents
             KeepEvent keep => keep.Verdicts.Count <= KeepEvent.MostVerdicts && keep.Verdicts.All(v => v is not null && v.Key.Length == ContentKey.Bytes && v.Payload.Length <= KeptVerdict.MostPayloadBytes),
             TracedEvent traced => traced.Traces.Length % EarlierTraces.TraceBytes == 0 && traced.Traces.Length <= TracedEvent.MostTraces * EarlierTraces.TraceBytes
                 && traced.Findings.Count <= TracedEvent.MostTraces && traced.Findings.All(f => f is not null && f.Trace.Length == EarlierTraces.TraceBytes && f.Payload.Length <= TracedFindings.MostPayloadBytes),
+            SeenEvent seen => seen.LeftOut >= 0 && seen.Contents.Count <= SeenEvent.MostContents
+                && seen.Contents.All(c => c is not null && c.Sha256.Length == ContentKey.HashBytes && c.SizeBytes >= 0 && c.Path.Length is > 0 and <= SeenContent.MostPath),
             PartsCheckedEvent parts => parts.Counts.All(c => c >= 0),
             RulesTriedEvent tried => tried.Trial is { SampleFiles: >= 0, SampleBytes: >= 0, Files: >= 0, Bytes: >= 0 } && tried.Trial.Rules.All(r => r is not null && double.IsFinite(r.Milliseconds) && r.Milliseconds >= 0 && r.Line >= 0),
             _ => true,

@@ -1,4 +1,6 @@
+using System.Globalization;
 using System.Text.Json;
+using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Sweeps.Configuration;
 
 namespace Vmsweep.Appliance.Connectors.Configuration;
@@ -10,6 +12,12 @@ internal sealed record ApplianceConfiguration(IReadOnlyDictionary<string, Connec
 
     /// <summary>What is swept, and whose VMs lie where.</summary>
     public SweepConfiguration Sweeps { get; init; } = SweepConfiguration.None;
+
+    /// <summary>How long results are kept.</summary>
+    public Retention Retention { get; init; } = new();
+
+    /// <summary>The file, as it was read; null where there is none.</summary>
+    public (string Path, byte[] Content)? Source { get; init; }
 
     public static readonly ApplianceConfiguration Empty = new(new Dictionary<string, ConnectorSettings>());
 
@@ -36,10 +44,25 @@ internal sealed record ApplianceConfiguration(IReadOnlyDictionary<string, Connec
     public static ApplianceConfiguration Parse(string file, byte[] json)
     {
         ConfigurationNode root = ConfigurationNode.Parse(file, json);
-        root.Allow("connectors", "sweeps", "tenants");
+        root.Allow("connectors", "sweeps", "tenants", "retention");
         ApplianceConfiguration configuration = root.Members.TryGetValue("connectors", out ConfigurationNode? connectors)
             ? new ApplianceConfiguration(connectors.Expect(JsonTokenType.StartObject, "\"connectors\": an object").Members.ToDictionary(c => c.Key, c => ConnectorSettings.Parse(c.Key, c.Value), StringComparer.Ordinal))
             : Empty;
-        return configuration with { Sweeps = SweepConfiguration.Parse(root, [.. configuration.Connectors.Keys], TimeProvider.System.GetUtcNow()) };
+        return configuration with
+        {
+            Sweeps = SweepConfiguration.Parse(root, [.. configuration.Connectors.Keys], TimeProvider.System.GetUtcNow()),
+            Retention = root.Members.TryGetValue("retention", out ConfigurationNode? retention) ? RetentionOf(retention) : new Retention(),
+            Source = (Path.GetFullPath(file), json),
+        };
+    }
+
+    private static Retention RetentionOf(ConfigurationNode node)
+    {
+        node.Allow("scanDays", "recordDays");
+        return new Retention(Days("scanDays") ?? Retention.DefaultScanDays, Days("recordDays") ?? Retention.DefaultRecordDays);
+
+        int? Days(string name) => !node.Members.TryGetValue(name, out ConfigurationNode? member) ? null
+            : int.TryParse(member.Expect(JsonTokenType.Number, $"\"{name}\": a number").Text, CultureInfo.InvariantCulture, out int days) && days is >= 1 and <= 36_500 ? days
+            : throw member.Wrong("a number of days from 1 to 36500 is expected here");
     }
 }

@@ -68,6 +68,105 @@ internal sealed class Database : IDisposable
             part BLOB NOT NULL,
             PRIMARY KEY (scan, number)) WITHOUT ROWID;
         """,
+        // Results. Times are milliseconds since 1970, days are days since 1970, a sighting's last day is 0 as long as it holds.
+        """
+        CREATE TABLE machine (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            tenant TEXT NOT NULL,
+            vm TEXT NOT NULL,
+            snapshot TEXT NOT NULL,
+            name TEXT NOT NULL,
+            target TEXT NOT NULL,
+            first_scan INTEGER NOT NULL,
+            last_scan INTEGER NOT NULL,
+            sightings INTEGER NOT NULL DEFAULT 0,
+            left_out INTEGER NOT NULL DEFAULT 0,
+            UNIQUE (tenant, vm, snapshot));
+        CREATE TABLE scan (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            machine INTEGER NOT NULL,
+            run TEXT,
+            started INTEGER NOT NULL,
+            finished INTEGER NOT NULL,
+            verdict TEXT NOT NULL,
+            engines TEXT NOT NULL,
+            bundle TEXT NOT NULL);
+        CREATE UNIQUE INDEX scan_run ON scan (run, machine) WHERE run IS NOT NULL;
+        CREATE INDEX scan_finished ON scan (finished);
+        CREATE TABLE coverage (
+            machine INTEGER NOT NULL,
+            day INTEGER NOT NULL,
+            scans INTEGER NOT NULL,
+            verdict TEXT NOT NULL,
+            counts TEXT NOT NULL,
+            reasons TEXT NOT NULL,
+            PRIMARY KEY (machine, day)) WITHOUT ROWID;
+        CREATE INDEX coverage_day ON coverage (day);
+        CREATE TABLE finding (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            machine INTEGER NOT NULL,
+            identity BLOB NOT NULL,
+            state TEXT NOT NULL,
+            severity INTEGER NOT NULL,
+            engine TEXT NOT NULL,
+            namespace TEXT NOT NULL,
+            rule TEXT NOT NULL,
+            path TEXT NOT NULL,
+            inside TEXT NOT NULL,
+            size INTEGER NOT NULL,
+            sha256 BLOB NOT NULL,
+            first_seen INTEGER NOT NULL,
+            last_seen INTEGER NOT NULL,
+            changed INTEGER NOT NULL,
+            scans INTEGER NOT NULL,
+            signatures TEXT NOT NULL,
+            detail TEXT,
+            report TEXT NOT NULL,
+            UNIQUE (machine, identity));
+        CREATE INDEX finding_rule ON finding (rule);
+        CREATE INDEX finding_state ON finding (state, changed);
+        CREATE TABLE finding_event (
+            finding INTEGER NOT NULL,
+            scan INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            sha256 BLOB,
+            PRIMARY KEY (finding, scan)) WITHOUT ROWID;
+        CREATE INDEX finding_event_scan ON finding_event (scan);
+        CREATE INDEX finding_event_sha256 ON finding_event (sha256) WHERE sha256 IS NOT NULL;
+        CREATE TABLE place (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            prefix INTEGER NOT NULL,
+            digest INTEGER NOT NULL,
+            sha256 BLOB NOT NULL,
+            size INTEGER NOT NULL,
+            path TEXT NOT NULL);
+        CREATE UNIQUE INDEX place_key ON place (prefix, digest);
+        CREATE TABLE sighting (
+            machine INTEGER NOT NULL,
+            block INTEGER NOT NULL,
+            first INTEGER NOT NULL,
+            last INTEGER NOT NULL,
+            places BLOB NOT NULL,
+            PRIMARY KEY (machine, block, first, last)) WITHOUT ROWID;
+        CREATE INDEX sighting_block ON sighting (block);
+        CREATE TABLE sweep_run (
+            id TEXT PRIMARY KEY,
+            sweep TEXT NOT NULL,
+            started INTEGER NOT NULL,
+            report BLOB NOT NULL) WITHOUT ROWID;
+        CREATE INDEX sweep_run_started ON sweep_run (started, sweep);
+        CREATE TABLE audit (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            at INTEGER NOT NULL,
+            who TEXT NOT NULL,
+            act TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            seal BLOB NOT NULL);
+        CREATE TABLE tally (
+            name TEXT PRIMARY KEY,
+            value INTEGER NOT NULL) WITHOUT ROWID;
+        """,
         """
         CREATE TABLE sweep_plan (
             id TEXT PRIMARY KEY,
@@ -104,7 +203,19 @@ internal sealed class Database : IDisposable
     public SqliteConnection Connection { get; }
 
     /// <summary>Opens the database of a state folder; a damaged one is set aside and a new one begun. Null when there can be none; the log says why.</summary>
-    public static Database? Open(string folder, TimeProvider time)
+    /// <param name="isDurable">What is committed survives the loss of power too, at the price of waiting for the disk.</param>
+    public static Database? Open(string folder, TimeProvider time, bool isDurable = false)
+    {
+        Database? database = OpenOrSetAside(folder, time);
+        if (isDurable)
+        {
+            database?.Execute("PRAGMA synchronous = FULL");
+        }
+
+        return database;
+    }
+
+    private static Database? OpenOrSetAside(string folder, TimeProvider time)
     {
         string path = System.IO.Path.Combine(folder, FileName);
         try
@@ -166,10 +277,89 @@ internal sealed class Database : IDisposable
         }
     }
 
+    /// <summary>The one number that a query answers; null when it answers none.</summary>
+    public long? Number(string sql, params ReadOnlySpan<(string Name, object Value)> parameters)
+    {
+        using SqliteCommand command = Command(sql);
+        foreach ((string name, object value) in parameters)
+        {
+            command.Parameters.AddWithValue(name, value);
+        }
+
+        return command.ExecuteScalar() as long?;
+    }
+
+    /// <summary>Carries out a statement, and says how many rows it changed.</summary>
+    public int Change(string sql, params ReadOnlySpan<(string Name, object Value)> parameters)
+    {
+        using SqliteCommand command = Command(sql);
+        foreach ((string name, object value) in parameters)
+        {
+            command.Parameters.AddWithValue(name, value);
+        }
+
+        return command.ExecuteNonQuery();
+    }
+
     public void Execute(string sql)
     {
         using SqliteCommand command = Command(sql);
         command.ExecuteNonQuery();
+    }
+
+    /// <summary>Copies the database into a file, as it stands at one moment; nobody who writes meanwhile waits for it.</summary>
+    /// <returns>How many bytes it is.</returns>
+    /// <exception cref="IOException">It cannot be written, or there is something else.</exception>
+    public long BackUp(string path)
+    {
+        if (File.Exists(path) && !IsDatabase(path))
+        {
+            throw new IOException($"{path}: there is a file that is no back-up; it is left alone");
+        }
+
+        string part = $"{path}.part-{Guid.NewGuid():N}";
+        PrivateFiles.Create(part).Dispose();
+        try
+        {
+            using (var copy = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = part, Pooling = false }.ToString()))
+            {
+                copy.Open();
+                Connection.BackupDatabase(copy);
+                using SqliteCommand check = copy.CreateCommand();
+
+                // One file, that is whole without others beside it.
+                check.CommandText = "PRAGMA journal_mode = DELETE; PRAGMA quick_check(1)";
+                using SqliteDataReader row = check.ExecuteReader();
+                if (!row.NextResult() || !row.Read() || row.GetString(0) != "ok")
+                {
+                    throw new IOException($"{path}: the copy is damaged, as the database is");
+                }
+            }
+
+            using (var file = new FileStream(part, FileMode.Open, FileAccess.ReadWrite))
+            {
+                file.Flush(flushToDisk: true);
+            }
+
+            File.Move(part, path, overwrite: true);
+            return new FileInfo(path).Length;
+        }
+        catch (SqliteException e)
+        {
+            throw new IOException($"{path}: {e.Message}", e);
+        }
+        finally
+        {
+            File.Delete(part);
+            File.Delete(part + "-journal");
+        }
+    }
+
+    private static bool IsDatabase(string path)
+    {
+        using FileStream file = File.OpenRead(path);
+        Span<byte> head = stackalloc byte[16];
+        return file.ReadAtLeast(head, head.Length, throwOnEndOfStream: false) == head.Length && head.SequenceEqual("SQLite format 3\0"u8);
     }
 
     /// <summary>All or nothing of what follows, until it is committed.</summary>
@@ -268,7 +458,7 @@ internal sealed class Database : IDisposable
             }
         }
 
-        Log.Warning("the database {Path} is damaged ({Detail}); it is kept as {Aside}, and a new one is begun: what it remembered is found out anew", path, reason, aside);
+        Log.Warning("the database {Path} is damaged ({Detail}); it is kept as {Aside}, and a new one is begun: what was matched is found out anew, but what was recorded of findings is in that copy alone, or in a back-up (vmsweep state backup)", path, reason, aside);
         return OpenOnce(path);
     }
 

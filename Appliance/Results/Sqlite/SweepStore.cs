@@ -23,7 +23,7 @@ internal sealed class SweepStore(Database database) : IDisposable
 
     /// <exception cref="SweepStoreException">It cannot be had.</exception>
     public static SweepStore Open(string folder, TimeProvider time) =>
-        new(Database.Open(folder, time) ?? throw new SweepStoreException($"the database {Path.Combine(folder, Database.FileName)} cannot be used; the log says why"));
+        new(Database.Open(folder, time, isDurable: true) ?? throw new SweepStoreException($"the database {Path.Combine(folder, Database.FileName)} cannot be used; the log says why"));
 
     /// <summary>Begins a run with all its VMs, none of them scanned.</summary>
     public void Begin(string id, string sweep, DateTimeOffset now, IReadOnlyList<(string Key, SweepVmReport Report)> vms) => Do(() =>

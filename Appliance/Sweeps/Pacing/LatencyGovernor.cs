@@ -9,15 +9,16 @@ internal readonly record struct StoreSample(long Reads, long Bytes, TimeSpan Tim
 }
 
 /// <summary>
-/// Finds the rate at which reads of a datastore take as long as they may. Each interval the rate is changed by the root of how far the measured latency is
-/// from the target, and by no more than a quarter: how a store answers to load is not known, and the root of it converges for all that answer no more than
-/// fourfold in proportion. Beyond the limit nothing is read for a second, and twice as long each time that it is still beyond it.
+/// Finds the rate at which reads of a datastore take as long as they may. Each interval the rate is changed by the fourth root of how far the measured
+/// latency is from the target, and by no more than a quarter: how a store answers to load is not known, and near the end of its strength latency may grow four
+/// times as fast as the rate, where a larger step would swing between too much and too little. Beyond the limit nothing is read for a second, and twice as long each time that it is still beyond it.
 /// </summary>
 internal sealed class LatencyGovernor(TimeSpan target, TimeSpan stop)
 {
     /// <summary>Slower is no reading: what does not answer in time at this rate does not suffer from this sweep.</summary>
     public const double LeastBytesPerSecond = 256 << 10;
 
+    private const double Gain = 0.25;
     private const double LeastFactor = 0.75;
     private const double MostFactor = 1.25;
 
@@ -73,7 +74,7 @@ internal sealed class LatencyGovernor(TimeSpan target, TimeSpan stop)
             return;
         }
 
-        double factor = Math.Clamp(Math.Sqrt(target / (Latency > TimeSpan.Zero ? Latency : TimeSpan.FromTicks(1))), LeastFactor, MostFactor);
+        double factor = Math.Clamp(Math.Pow(target / (Latency > TimeSpan.Zero ? Latency : TimeSpan.FromTicks(1)), Gain), LeastFactor, MostFactor);
         if (factor < 1)
         {
             BytesPerSecond = Math.Max(LeastBytesPerSecond, Math.Min(BytesPerSecond ?? throughput, throughput / InUse) * factor);

@@ -1,5 +1,6 @@
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Sweeps.Planning;
 
 namespace Vmsweep.Appliance.Sweeps.Running;
@@ -14,4 +15,10 @@ internal interface ISweepScanner
 }
 
 /// <param name="Bundle">Null for none.</param>
-internal sealed record SweepScan(TargetReport Target, IReadOnlyList<EngineReport> Engines, BundleReport? Bundle = null);
+internal sealed record SweepScan(TargetReport Target, IReadOnlyList<EngineReport> Engines, BundleReport? Bundle = null)
+{
+    public ScanDepth Depth { get; init; } = new();
+
+    /// <summary>The YARA rules in use; null where that is not known.</summary>
+    public RuleIndex? Rules { get; init; }
+}

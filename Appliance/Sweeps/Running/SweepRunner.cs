@@ -28,7 +28,7 @@ internal sealed class SweepRunner : IDisposable
     private readonly SweepStore _store;
     private readonly SweepLocks _locks;
     private readonly ISweepScanner _scanner;
-    private readonly IResultRecorder? _recorder;
+    private readonly IResultRecorder _recorder;
     private readonly TimeProvider _time;
     private readonly ISweepListener _listener;
     private readonly RunOptions _options;
@@ -42,7 +42,7 @@ internal sealed class SweepRunner : IDisposable
     private string _held = "";
 
     public SweepRunner(
-        SweepSettings sweep, SweepStore store, SweepLocks locks, ISweepScanner scanner, IResultRecorder? recorder, TimeProvider time, ISweepListener listener, RunOptions? options = null)
+        SweepSettings sweep, SweepStore store, SweepLocks locks, ISweepScanner scanner, IResultRecorder recorder, TimeProvider time, ISweepListener listener, RunOptions? options = null)
     {
         (_sweep, _store, _locks, _scanner, _recorder, _time, _listener, _options) = (sweep, store, locks, scanner, recorder, time, listener, options ?? new());
         _slots = new DiskSlots(sweep.Limits);
@@ -319,7 +319,8 @@ internal sealed class SweepRunner : IDisposable
             if (!stop.IsCancellationRequested)
             {
                 done = SweepVmReports.Done(row.Report, scan.Target, _time.GetUtcNow());
-                if (_recorder is not null && _recorder.Record(new FinishedScan(run, vm.Tenant, scan.Target, scan.Engines, scan.Bundle, row.Report.StartedAt!.Value, done.FinishedAt!.Value)) is null)
+                var finished = new FinishedScan(run, vm.Tenant, scan.Target, scan.Engines, scan.Bundle, row.Report.StartedAt!.Value, done.FinishedAt!.Value) { Depth = scan.Depth, Rules = scan.Rules };
+                if (_recorder.Record(finished) is null)
                 {
                     // What was found must not be lost: the VM is not done, and is scanned again when the sweep is resumed.
                     throw new SweepStoreException("what was found could not be recorded; the log says why");

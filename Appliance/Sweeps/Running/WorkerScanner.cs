@@ -3,6 +3,7 @@ using Serilog;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Sweeps.Planning;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
@@ -33,13 +34,13 @@ internal sealed class WorkerScanner(ScanSettings settings, Sandbox sandbox, IWor
                 Log.Warning("{Vm} cannot be scanned: {Reason}", vm.Target, lost);
                 var target = new TargetReport { Target = vm.Target, Vm = new VmReport(vm.Id, vm.Name, vm.Power, "") };
                 target.Gaps.Add(new CoverageGap(Fault.Transport, vm.Target, "VM", -1, 0, lost).ToReport());
-                return new SweepScan(target, lane.Reports, settings.Bundle);
+                return Of(target, lane);
             }
 
             using (opened.Owner)
             {
-                var run = new ScanRun(settings with { OnlyChanges = onlyChanges }, sandbox, worker, time, listener, cancellation) { Pacing = pacing };
-                return new SweepScan(run.Scan(opened.Vm, lane), lane.Reports, settings.Bundle);
+                var run = new ScanRun(settings with { OnlyChanges = onlyChanges }, sandbox, worker, time, listener, cancellation) { Pacing = pacing, KeepsSeen = true };
+                return Of(run.Scan(opened.Vm, lane), lane);
             }
         }
         finally
@@ -56,6 +57,12 @@ internal sealed class WorkerScanner(ScanSettings settings, Sandbox sandbox, IWor
             _all[i].Dispose();
         }
     }
+
+    private SweepScan Of(TargetReport target, ScanLane lane) => new(target, lane.Reports, settings.Bundle)
+    {
+        Depth = new ScanDepth(settings.IncludeDeleted, settings.Archives is not null),
+        Rules = lane.RuleIndex,
+    };
 
     private ScanLane TakeLane(CancellationToken cancellation)
     {
