@@ -73,9 +73,10 @@ internal static class SweepCommand
     private static Command Show()
     {
         var named = new Argument<string>("RUN|NAME") { Description = "A run, or a sweep for its last run." };
-        Option<string> format = CommonOptions.Format("text", "json");
+        Option<string> format = CommonOptions.Format([.. SweepText.Formats]);
+        Option<FileInfo?> output = CommonOptions.Out();
         Option<string?> state = CommonOptions.State();
-        var command = new Command("show", "Shows a run: its VMs, what was found and not read, and what was held back.") { named, format, state };
+        var command = new Command("show", "Shows a run: its VMs, what was found and not read, and what was held back.") { named, format, output, state };
         command.SetAction((parsed, _) => CommandFailure.Guard(() =>
         {
             string folder = StateOf(parsed.GetValue(state));
@@ -83,7 +84,9 @@ internal static class SweepCommand
             SweepRunRow run = Present(Find(store, parsed.GetRequiredValue(named)), Locks(folder));
             using ResultLog? results = ResultLog.Open(folder, TimeProvider.System);
             SweepReport report = SweepVmReports.Of(run, [.. store.Vms(run.Id).Select(v => v.Report)]);
-            SweepText.Write(results?.Complete(report) ?? report, parsed.GetRequiredValue(format), Console.Out);
+            FileInfo? file = parsed.GetValue(output);
+            using TextWriter writer = Outputs.OpenText(file);
+            SweepText.Write(results?.Complete(report) ?? report, parsed.GetRequiredValue(format), writer, Outputs.IsTerminal(file));
             return ExitStatus.Clean;
         }));
         return command;

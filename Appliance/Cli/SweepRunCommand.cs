@@ -30,7 +30,7 @@ internal static class SweepRunCommand
         var now = new Option<bool>("--now") { Description = "Runs whatever its window says." };
         var window = new Option<bool>("--wait-for-window") { Description = "Waits for its window, and where that closes for the next one." };
         var schedule = new Option<bool>("--wait-for-schedule") { Description = "Waits until it is due." };
-        Option<string> format = CommonOptions.Format("text", "json");
+        Option<string> format = CommonOptions.Format([.. SweepText.Formats]);
         Option<FileInfo?> output = CommonOptions.Out();
         Option<string?> configuration = CommonOptions.Configuration();
         Option<string?> state = CommonOptions.State();
@@ -95,8 +95,9 @@ internal static class SweepRunCommand
             }
 
             SweepReport report = results.Complete(Report(store, run));
-            using TextWriter writer = Outputs.OpenText(parsed.GetValue(output));
-            SweepText.Write(report, parsed.GetRequiredValue(format), writer);
+            FileInfo? file = parsed.GetValue(output);
+            using TextWriter writer = Outputs.OpenText(file);
+            SweepText.Write(report, parsed.GetRequiredValue(format), writer, Outputs.IsTerminal(file));
             return report.Verdict switch { "detected" => ExitStatus.Detected, "clean" => ExitStatus.Clean, _ => ExitStatus.Incomplete };
         }));
         return command;

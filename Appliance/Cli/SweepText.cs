@@ -1,38 +1,76 @@
 using System.Globalization;
 using System.Text.Json;
+using Spectre.Console;
 using Vmsweep.Appliance.Reports;
 
 namespace Vmsweep.Appliance.Cli;
 
-/// <summary>A run of a sweep for people, and as JSON.</summary>
+/// <summary>A sweep's run in the form that is asked for.</summary>
 internal static class SweepText
 {
-    public static void Write(SweepReport run, string format, TextWriter writer)
+    /// <summary>More VMs of one kind are counted.</summary>
+    private const int MostShown = 50;
+
+    public static IReadOnlyList<string> Formats { get; } = ["text", "json", "csv", "html"];
+
+    /// <param name="format">One of <see cref="Formats"/>.</param>
+    public static void Write(SweepReport run, string format, TextWriter writer, bool isTerminal)
     {
-        if (format == "json")
+        switch (format)
         {
-            writer.WriteLine(JsonSerializer.Serialize(run, SweepJson.Default.SweepReport));
-            return;
+            case "json":
+                writer.WriteLine(JsonSerializer.Serialize(run, SweepJson.Default.SweepReport));
+                break;
+            case "csv":
+                SweepCsv.Write(run, writer);
+                break;
+            case "html":
+                SweepHtml.Write(run, writer);
+                break;
+            default:
+                Write(run, TextConsole.Of(writer, isTerminal));
+                break;
+        }
+    }
+
+    private static void Write(SweepReport run, IAnsiConsole console)
+    {
+        SweepTotals totals = run.Totals;
+        string end = run.FinishedAt is { } finished ? " to " + Time(finished) : "";
+        console.MarkupLineInterpolated($"[bold]{Printable.Of(run.Sweep)}[/] run {Printable.Of(run.RunId)}: {run.State}, {run.Verdict}; {Time(run.StartedAt)}{end}{(run.Detail is { } detail ? "; " + Printable.Of(detail) : "")}");
+        console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"  {totals.Done:N0} of {totals.Vms:N0} VMs, {totals.Skipped:N0} skipped or failed; {totals.FilesScanned:N0} of {totals.FilesSeen:N0} files ({totals.FilesCached:N0} known before), {totals.FilesUnchanged:N0} unchanged, {totals.FilesInherited:N0} inherited; {Sizes.Show(totals.BytesRead)} of {Sizes.Show(totals.BytesSeen)} read");
+        if (run.Findings is { Count: > 0 } findings)
+        {
+            ResultText.Write(findings, console);
         }
 
-        writer.WriteLine($"{run.RunId}  {run.State}{(run.Detail is { } detail ? ": " + Printable.Of(detail) : "")}");
-        foreach (SweepVmReport vm in run.Vms)
+        SweepVmReport[] notable = [.. run.Vms.Where(v => v.State != SweepVmStates.Done || v.Gaps > 0).OrderBy(v => v.State, StringComparer.Ordinal).ThenBy(v => v.Name, StringComparer.Ordinal)];
+        foreach (SweepVmReport vm in notable.Take(MostShown))
         {
-            string counts = vm.State == SweepVmStates.Done ? string.Create(CultureInfo.InvariantCulture, $"  {Sizes.Show(vm.Bytes.Read)} of {Sizes.Show(vm.Bytes.Seen)}, {vm.Findings} findings, {vm.Gaps} gaps") : "";
-            writer.WriteLine($"  {vm.Verdict ?? vm.State,-10}  {Printable.Of(vm.Name)}{counts}{(vm.Detail is { } why ? ": " + Printable.Of(why) : "")}");
-            foreach (GapReasonReport gap in vm.State == SweepVmStates.Done ? vm.GapReasons : [])
+            console.MarkupLineInterpolated($"  {(vm.Tenant.Length > 0 ? Printable.Of(vm.Tenant) + "/" : "")}{Printable.Of(vm.Name)}: {vm.State}{(vm.Detail is { Length: > 0 } why ? ": " + Printable.Of(why) : "")}");
+            foreach (GapReasonReport gap in vm.GapReasons)
             {
-                writer.WriteLine(string.Create(CultureInfo.InvariantCulture, $"              {gap.Count} {gap.Fault} ({Printable.Of(gap.Structure)}): {Printable.Of(gap.Path)}: {Printable.Of(gap.Detail)}"));
+                console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"    [yellow]{gap.Fault}[/] {gap.Count:N0} × {Printable.Of(gap.Structure)}: {Printable.Of(gap.Detail)} ({Printable.Of(gap.Path)})");
             }
+        }
+
+        if (notable.Length > MostShown)
+        {
+            console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"  and {notable.Length - MostShown:N0} more VMs with gaps or not scanned; --format json lists all");
         }
 
         foreach (HeldBackReport held in run.HeldBack)
         {
-            writer.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  held back on {Printable.Of(held.Datastore)}: slowed {held.SlowedSeconds:0.0} s, stopped {held.StoppedSeconds:0.0} s; {Printable.Of(held.Reason)}"));
+            console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"  held back on {Printable.Of(held.Datastore)}: slowed {held.SlowedSeconds:0.#} s, stopped {held.StoppedSeconds:0.#} s: {Printable.Of(held.Reason)}");
         }
 
-        SweepTotals totals = run.Totals;
-        writer.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{totals.Done} of {totals.Vms} VMs, {totals.FilesScanned} of {totals.FilesSeen} files, {Sizes.Show(totals.BytesRead)} of {Sizes.Show(totals.BytesSeen)}"));
-        writer.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{run.Verdict.ToUpperInvariant()}: {totals.Findings} findings, {totals.Gaps} gaps"));
+        if (run.Trend is [var before, ..])
+        {
+            console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"  the run before, {Time(before.StartedAt)}: {before.Verdict}, {before.Totals.Done:N0} VMs, {before.Totals.Findings:N0} findings, {before.Totals.Gaps:N0} gaps");
+        }
+
+        console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"{totals.Findings - totals.Informational:N0} findings, {totals.Informational:N0} things worth knowing, {totals.Suppressed:N0} suppressed, {totals.Gaps:N0} gaps");
     }
+
+    private static string Time(DateTimeOffset time) => time.UtcDateTime.ToString("yyyy-MM-dd HH:mm'Z'", CultureInfo.InvariantCulture);
 }
