@@ -21,7 +21,7 @@ internal static class SweepCommand
 
     /// <summary>The run that is meant: by its id, or the last one of a sweep.</summary>
     public static SweepRunRow Find(SweepStore store, string named) =>
-        store.Find(named) ?? store.Last(named, 1).FirstOrDefault() ?? throw new TargetException($"{named}: neither a run nor a sweep that ever ran; vmsweep sweep list");
+        store.Find(named) ?? (store.Last(named, 1) is [var last] ? last : null) ?? throw new TargetException($"{named}: neither a run nor a sweep that ever ran; vmsweep sweep list");
 
     /// <summary>Where runs are kept.</summary>
     public static string StateOf(string? chosen) => StateFolder.Of(chosen) ?? throw new TargetException("a sweep is kept in the state folder; --state none keeps nothing");

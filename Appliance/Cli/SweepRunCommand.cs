@@ -108,7 +108,7 @@ internal static class SweepRunCommand
     /// <summary>The run to go on with; null for a new one.</summary>
     private static string? Unfinished(SweepStore store, string sweep, bool isResume, bool isNew)
     {
-        SweepRunRow? last = store.Last(sweep, 1).FirstOrDefault();
+        SweepRunRow? last = store.Last(sweep, 1) is [var latest] ? latest : null;
         bool isOpen = last is { State: SweepStates.Running or SweepStates.Paused or SweepStates.Failed, IsCancelled: false };
         if (isResume)
         {

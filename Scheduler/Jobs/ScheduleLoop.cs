@@ -11,10 +11,6 @@ public sealed class ScheduleLoop(IReadOnlyDictionary<string, CronSchedule> sched
     /// <summary>The longest wait: a clock that is set meanwhile is noticed then.</summary>
     private static readonly TimeSpan LongestWait = TimeSpan.FromMinutes(1);
 
-    /// <summary>The sweeps with their next time, soonest first.</summary>
-    public static IReadOnlyList<(string Sweep, DateTimeOffset Due)> Next(IReadOnlyDictionary<string, CronSchedule> schedules, DateTimeOffset after) =>
-        [.. schedules.Select(s => (s.Key, Due: s.Value.After(after))).Where(s => s.Due is not null).Select(s => (s.Key, s.Due!.Value)).OrderBy(s => s.Value)];
-
     /// <summary>Runs until it is cancelled, and then waits for the sweeps that it started.</summary>
     public async Task RunAsync(CancellationToken cancellation)
     {

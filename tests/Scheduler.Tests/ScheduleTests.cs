@@ -43,7 +43,6 @@ public sealed class ScheduleTests
             ["nightly"] = CronSchedule.Parse("30 2 * * *", Berlin, time.GetUtcNow()),
             ["hourly"] = CronSchedule.Parse("0 * * * *", Berlin, time.GetUtcNow()),
         };
-        Assert.Equal(["hourly", "nightly"], ScheduleLoop.Next(schedules, time.GetUtcNow()).Select(n => n.Sweep));
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
         Task loop = new ScheduleLoop(schedules, starter, time).RunAsync(stop.Token);
         await Advance(time, TimeSpan.FromDays(1));

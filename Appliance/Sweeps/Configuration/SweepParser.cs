@@ -288,7 +288,7 @@ internal static class SweepParser
         return paths;
     }
 
-    private static IReadOnlyList<ConfigurationNode> Items(ConfigurationNode node, string name) =>
+    private static List<ConfigurationNode> Items(ConfigurationNode node, string name) =>
         node.Members.TryGetValue(name, out ConfigurationNode? list) ? list.Expect(JsonTokenType.StartArray, $"\"{name}\": a list").Items : [];
 
     private enum Depth

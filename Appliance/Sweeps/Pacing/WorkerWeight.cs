@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using Serilog;
 using Vmsweep.Appliance.Worker;
 
 namespace Vmsweep.Appliance.Sweeps.Pacing;
@@ -23,6 +24,11 @@ internal sealed class WorkerWeight(int nice, string ioClass)
         if (ioClass != "none" && Sandbox.Find("ionice") is { } ionice)
         {
             before.AddRange(ioClass == "idle" ? [ionice, "-c", "3", "-t"] : [ionice, "-c", "2", "-n", LowestBestEffort, "-t"]);
+        }
+
+        if ((nice > 0 && Sandbox.Find("nice") is null) || (ioClass != "none" && Sandbox.Find("ionice") is null))
+        {
+            Log.Warning("workers have the weight of every other program: nice or ionice is missing (apt-get install -y coreutils util-linux)");
         }
 
         if (before.Count == 0)

@@ -9,15 +9,34 @@ namespace Vmsweep.Appliance.Sweeps.Running;
 /// </summary>
 internal sealed class SweepLocks(string folder)
 {
+    /// <summary>Who only looks whether a sweep runs holds its lock for that moment.</summary>
+    private const int Attempts = 20;
+
     /// <summary>A sweep's name, for its runs.</summary>
-    public IDisposable? TryTakeSweep(string sweep) => TryTake("sweep\n" + sweep);
+    public IDisposable? TryTakeSweep(string sweep)
+    {
+        for (int i = 1; ; i++)
+        {
+            if (TryTake("sweep\n" + sweep) is { } taken)
+            {
+                return taken;
+            }
+
+            if (i == Attempts)
+            {
+                return null;
+            }
+
+            Thread.Sleep(20);
+        }
+    }
 
     /// <summary>A VM, over all sweeps.</summary>
     public IDisposable? TryTakeVm(string key) => TryTake("vm\n" + key);
 
     public bool IsRunning(string sweep)
     {
-        using IDisposable? taken = TryTakeSweep(sweep);
+        using IDisposable? taken = TryTake("sweep\n" + sweep);
         return taken is null;
     }
 

@@ -333,11 +333,15 @@ internal sealed class SweepRunner : IDisposable
                 _store.SetVm(run, row.Number, row.Report with { State = SweepVmStates.Waiting, StartedAt = null });
             }
         }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            // It was stopped before it began.
+        }
         catch (Exception e)
         {
             // Of a VM nothing is thrown: what comes here keeps all of them from being scanned, or is a defect.
             Log.Error(e, "the sweep {Run} ends at {Vm}", run, vm.Target);
-            Interlocked.CompareExchange(ref _failure, stop.IsCancellationRequested && e is OperationCanceledException ? null : e, null);
+            Interlocked.CompareExchange(ref _failure, e, null);
             done = null;
         }
         finally

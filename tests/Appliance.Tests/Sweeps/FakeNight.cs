@@ -75,10 +75,10 @@ internal sealed class FakeNight : ISweepScanner, ISweepListener, IResultRecorder
 
     public string Plan() => SweepRunner.Plan(Sweep, Store, Vms, Time);
 
-    public SweepRunRow Run(string run, RunOptions? options = null, CancellationToken cancellation = default)
+    public SweepRunRow Run(string run, RunOptions? options = null, CancellationToken? stop = null)
     {
         using var runner = new SweepRunner(Sweep, Store, Locks, this, this, Time, this, options);
-        SweepRunRow row = runner.Run(run, Vms, cancellation);
+        SweepRunRow row = runner.Run(run, Vms, stop ?? TestContext.Current.CancellationToken);
         Most = runner.MostDisks;
         return row;
     }

@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
 using System.Diagnostics;
 using Microsoft.Extensions.Time.Testing;
-using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Sweeps.Configuration;
 using Vmsweep.Appliance.Sweeps.Pacing;
@@ -152,7 +151,7 @@ public sealed class PacingTests : IDisposable
         string disk = TestDisks.Raw(_scratch, new Dictionary<string, string> { ["a.txt"] = "text" });
         string rates = _scratch["rates"];
         Write(rates, 0);
-        Task<(TimeSpan, List<WorkerEvent> Events)> scan = Task.Run(() => Run(disk, rates));
+        Task<(TimeSpan, List<WorkerEvent> Events)> scan = Task.Run(() => Run(disk, rates), TestContext.Current.CancellationToken);
         Assert.NotSame(scan, await Task.WhenAny(scan, Task.Delay(TimeSpan.FromSeconds(1), TestContext.Current.CancellationToken)));
         Write(rates, -1);
         (_, List<WorkerEvent> events) = await scan.WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
@@ -203,7 +202,7 @@ public sealed class PacingTests : IDisposable
     private static long[] Rates(PaceLane lane)
     {
         var binds = new List<(string Host, string Inside)>();
-        lane.JobOf(Array.Empty<VmDisk>(), Sandbox.Probe(SandboxMode.Reduced), binds);
+        lane.JobOf([], Sandbox.Probe(SandboxMode.Reduced), binds);
         byte[] bytes = File.ReadAllBytes(binds[0].Host);
         return [.. Enumerable.Range(0, bytes.Length / sizeof(long)).Select(i => BinaryPrimitives.ReadInt64LittleEndian(bytes.AsSpan(i * sizeof(long))))];
     }

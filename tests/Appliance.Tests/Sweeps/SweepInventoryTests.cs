@@ -76,7 +76,7 @@ public sealed class SweepInventoryTests : IDisposable
     {
         ApplianceConfiguration configuration = Configuration(""", "connectors": ["gone"], "include": { "names": ["web*"] }""");
         using var catalog = new ConnectorCatalog(configuration, TimeProvider.System);
-        IReadOnlyList<SweepVm> vms = new SweepInventory(catalog, new LeaseJournal(_scratch["leases"], TimeProvider.System), [], default).List(configuration.Sweeps.Sweeps["nightly"].What);
+        IReadOnlyList<SweepVm> vms = new SweepInventory(catalog, new LeaseJournal(_scratch["leases"], TimeProvider.System), [], TestContext.Current.CancellationToken).List(configuration.Sweeps.Sweeps["nightly"].What);
         Assert.Equal(["gone", _scratch["ds"]], vms.Select(v => v.Name));
         Assert.All(vms, v => Assert.Equal("transport", Assert.Single(v.Open().Vm.Gaps).Fault));
     }
@@ -93,7 +93,7 @@ public sealed class SweepInventoryTests : IDisposable
         ApplianceConfiguration configuration = Configuration("", $", \"limits\": {{ \"disks\": 1 }}", _scratch["other"]);
         SweepSettings sweep = configuration.Sweeps.Sweeps["nightly"];
         using var catalog = new ConnectorCatalog(configuration, TimeProvider.System);
-        IReadOnlyList<SweepVm> vms = new SweepInventory(catalog, new LeaseJournal(_scratch["leases"], TimeProvider.System), [], default).List(sweep.What);
+        IReadOnlyList<SweepVm> vms = new SweepInventory(catalog, new LeaseJournal(_scratch["leases"], TimeProvider.System), [], TestContext.Current.CancellationToken).List(sweep.What);
         using SweepStore store = SweepStore.Open(_scratch["state"], TimeProvider.System);
         using ResultLog results = ResultLog.Open(_scratch["state"], TimeProvider.System)!;
         using var scanner = new WorkerScanner(HostileScan.Settings with { StateFolder = _scratch["state"] }, Sandbox.Probe(SandboxMode.Reduced), new InProcessWorker(), TimeProvider.System);
@@ -130,7 +130,7 @@ public sealed class SweepInventoryTests : IDisposable
     {
         ApplianceConfiguration configuration = Configuration(what);
         using var catalog = new ConnectorCatalog(configuration, TimeProvider.System);
-        return new SweepInventory(catalog, new LeaseJournal(_scratch["leases"], TimeProvider.System), configuration.Sweeps.Tenants, default).List(configuration.Sweeps.Sweeps["nightly"].What);
+        return new SweepInventory(catalog, new LeaseJournal(_scratch["leases"], TimeProvider.System), configuration.Sweeps.Tenants, TestContext.Current.CancellationToken).List(configuration.Sweeps.Sweeps["nightly"].What);
     }
 
     private IEnumerable<string> Names(string what) => List(what).Select(v => v.Name).Order(StringComparer.Ordinal);

@@ -27,7 +27,7 @@ public sealed class SweepRunnerTests
         {
             Count(vm, 1);
             // The first ones stay until as many are there as may be.
-            Assert.True(vm.Name == "large" || used.Wait(LongEnough));
+            Assert.True(vm.Name == "large" || used.Wait(LongEnough, TestContext.Current.CancellationToken));
             Count(vm, -1);
         };
         Assert.Equal(SweepStates.Finished, night.Run(night.Plan()).State);
@@ -74,7 +74,7 @@ public sealed class SweepRunnerTests
             }
         };
         string run = night.Plan();
-        SweepRunRow row = night.Run(run, cancellation: ctrlC.Token);
+        SweepRunRow row = night.Run(run, stop: ctrlC.Token);
         Assert.Equal((SweepStates.Paused, "interrupted"), (row.State, row.Detail));
         Assert.Equal(["vm1", "vm2"], night.Recorded.Select(r => r.Target.Vm.Name));
         night.During = (_, _, _) => { };
