@@ -24,6 +24,7 @@ public static class Tool
         ["cache_restore"] = "thin-provisioning-tools",
         ["ar"] = "binutils",
         ["chattr"] = "e2fsprogs",
+        ["chromium"] = "chromium",
         ["clamd"] = "clamav-daemon",
         ["clamscan"] = "clamav",
         ["cpio"] = "cpio",
