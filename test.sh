@@ -64,8 +64,10 @@ add() {
 }
 
 # The quick ones first. Then two at once: many tests of the appliance wait for guests and servers while those of the readers keep a processor busy.
-status=0; run Signatures | tee "$logs/Signatures" || status=$?
-add Signatures "$status"
+for project in Scheduler Signatures; do
+    status=0; run "$project" | tee "$logs/$project" || status=$?
+    add "$project" "$status"
+done
 run DiskReaders >"$logs/DiskReaders" & readers=$!
 status=0; run Appliance | tee "$logs/Appliance" || status=$?
 add Appliance "$status"

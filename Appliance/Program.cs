@@ -15,6 +15,7 @@ var root = new RootCommand("vmsweep scans the virtual disks of VMs for malware f
     CatCommand.Create(),
     ReadCommand.Create(),
     InventoryCommand.Create(),
+    SweepCommand.Create(),
     FindingsCommand.Create(),
     HuntCommand.Create(),
     StateCommand.Create(),

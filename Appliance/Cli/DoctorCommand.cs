@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Pipeline;
+using Vmsweep.Appliance.Sweeps.Configuration;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.Signatures.Bundles;
 using Vmsweep.Signatures.ClamAv;
@@ -91,6 +92,12 @@ internal static class DoctorCommand
             {
                 Check(connector.Name, false, e.Message, $"see the message; the connector's address is {Printable.Of(connector.Address.ToString())}");
             }
+        }
+
+        foreach (SweepSettings sweep in configuration.Sweeps.Sweeps.Values)
+        {
+            (bool isReady, string found, string mend) = SweepChecks.Of(sweep, TimeProvider.System.GetUtcNow());
+            Check(sweep.Name, isReady, found, mend);
         }
 
         return isSound ? ExitStatus.Clean : ExitStatus.Incomplete;

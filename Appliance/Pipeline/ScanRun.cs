@@ -110,50 +110,54 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     /// <summary>Heap for metadata, caches and findings, beside the content.</summary>
     public const long WorkerHeapBytes = 1L << 30;
 
+    /// <summary>Null: as fast as the bytes come.</summary>
+    public IScanPacing? Pacing { get; init; }
+
     /// <summary>Takes each VM's results as soon as it is done; null: they are in the report alone.</summary>
     public IResultRecorder? Recorder { get; init; }
+
+    /// <summary>Which contents were seen is told with a VM's report, for whoever records it.</summary>
+    public bool KeepsSeen { get; init; }
 
     /// <exception cref="JobFailedException">The rules cannot be used.</exception>
     public Report Run(IReadOnlyList<Vm> vms)
     {
         DateTimeOffset started = time.GetUtcNow();
-        using var run = new RunFolder();
-        using VerdictCache? cache = settings.StateFolder is { } folder && (settings.OnlyChanges || settings.Engines.Contains(YaraRules.EngineName)) ? VerdictCache.Open(folder, time) : null;
-        using PreparedEngines engines = PreparedEngines.Make(settings, run, cancellation);
-        PreparedRules prepared = new RulePreparation(settings, sandbox, worker, cache, Limits(0), cancellation).Run(run, engines.ListsDigest);
-        prepared = prepared with { Engines = [.. prepared.Engines, .. engines.Reports], Faults = [.. prepared.Faults, .. engines.Faults] };
-        if (prepared.Engines.FirstOrDefault(e => e.Fault is not null) is { } missing && prepared.Rules is null && !engines.CanMatch)
-        {
-            throw new JobFailedException($"no engine can match: {missing.Name}: {missing.Fault}");
-        }
-
+        using ScanLane lane = ScanLane.Open(settings, sandbox, worker, time, cancellation);
         List<TargetReport> targets = [];
-        Lazy<RuleIndex?> rules = new(() => prepared.Rules?.Index());
         foreach (Vm vm in vms)
         {
             DateTimeOffset begun = time.GetUtcNow();
-            var target = new TargetReport { Target = vm.Target, Vm = vm.Identity, Snapshot = vm.Snapshot };
+            TargetReport target = Scan(vm, lane, targets.Count + 1, vms.Count);
             targets.Add(target);
-            listener.OnTarget(target, targets.Count, vms.Count);
-            if (vm.Open is null)
-            {
-                Scan(target, vm, prepared, engines, null, () => null, cancellation);
-                Act(target, vm, null);
-            }
-            else
-            {
-                ScanView(target, vm, prepared, engines, settings.OnlyChanges ? TrackedScan.Begin(cache, vm.Identity.Id, settings, prepared, engines) : null, run);
-            }
-
-            Recorder?.Record(new FinishedScan(null, "", target, EnginesOf(prepared), settings.Bundle, begun, time.GetUtcNow())
+            Recorder?.Record(new FinishedScan(null, "", target, lane.Reports, settings.Bundle, begun, time.GetUtcNow())
             {
                 Depth = new ScanDepth(settings.IncludeDeleted, settings.Archives is not null),
-                Rules = rules.Value,
+                Rules = lane.RuleIndex,
             });
             target.Seen.Clear();
         }
 
-        return Finish(started, prepared, targets);
+        return Finish(started, lane, targets);
+    }
+
+    /// <summary>One VM of several.</summary>
+    /// <param name="lane">Of the same settings.</param>
+    public TargetReport Scan(Vm vm, ScanLane lane, int number = 1, int count = 1)
+    {
+        var target = new TargetReport { Target = vm.Target, Vm = vm.Identity, Snapshot = vm.Snapshot };
+        listener.OnTarget(target, number, count);
+        if (vm.Open is null)
+        {
+            Scan(target, vm, lane.Prepared, lane.Engines, null, () => null, cancellation);
+            Act(target, vm, null);
+        }
+        else
+        {
+            ScanView(target, vm, lane.Prepared, lane.Engines, settings.OnlyChanges ? TrackedScan.Begin(lane.Cache, vm.Identity.Id, settings, lane.Prepared, lane.Engines) : null, lane.Run);
+        }
+
+        return target;
     }
 
     /// <summary>A VM of a hypervisor: its disks are there only while a view of it is open.</summary>
@@ -321,7 +325,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         binds.AddRange([.. sets, .. knownGood, .. clamd]);
         var job = new ScanJob(rules, [.. sets.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
         {
-            Limits = Limits(vm.Disks.SelectMany(d => d.Plan.Files).Concat(memory is null ? [] : vm.Memory!.Plan.Files).DistinctBy(f => (f.Path, f.Export)).Total(f => f.Export?.SizeBytes ?? LengthOf(f.Path))),
+            Limits = Limits(settings, vm.Disks.SelectMany(d => d.Plan.Files).Concat(memory is null ? [] : vm.Memory!.Plan.Files).DistinctBy(f => (f.Path, f.Export)).Total(f => f.Export?.SizeBytes ?? LengthOf(f.Path))),
             Plans = prepared.Verdicts?.Plans,
             Disks = plans,
             KnownGood = [.. knownGood.Select(l => l.Inside)],
@@ -332,8 +336,9 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             VolumeStates = vm.VolumeStates,
             IncludeDeleted = settings.IncludeDeleted,
             Archives = settings.Archives,
-            KeepsSeen = Recorder is not null,
+            KeepsSeen = KeepsSeen || Recorder is not null,
             Tracing = tracking?.Scan.JobOf(vm.Disks, tracking.Changes, tracking.Run, sandbox, binds),
+            Pacing = Pacing?.JobOf(vm.Disks, sandbox, binds),
         };
         prepared.Verdicts?.BeginWorker();
         WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message, prepared.Verdicts, tracking?.Scan), null, stop);
@@ -390,6 +395,9 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 break;
             case TracedEvent traced:
                 tracking?.OnTraced(traced);
+                break;
+            case PaceEvent pace:
+                Pacing?.OnPace(pace);
                 break;
             case SeenEvent seen:
                 target.SeenLeftOut = Saturating.Add(target.SeenLeftOut, seen.LeftOut);
@@ -454,7 +462,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         listener.OnGap(target, gap);
     }
 
-    private Report Finish(DateTimeOffset started, PreparedRules prepared, List<TargetReport> targets)
+    private Report Finish(DateTimeOffset started, ScanLane lane, List<TargetReport> targets)
     {
         List<DiskReport> disks = [.. targets.SelectMany(t => t.Disks)];
         List<VolumeReport> volumes = [.. disks.SelectMany(d => d.Volumes)];
@@ -481,16 +489,12 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             Sandbox = sandbox.Name,
             SandboxDetail = sandbox.IsFull ? null : sandbox.Detail,
             Bundle = settings.Bundle,
-            Engines = EnginesOf(prepared),
-            RuleFaults = [.. settings.Faults, .. prepared.Faults],
+            Engines = lane.Reports,
+            RuleFaults = [.. settings.Faults, .. lane.Prepared.Faults],
             Targets = targets,
             Totals = totals,
         };
     }
-
-    /// <summary>A bundle's id stands for all sources in it, and is what "signatures list" shows.</summary>
-    private IReadOnlyList<EngineReport> EnginesOf(PreparedRules prepared) =>
-        [.. prepared.Engines.Select(e => settings.Bundle is { } bundle && bundle.Holds(e.Name) ? e with { Bundle = bundle.Id } : e)];
 
     private static long Unread(TargetReport target) => Saturating.Add(
         target.Disks.SelectMany(d => d.Volumes).Total(v => Math.Max(0, v.Bytes.Seen - v.Bytes.Read - v.Bytes.Unchanged)),
@@ -501,5 +505,5 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     private static long LengthOf(string path) => new FileInfo(path) is { Exists: true } file ? file.Length : 0;
 
     /// <summary>An hour, and a second for each MiB of image: some fifty times what a slow scan takes.</summary>
-    private WorkerLimits Limits(long imageBytes) => new(WorkerHeapBytes + settings.MemoryBytes + ArchiveContents.MostMemoryBytes(settings.MemoryBytes, settings.Threads) + DiskLimits.ForKeys(settings.Secrets), 3600 + (imageBytes >> 20));
+    public static WorkerLimits Limits(ScanSettings settings, long imageBytes) => new(WorkerHeapBytes + settings.MemoryBytes + ArchiveContents.MostMemoryBytes(settings.MemoryBytes, settings.Threads) + DiskLimits.ForKeys(settings.Secrets), 3600 + (imageBytes >> 20));
 }

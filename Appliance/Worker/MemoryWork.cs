@@ -11,10 +11,11 @@ namespace Vmsweep.Appliance.Worker;
 /// <summary>What a worker does with a VM's memory: matches it, or tells what it is. Whatever happens there leaves the disks as they were read.</summary>
 internal static class MemoryWork
 {
-    public static void Run(VmJob job, MemoryPlan plan, EventWriter writer)
+    public static void Run(VmJob job, MemoryPlan plan, EventWriter writer, PaceGate? gate)
     {
         var progress = new ProgressReporter(writer);
-        var context = new ReadContext(new ScanBudget(job.Limits.HeapBytes), writer) { OnStep = progress.Step };
+        gate?.Tell(progress.Step);
+        var context = new ReadContext(new ScanBudget(job.Limits.HeapBytes), writer) { OnStep = progress.Step, Gate = gate };
         try
         {
             using var memory = OpenedMemory.Open(plan, context);

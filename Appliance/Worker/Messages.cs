@@ -100,7 +100,15 @@ internal sealed record ScanJob(ScanRules? Rules, IReadOnlyList<string> HashSets,
 
     /// <summary>What of the disks is known to be as it was; null when contents are not traced.</summary>
     public TracingJob? Tracing { get; init; }
+
+    /// <summary>How fast stored bytes may be read; null: as fast as they come.</summary>
+    public PacingJob? Pacing { get; init; }
 }
+
+/// <summary>Stored bytes are read no faster than the supervisor says while the job runs.</summary>
+/// <param name="Rates">A file by its sandbox path: for each store a little-endian i64 of bytes a second, 0 to stop, -1 for no limit. The supervisor writes into it.</param>
+/// <param name="Stores">The number of the store that each of the job's disks lies on. Memory belongs to the first disk's.</param>
+internal sealed record PacingJob(string Rates, IReadOnlyList<int> Stores);
 
 /// <summary>Contents are traced to where they stand on the disks, so that this scan or the next need not read what did not change.</summary>
 /// <param name="Key">Of this VM, not known to its guest: traces are short, and nobody may look for two contents that have the same.</param>
@@ -172,6 +180,17 @@ internal sealed record GapEvent(GapReport Gap) : WorkerEvent;
 /// <param name="Steps">Grows with everything that is done, so that a supervisor can tell work from a hang.</param>
 /// <param name="Coverage">By volume id; a disk's prefix, empty where there is one disk, is what lies outside its volumes.</param>
 internal sealed record ProgressEvent(long Steps, long BytesDone, long BytesTotal, IReadOnlyDictionary<string, CoverageCounts> Coverage) : WorkerEvent;
+
+/// <summary>How storage answered since the last such event; one for each store of the job.</summary>
+internal sealed record PaceEvent(IReadOnlyList<StorePace> Stores) : WorkerEvent
+{
+    public const int MostStores = 4096;
+}
+
+/// <param name="Microseconds">All reads' time together, from asking to the last byte.</param>
+/// <param name="LongestMicroseconds">Of one read.</param>
+/// <param name="WaitedMicroseconds">For leave to read, all threads together.</param>
+internal sealed record StorePace(long Reads, long Bytes, long Microseconds, long LongestMicroseconds, long WaitedMicroseconds);
 
 internal sealed record EntriesEvent(IReadOnlyList<ListEntry> Entries) : WorkerEvent;
 
@@ -273,6 +292,7 @@ internal sealed record DoneEvent : WorkerEvent;
 [JsonSerializable(typeof(FindingEvent))]
 [JsonSerializable(typeof(GapEvent))]
 [JsonSerializable(typeof(ProgressEvent))]
+[JsonSerializable(typeof(PaceEvent))]
 [JsonSerializable(typeof(EntriesEvent))]
 [JsonSerializable(typeof(CompiledEvent))]
 [JsonSerializable(typeof(PartsCheckedEvent))]

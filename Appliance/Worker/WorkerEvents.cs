@@ -28,6 +28,7 @@ internal static partial class WorkerEvents
             FindingEvent { Finding: var finding } => finding.Suppressed is null && Severities.Contains(finding.Severity) && Sha256().IsMatch(finding.Sha256) && finding.SizeBytes >= 0,
             GapEvent { Gap: var gap } => Faults.Names.Contains(gap.Fault),
             ProgressEvent progress => progress.BytesDone >= 0 && progress.BytesTotal >= 0 && progress.Coverage.All(c => c.Value is { IsSound: true }),
+            PaceEvent pace => pace.Stores.Count <= PaceEvent.MostStores && pace.Stores.All(s => s is { Reads: >= 0, Bytes: >= 0, Microseconds: >= 0, LongestMicroseconds: >= 0, WaitedMicroseconds: >= 0 }),
             EntriesEvent entries => entries.Entries.All(e => e is not null && Kinds.Contains(e.Kind) && Sha256().IsMatch(e.Sha256) && !e.Path.AsSpan().ContainsAny('\t', '\n')),
             CompiledEvent compiled => compiled.Engines.All(e => e is not null && EngineWord().IsMatch(e.Name) && EngineWord().IsMatch(e.Version) && e.Rules is not < 0) && (compiled.Rules is null || IsSound(compiled.Rules)),
             AskEvent ask => ask.Keys.Length % ContentKey.Bytes == 0 && ask.Keys.Length is > 0 and <= AskEvent.MostKeys * ContentKey.Bytes,

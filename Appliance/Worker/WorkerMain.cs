@@ -78,22 +78,25 @@ internal static class WorkerMain
 
     internal static void RunOnVm(VmJob job, EventWriter writer, IVerdictMemory? memory = null)
     {
-        RunOnDisks(job, writer, memory);
+        using PaceGate? gate = job is ScanJob { Pacing: { } pacing } ? new PaceGate(pacing, writer) : null;
+        RunOnDisks(job, writer, memory, gate);
         if (job.Memory is { } guest)
         {
-            MemoryWork.Run(job, guest, writer);
+            MemoryWork.Run(job, guest, writer, gate);
         }
     }
 
-    private static void RunOnDisks(VmJob job, EventWriter writer, IVerdictMemory? memory)
+    private static void RunOnDisks(VmJob job, EventWriter writer, IVerdictMemory? memory, PaceGate? gate)
     {
         var progress = new ProgressReporter(writer);
+        gate?.Tell(progress.Step);
         var context = new ReadContext(new ScanBudget(job.Limits.HeapBytes), writer)
         {
             Secrets = new UnlockSecrets(job.Secrets),
             VolumeStates = VolumePath.StatesOf(job),
             IncludeDeleted = job.IncludeDeleted || VolumePath.IsDeleted(job),
             OnStep = progress.Step,
+            Gate = gate,
         };
         using var opened = new OpenedDisks();
         string image = job.Disks.Count > 0 ? job.Disks[0].Files[0].Name : "";

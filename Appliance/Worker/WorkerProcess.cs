@@ -192,7 +192,7 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
 
                 WorkerEvent message = Parse(frame.Buffer.AsSpan(0, frame.Length));
                 // What is gone as soon as it was heard fills nothing; whoever stores verdicts has a limit of his own.
-                said += message is ProgressEvent or AskEvent or KeepEvent or TracedEvent ? 0 : frame.Length;
+                said += message is ProgressEvent or PaceEvent or AskEvent or KeepEvent or TracedEvent ? 0 : frame.Length;
                 if (said > MostEventBytes)
                 {
                     throw new InvalidDataException($"it said more than {MostEventBytes} bytes");
@@ -211,6 +211,9 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
                     case KeepEvent or TracedEvent:
                         // Storing them takes this process's time, not the worker's.
                         setBusy(true);
+                        break;
+                    case PaceEvent:
+                        // Says nothing of work: a worker that waits for leave to read tells its steps.
                         break;
                     case ProgressEvent progress when progress.Steps == steps:
                         break;

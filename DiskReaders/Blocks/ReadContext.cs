@@ -9,6 +9,9 @@ public sealed record ReadContext(ScanBudget Budget, IGapSink Gaps, CancellationT
     /// <summary>Told of every step of work, so that a long one is known from a hang. Called on many threads.</summary>
     public Action? OnStep { get; init; }
 
+    /// <summary>What every read of stored bytes passes; null where nothing holds back.</summary>
+    public IReadGate? Gate { get; init; }
+
     /// <summary>Files that were deleted are listed as well, below <c>$Deleted</c>, as far as their file system can tell of them (NTFS).</summary>
     public bool IncludeDeleted { get; init; }
 

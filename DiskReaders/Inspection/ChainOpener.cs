@@ -90,7 +90,7 @@ public sealed class ChainOpener(ChainPlan plan, ReadContext context, int firstFi
         {
             PlannedFile planned = plan.Files[id];
             IBlockSource bytes = PlannedFiles.Open(planned, firstFileId + id, context);
-            file = new ImageFile(planned.Name, id, bytes) { Modified = (bytes as FileSource)?.Modified };
+            file = new ImageFile(planned.Name, id, bytes) { Modified = (((bytes as PacedSource)?.Inner ?? bytes) as FileSource)?.Modified };
             _files.Add(id, file);
         }
 

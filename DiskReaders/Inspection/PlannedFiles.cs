@@ -24,6 +24,7 @@ public static class PlannedFiles
         }
 
         IBlockSource stored = OpenStored(planned with { Id = fileId });
+        stored = context.Gate is { } gate ? new PacedSource(stored, fileId, gate) : stored;
         if (!planned.IsGzip)
         {
             return stored;
@@ -67,7 +68,7 @@ public static class PlannedFiles
     private static NbdSource OpenExport(string socket, PlannedExport export, int fileId, ReadContext context)
     {
         NbdSource source = NbdSource.Open(
-            NbdTransport.Unix(socket), export.Name, context.Budget, fileId, timeout: export.PatienceSeconds > 0 ? TimeSpan.FromSeconds(export.PatienceSeconds) : null);
+            NbdTransport.Unix(socket), export.Name, context.Budget, fileId, timeout: export.PatienceSeconds > 0 ? TimeSpan.FromSeconds(export.PatienceSeconds) : null, gate: context.Gate);
         if (source.Length == export.SizeBytes)
         {
             return source;

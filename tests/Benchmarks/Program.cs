@@ -104,6 +104,8 @@ running.SetAction(parsed =>
     Programs.Build();
     RunningBenchmark.Run(parsed.GetValue(rounds));
 });
+var governor = new Command("governor", "The sweep's latency governor against an NBD server that gets slower under load.");
+governor.SetAction(_ => GovernorBenchmark.Run() ? 0 : 1);
 
 var root = new RootCommand("Measures vmsweep against other programs on the same files. Ratios only: absolute times say as much about the machine.")
 {
@@ -122,5 +124,6 @@ var root = new RootCommand("Measures vmsweep against other programs on the same 
     vsphere,
     nbd,
     running,
+    governor,
 };
 return root.Parse(args).Invoke();

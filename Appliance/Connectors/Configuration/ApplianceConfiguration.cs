@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using Vmsweep.Appliance.Results;
+using Vmsweep.Appliance.Sweeps.Configuration;
 
 namespace Vmsweep.Appliance.Connectors.Configuration;
 
@@ -8,6 +9,9 @@ namespace Vmsweep.Appliance.Connectors.Configuration;
 internal sealed record ApplianceConfiguration(IReadOnlyDictionary<string, ConnectorSettings> Connectors)
 {
     private const int MostBytes = 4 << 20;
+
+    /// <summary>What is swept, and whose VMs lie where.</summary>
+    public SweepConfiguration Sweeps { get; init; } = SweepConfiguration.None;
 
     /// <summary>How long results are kept.</summary>
     public Retention Retention { get; init; } = new();
@@ -40,12 +44,13 @@ internal sealed record ApplianceConfiguration(IReadOnlyDictionary<string, Connec
     public static ApplianceConfiguration Parse(string file, byte[] json)
     {
         ConfigurationNode root = ConfigurationNode.Parse(file, json);
-        root.Allow("connectors", "retention");
+        root.Allow("connectors", "sweeps", "tenants", "retention");
         ApplianceConfiguration configuration = root.Members.TryGetValue("connectors", out ConfigurationNode? connectors)
             ? new ApplianceConfiguration(connectors.Expect(JsonTokenType.StartObject, "\"connectors\": an object").Members.ToDictionary(c => c.Key, c => ConnectorSettings.Parse(c.Key, c.Value), StringComparer.Ordinal))
             : Empty;
         return configuration with
         {
+            Sweeps = SweepConfiguration.Parse(root, [.. configuration.Connectors.Keys], TimeProvider.System.GetUtcNow()),
             Retention = root.Members.TryGetValue("retention", out ConfigurationNode? retention) ? RetentionOf(retention) : new Retention(),
             Source = (Path.GetFullPath(file), json),
         };

@@ -167,6 +167,29 @@ internal sealed class Database : IDisposable
             name TEXT PRIMARY KEY,
             value INTEGER NOT NULL) WITHOUT ROWID;
         """,
+        """
+        CREATE TABLE sweep_plan (
+            id TEXT PRIMARY KEY,
+            sweep TEXT NOT NULL,
+            begun INTEGER NOT NULL,
+            ended INTEGER,
+            state TEXT NOT NULL,
+            detail TEXT,
+            cancel INTEGER NOT NULL DEFAULT 0,
+            held TEXT NOT NULL);
+        CREATE INDEX sweep_plan_sweep ON sweep_plan (sweep, begun);
+        CREATE TABLE sweep_planned (
+            run TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            key TEXT NOT NULL,
+            state TEXT NOT NULL,
+            report TEXT NOT NULL,
+            PRIMARY KEY (run, number)) WITHOUT ROWID;
+        CREATE TABLE sweep_scanned (
+            key TEXT PRIMARY KEY,
+            scanned INTEGER NOT NULL,
+            whole INTEGER) WITHOUT ROWID;
+        """,
     ];
 
     private Database(string path, SqliteConnection connection)

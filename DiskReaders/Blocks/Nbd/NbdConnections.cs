@@ -29,10 +29,19 @@ internal sealed class NbdConnections : IDisposable
 
     public NbdAgreement Agreement { get; }
 
+    /// <summary>What requests for bytes pass, and the file that they name there; null where nothing holds back.</summary>
+    public (IReadGate To, int File)? Gate { get; init; }
+
     /// <summary>Sends to the connection that has least to do. The request is completed in any case.</summary>
     public NbdConnection? Send(NbdRequest request)
     {
         NbdConnection connection;
+        if (Gate is { } gate && request.Command == NbdProtocol.CmdRead)
+        {
+            gate.To.Enter(gate.File, request.Length);
+            request.Gate = gate;
+        }
+
         try
         {
             connection = Idlest();

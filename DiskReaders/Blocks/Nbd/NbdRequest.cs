@@ -1,3 +1,5 @@
+using System.Diagnostics;
+
 namespace Vmsweep.DiskReaders.Blocks.Nbd;
 
 /// <summary>A request in flight. The connection's receiving thread fills it; others wait for it.</summary>
@@ -7,6 +9,8 @@ internal sealed class NbdRequest
     private const int MostPieces = 4096;
 
     private readonly List<(long Start, long End)> _covered = [];
+    private (IReadGate To, int File)? _gate;
+    private long _sent;
     private bool _isDone;
 
     private NbdRequest(ushort command, long offset, int length)
@@ -24,6 +28,12 @@ internal sealed class NbdRequest
 
     /// <summary>Where content goes. Belongs to the receiving thread until the request is done.</summary>
     public Memory<byte> Buffer { get; private init; }
+
+    /// <summary>Set right before it is sent: is told how long the answer took.</summary>
+    public (IReadGate To, int File)? Gate
+    {
+        set => (_gate, _sent) = (value, Stopwatch.GetTimestamp());
+    }
 
     /// <summary>Runs of equal state by context, from <see cref="Offset"/> on.</summary>
     public List<(uint Context, uint Length, uint State)> Status { get; } = [];
@@ -83,6 +93,11 @@ internal sealed class NbdRequest
     {
         lock (_covered)
         {
+            if (!_isDone && _gate is { } gate && Failure is null)
+            {
+                gate.To.Leave(gate.File, Length, Stopwatch.GetElapsedTime(_sent));
+            }
+
             _isDone = true;
             Monitor.PulseAll(_covered);
         }

@@ -39,11 +39,15 @@ public sealed class NbdSource : IBlockSource
     /// <param name="fileId">How <see cref="StoredExtent.File"/> names it.</param>
     /// <param name="context">Another metadata context than that of allocation, for <see cref="Ranges"/>.</param>
     /// <param name="timeout">For one answer.</param>
+    /// <param name="gate">What each request for bytes passes, those that read ahead too.</param>
     /// <exception cref="IOException">The server cannot be reached, or refuses.</exception>
-    public static NbdSource Open(NbdTransport transport, string export, ScanBudget budget, int fileId = 0, string? context = null, TimeSpan? timeout = null)
+    public static NbdSource Open(NbdTransport transport, string export, ScanBudget budget, int fileId = 0, string? context = null, TimeSpan? timeout = null, IReadGate? gate = null)
     {
         string[] contexts = context is null ? [NbdProtocol.BaseAllocation] : [NbdProtocol.BaseAllocation, context];
-        var connections = new NbdConnections(transport, export, contexts, timeout ?? DefaultTimeout, Math.Clamp(Environment.ProcessorCount, 1, MostConnections));
+        var connections = new NbdConnections(transport, export, contexts, timeout ?? DefaultTimeout, Math.Clamp(Environment.ProcessorCount, 1, MostConnections))
+        {
+            Gate = gate is null ? null : (gate, fileId),
+        };
         return new NbdSource(connections, budget, fileId);
     }
 

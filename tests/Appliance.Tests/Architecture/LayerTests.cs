@@ -2,6 +2,7 @@ using System.Reflection;
 using System.Text.RegularExpressions;
 using NetArchTest.Rules;
 using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.Scheduler.Jobs;
 using Vmsweep.Signatures.Matching;
 
 namespace Vmsweep.Appliance.Tests.Architecture;
@@ -11,6 +12,7 @@ public sealed class LayerTests
 {
     private static readonly Assembly DiskReaders = typeof(IBlockSource).Assembly;
     private static readonly Assembly Signatures = typeof(IEngine).Assembly;
+    private static readonly Assembly Scheduler = typeof(ISweepStarter).Assembly;
 
     [Theory]
     [InlineData("Containers", "Volumes", "FileSystems", "Inspection")]
@@ -58,6 +60,15 @@ public sealed class LayerTests
             a.Name is "BouncyCastle.Cryptography" or "Microsoft.Win32.Primitives" or "SharpCompress" or "ZstdSharp" or "MimeKit"
                 || a.Name!.StartsWith("K4os.", StringComparison.Ordinal) || a.Name.StartsWith("System.", StringComparison.Ordinal),
             a.Name));
+
+    /// <summary>It knows when, and neither disks nor rules: what it starts it knows by its own port.</summary>
+    [Fact]
+    public void Scheduler_references_Quartz_and_nothing_of_ours() =>
+        Assert.All(Scheduler.GetReferencedAssemblies(), a => Assert.True(a.Name is "Quartz" || a.Name!.StartsWith("System.", StringComparison.Ordinal), a.Name));
+
+    [Fact]
+    public void Only_the_scheduler_knows_Quartz() =>
+        Assert.DoesNotContain(typeof(Vmsweep.Appliance.Pipeline.ScanRun).Assembly.GetReferencedAssemblies(), a => a.Name is "Quartz");
 
     [Fact]
     public void Blocks_reference_no_package()

@@ -1,6 +1,7 @@
 using System.Reflection;
 using System.Text;
 using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.Scheduler.Jobs;
 using Vmsweep.Signatures.Matching;
 
 namespace Vmsweep.Appliance.Tests.Architecture;
@@ -14,9 +15,10 @@ public sealed class PublicApiTests
     [Theory]
     [InlineData("DiskReaders")]
     [InlineData("Signatures")]
+    [InlineData("Scheduler")]
     public void What_is_public_is_what_was_agreed(string project)
     {
-        Assembly assembly = (project == "DiskReaders" ? typeof(IBlockSource) : typeof(IEngine)).Assembly;
+        Assembly assembly = (project switch { "DiskReaders" => typeof(IBlockSource), "Signatures" => typeof(IEngine), _ => typeof(ISweepStarter) }).Assembly;
         string path = Path.Combine(RepositoryRoot.Path, "tests", "Appliance.Tests", "Architecture", $"PublicApi.{project}.txt");
         string now = Describe(assembly);
         if (Environment.GetEnvironmentVariable("VMSWEEP_ACCEPT_API") == "1")

@@ -1,0 +1,66 @@
+using Vmsweep.Appliance.Sweeps.Configuration;
+using Vmsweep.Appliance.Sweeps.Planning;
+
+namespace Vmsweep.Appliance.Sweeps.Pacing;
+
+/// <summary>
+/// Disks that are read at once: in all, and of each datastore, host and tenant. All disks of a VM are read by one worker; a VM that has more than a limit allows is
+/// read when nothing else is.
+/// </summary>
+internal sealed class DiskSlots(SweepLimits limits)
+{
+    private readonly Dictionary<string, int> _taken = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, int> _most = new(StringComparer.Ordinal);
+
+    /// <summary>The most that were taken at once, by what they were taken of.</summary>
+    public IReadOnlyDictionary<string, int> Most => _most;
+
+    /// <returns>Null when its disks are taken; otherwise what it waits for.</returns>
+    public string? TryTake(SweepVm vm)
+    {
+        List<(string Of, int Count, int? Limit)> wanted = [.. Wanted(vm)];
+        foreach ((string of, int count, int? limit) in wanted)
+        {
+            int taken = _taken.GetValueOrDefault(of);
+            if (limit is { } most && taken > 0 && taken + count > most)
+            {
+                return $"no more than {most} disks at once of {of}";
+            }
+        }
+
+        foreach ((string of, int count, _) in wanted)
+        {
+            _taken[of] = _taken.GetValueOrDefault(of) + count;
+            _most[of] = Math.Max(_most.GetValueOrDefault(of), _taken[of]);
+        }
+
+        return null;
+    }
+
+    public void Return(SweepVm vm)
+    {
+        foreach ((string of, int count, _) in Wanted(vm))
+        {
+            _taken[of] -= count;
+        }
+    }
+
+    private IEnumerable<(string Of, int Count, int? Limit)> Wanted(SweepVm vm)
+    {
+        yield return ("all datastores", vm.Datastores.Count, limits.Disks);
+        foreach (IGrouping<string, string> store in vm.Datastores.GroupBy(d => d))
+        {
+            yield return ($"datastore {store.Key}", store.Count(), limits.DisksPerDatastore);
+        }
+
+        if (vm.Host.Length > 0)
+        {
+            yield return ($"host {vm.Host}", vm.Datastores.Count, limits.DisksPerHost);
+        }
+
+        if (vm.Tenant.Length > 0)
+        {
+            yield return ($"tenant {vm.Tenant}", vm.Datastores.Count, limits.DisksPerTenant);
+        }
+    }
+}

@@ -1,0 +1,391 @@
+using System.Runtime.ExceptionServices;
+using Serilog;
+using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
+using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Sweeps.Configuration;
+using Vmsweep.Appliance.Sweeps.Pacing;
+using Vmsweep.Appliance.Sweeps.Planning;
+using Vmsweep.Scheduler.Triggers;
+
+namespace Vmsweep.Appliance.Sweeps.Running;
+
+/// <summary>What a run is asked beyond its configuration.</summary>
+/// <param name="IgnoresWindow">It runs whatever the time is.</param>
+/// <param name="WaitsForWindow">Where the window closes it stays, and goes on in the next one.</param>
+internal sealed record RunOptions(bool IgnoresWindow = false, bool WaitsForWindow = false);
+
+/// <summary>
+/// Runs a sweep: scans what is planned, several VMs at once, inside its window and its limits. Everything it has done is in the store before it goes on, so that whatever ends it,
+/// the next process goes on with the VMs that were not done: one that was being scanned is scanned anew, and nothing of it was recorded.
+/// </summary>
+internal sealed class SweepRunner : IDisposable
+{
+    /// <summary>How often limits, the window and the order to end are looked at.</summary>
+    public static readonly TimeSpan Tick = TimeSpan.FromMilliseconds(500);
+
+    private readonly SweepSettings _sweep;
+    private readonly SweepStore _store;
+    private readonly SweepLocks _locks;
+    private readonly ISweepScanner _scanner;
+    private readonly IResultRecorder _recorder;
+    private readonly TimeProvider _time;
+    private readonly ISweepListener _listener;
+    private readonly RunOptions _options;
+    private readonly DiskSlots _slots;
+    private readonly PaceBoard _pace;
+    private readonly Lock _gate = new();
+    private readonly SemaphoreSlim _changed = new(0);
+    private readonly Dictionary<int, CancellationTokenSource> _scanning = [];
+    private readonly List<(SweepVmRow Row, SweepVm Vm)> _broken = [];
+    private Exception? _failure;
+    private string _held = "";
+
+    public SweepRunner(
+        SweepSettings sweep, SweepStore store, SweepLocks locks, ISweepScanner scanner, IResultRecorder recorder, TimeProvider time, ISweepListener listener, RunOptions? options = null)
+    {
+        (_sweep, _store, _locks, _scanner, _recorder, _time, _listener, _options) = (sweep, store, locks, scanner, recorder, time, listener, options ?? new());
+        _slots = new DiskSlots(sweep.Limits);
+        _pace = new PaceBoard(sweep.Limits, time);
+    }
+
+    /// <summary>The most disks that were read at once, by what they were counted for.</summary>
+    public IReadOnlyDictionary<string, int> MostDisks => _slots.Most;
+
+    /// <summary>Plans a new run.</summary>
+    /// <returns>Its id.</returns>
+    public static string Plan(SweepSettings sweep, SweepStore store, IReadOnlyList<SweepVm> listed, TimeProvider time)
+    {
+        DateTimeOffset now = time.GetUtcNow();
+        string id = $"{sweep.Name}-{now:yyyyMMdd-HHmmss}-{Guid.NewGuid().ToString("N")[..6]}";
+        store.Begin(id, sweep.Name, now, [.. ScanOrder.Sort(listed, store.LastScans(), sweep.Priority, sweep.Zone).Select(v => (v.Key, SweepVmReports.Planned(v)))]);
+        return id;
+    }
+
+    /// <summary>Scans what a run has not scanned, until that is all, its window closes, or it is to end.</summary>
+    /// <param name="run">As it was planned.</param>
+    /// <param name="listed">The VMs as they are now.</param>
+    /// <exception cref="SweepStoreException">How far it is could not be written: it stands as it was written last.</exception>
+    /// <exception cref="Worker.JobFailedException">The rules cannot be used.</exception>
+    public SweepRunRow Run(string run, IReadOnlyList<SweepVm> listed, CancellationToken cancellation)
+    {
+        SweepRunRow row = _store.Find(run) ?? throw new SweepStoreException($"there is no run {run}");
+        IReadOnlyList<SweepVmRow> planned = _store.Vms(run);
+        Dictionary<string, SweepVm> vms = listed.GroupBy(v => v.Key).ToDictionary(g => g.Key, g => g.First(), StringComparer.Ordinal);
+        IReadOnlyDictionary<string, LastScan> last = _store.LastScans();
+        var progress = new ProgressBoard(_time, planned.Count);
+        List<(SweepVmRow Row, SweepVm Vm)> waiting = [];
+        foreach (SweepVmRow vm in planned)
+        {
+            if (vm.Report.State is SweepVmStates.Done or SweepVmStates.Skipped or SweepVmStates.Failed)
+            {
+                progress.Add(vm.Report);
+            }
+            else if (vms.TryGetValue(vm.Key, out SweepVm? found))
+            {
+                waiting.Add((vm with { Report = SweepVmReports.Planned(found) }, found));
+            }
+            else
+            {
+                Leave(run, vm, progress, "it is not in the inventory any more", SweepVmStates.Failed);
+            }
+        }
+
+        _store.SetState(run, SweepStates.Running, null, null);
+        try
+        {
+            using ITimer timer = _time.CreateTimer(_ => OnTick(), null, Tick, Tick);
+            Loop(row, waiting, last, progress, cancellation);
+            if (_failure is not null)
+            {
+                ExceptionDispatchInfo.Throw(_failure);
+            }
+
+            KeepHeldBack(row);
+            (string state, string? detail) = Conclude(run, waiting, progress);
+            _store.SetState(run, state, detail, state is SweepStates.Finished or SweepStates.Cancelled ? _time.GetUtcNow() : null);
+            return _store.Find(run)!;
+        }
+        catch (Exception e)
+        {
+            StopAll();
+            while (IsScanning())
+            {
+                _changed.Wait(Tick, CancellationToken.None);
+            }
+
+            Fail(run, e);
+            throw;
+        }
+    }
+
+    public void Dispose() => _changed.Dispose();
+
+    /// <summary>Starts what may be started, and waits for what changes that.</summary>
+    private void Loop(SweepRunRow row, List<(SweepVmRow Row, SweepVm Vm)> waiting, IReadOnlyDictionary<string, LastScan> last, ProgressBoard progress, CancellationToken cancellation)
+    {
+        string run = row.Id;
+        DateTimeOffset? saidWaiting = null;
+        while (true)
+        {
+            bool isEnding = cancellation.IsCancellationRequested || _failure is not null || IsCancelled(run);
+            if (isEnding)
+            {
+                StopAll();
+            }
+
+            OpenSpan? open = _options.IgnoresWindow ? new OpenSpan(DateTimeOffset.MinValue, null) : _sweep.Windows.From(_time.GetUtcNow());
+            bool isOpen = IsOpen();
+            TakeBack(waiting);
+            bool stays = !isEnding && waiting.Count > 0 && (isOpen || (_options.WaitsForWindow && _sweep.AtEnd != WindowEnd.End && open is not null));
+            bool hasStarted = stays && isOpen && StartSome(run, waiting, last, progress);
+
+            bool isScanning = IsScanning();
+            _listener.OnProgress(progress.Now(_held));
+            if (!isScanning && (!stays || waiting.Count == 0))
+            {
+                return;
+            }
+
+            if (!isScanning && isOpen)
+            {
+                if (IsOpen() && !hasStarted && _failure is null)
+                {
+                    // All that are left are being scanned by others. Whoever waited for them would wait with nothing to do.
+                    waiting.ForEach(left => Leave(run, left.Row, progress, "another sweep is scanning it", SweepVmStates.Skipped));
+                    waiting.Clear();
+                }
+
+                continue;
+            }
+
+            if (!isScanning && saidWaiting != open!.Start)
+            {
+                saidWaiting = open.Start;
+                _store.SetState(run, SweepStates.Paused, Until(open.Start), null);
+                _listener.OnWaiting(open.Start);
+                continue;
+            }
+
+            if (isOpen && saidWaiting is not null)
+            {
+                saidWaiting = null;
+                _store.SetState(run, SweepStates.Running, null, null);
+            }
+
+            if (_changed.Wait(Tick, CancellationToken.None))
+            {
+                KeepHeldBack(row);
+            }
+        }
+    }
+
+    /// <summary>VMs that were broken off go to the head of those that wait.</summary>
+    private void TakeBack(List<(SweepVmRow Row, SweepVm Vm)> waiting)
+    {
+        lock (_gate)
+        {
+            waiting.InsertRange(0, _broken.OrderBy(b => b.Row.Number));
+            _broken.Clear();
+        }
+    }
+
+    private (string State, string? Detail) Conclude(string run, List<(SweepVmRow Row, SweepVm Vm)> waiting, ProgressBoard progress)
+    {
+        TakeBack(waiting);
+        bool isCancelled = IsCancelled(run);
+        if (waiting.Count == 0 && !isCancelled)
+        {
+            return (SweepStates.Finished, null);
+        }
+
+        OpenSpan? open = _options.IgnoresWindow ? null : _sweep.Windows.From(_time.GetUtcNow());
+        bool closed = !IsOpen();
+        if (isCancelled || (closed && _sweep.AtEnd == WindowEnd.End))
+        {
+            foreach ((SweepVmRow left, _) in waiting)
+            {
+                Leave(run, left, progress, isCancelled ? "the sweep was cancelled" : "the window closed before its turn", SweepVmStates.Skipped);
+            }
+
+            return isCancelled ? (SweepStates.Cancelled, "cancelled by the operator") : (SweepStates.Finished, "the window closed before all VMs had their turn");
+        }
+
+        return (SweepStates.Paused, closed ? Until(open?.Start) : "interrupted");
+    }
+
+    private void Leave(string run, SweepVmRow vm, ProgressBoard progress, string why, string state)
+    {
+        SweepVmReport left = SweepVmReports.Skipped(vm.Report, why, state);
+        _store.SetVm(run, vm.Number, left);
+        progress.Add(left);
+        _listener.OnVm(left);
+    }
+
+    private void Fail(string run, Exception e)
+    {
+        try
+        {
+            _store.SetState(run, SweepStates.Failed, e.Message, null);
+        }
+        catch (SweepStoreException)
+        {
+            // The same failure again: it stands as it was written last, and can be resumed.
+        }
+    }
+
+    private void KeepHeldBack(SweepRunRow row)
+    {
+        if (_pace.IsNeeded)
+        {
+            _store.SetHeldBack(row.Id, SweepVmReports.Join(row.HeldBack, _pace.HeldBack()));
+        }
+    }
+
+    private bool IsOpen() => _options.IgnoresWindow || _sweep.Windows.IsOpen(_time.GetUtcNow());
+
+    private bool IsScanning()
+    {
+        lock (_gate)
+        {
+            return _scanning.Count > 0;
+        }
+    }
+
+    private bool IsCancelled(string run) => _store.Find(run) is { IsCancelled: true };
+
+    private string Until(DateTimeOffset? start) =>
+        start is { } at ? $"the window is closed until {TimeZoneInfo.ConvertTime(at, _sweep.Zone):yyyy-MM-dd HH:mm zzz}" : "the window does not open again";
+
+    /// <returns>False: nothing could be started.</returns>
+    private bool StartSome(string run, List<(SweepVmRow Row, SweepVm Vm)> waiting, IReadOnlyDictionary<string, LastScan> last, ProgressBoard progress)
+    {
+        string held = "";
+        bool hasStarted = false;
+        // The window is asked before each: what was begun a moment ago may have taken until its end.
+        for (int i = 0; i < waiting.Count && IsOpen() && _failure is null;)
+        {
+            (SweepVmRow row, SweepVm vm) = waiting[i];
+            string? why;
+            lock (_gate)
+            {
+                why = _slots.TryTake(vm);
+            }
+
+            IDisposable? owned = null;
+            if (why is null && (owned = _locks.TryTakeVm(vm.Key)) is null)
+            {
+                lock (_gate)
+                {
+                    _slots.Return(vm);
+                }
+
+                why = "another sweep is scanning it";
+            }
+
+            if (why is not null)
+            {
+                held = held.Length == 0 ? $"{vm.Name}: {why}" : held;
+                i++;
+                continue;
+            }
+
+            waiting.RemoveAt(i);
+            SweepVmReport begun = row.Report with { State = SweepVmStates.Running, StartedAt = _time.GetUtcNow() };
+            _store.SetVm(run, row.Number, begun);
+            _listener.OnVm(begun);
+            var stop = new CancellationTokenSource();
+            lock (_gate)
+            {
+                _scanning.Add(row.Number, stop);
+            }
+
+            bool onlyChanges = _sweep.OnlyChanges && last.TryGetValue(vm.Key, out LastScan scan) && scan.Whole is { } whole && _time.GetUtcNow() - whole < TimeSpan.FromDays(_sweep.FullEveryDays);
+            hasStarted = true;
+            new Thread(() => Scan(run, row with { Report = begun }, vm, onlyChanges, progress, owned!, stop)) { IsBackground = true, Name = "sweep" }.Start();
+        }
+
+        _held = held;
+        return hasStarted;
+    }
+
+    private void Scan(string run, SweepVmRow row, SweepVm vm, bool onlyChanges, ProgressBoard progress, IDisposable owned, CancellationTokenSource stop)
+    {
+        SweepVmReport? done = null;
+        try
+        {
+            using PaceLane? lane = _pace.IsNeeded ? _pace.Join(vm) : null;
+            SweepScan scan = _scanner.Scan(vm, onlyChanges, lane, progress.Begin(vm.Key, vm.Name), stop.Token);
+            if (!stop.IsCancellationRequested)
+            {
+                done = SweepVmReports.Done(row.Report, scan.Target, _time.GetUtcNow());
+                var finished = new FinishedScan(run, vm.Tenant, scan.Target, scan.Engines, scan.Bundle, row.Report.StartedAt!.Value, done.FinishedAt!.Value) { Depth = scan.Depth, Rules = scan.Rules };
+                if (_recorder.Record(finished) is null)
+                {
+                    // What was found must not be lost: the VM is not done, and is scanned again when the sweep is resumed.
+                    throw new SweepStoreException("what was found could not be recorded; the log says why");
+                }
+
+                _store.Finish(run, row with { Report = done }, wasWhole: scan.Target.Changes?.Since is null && !scan.Target.Gaps.Exists(g => g.Fault == Faults.Name(DiskReaders.Blocks.Fault.Transport)), _time.GetUtcNow());
+            }
+            else
+            {
+                _store.SetVm(run, row.Number, row.Report with { State = SweepVmStates.Waiting, StartedAt = null });
+            }
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            // It was stopped before it began.
+        }
+        catch (Exception e)
+        {
+            // Of a VM nothing is thrown: what comes here keeps all of them from being scanned, or is a defect.
+            Log.Error(e, "the sweep {Run} ends at {Vm}", run, vm.Target);
+            Interlocked.CompareExchange(ref _failure, e, null);
+            done = null;
+        }
+        finally
+        {
+            progress.End(vm.Key, done);
+            if (done is not null)
+            {
+                _listener.OnVm(done);
+            }
+
+            owned.Dispose();
+            lock (_gate)
+            {
+                _scanning.Remove(row.Number);
+                _slots.Return(vm);
+                if (done is null)
+                {
+                    _broken.Add((row with { Report = row.Report with { State = SweepVmStates.Waiting, StartedAt = null } }, vm));
+                }
+            }
+
+            stop.Dispose();
+            _changed.Release();
+        }
+    }
+
+    /// <summary>On the clock's own thread, so that the window's end is kept whatever the loop waits for.</summary>
+    private void OnTick()
+    {
+        _pace.Step();
+        if (_sweep.AtEnd == WindowEnd.Pause && !IsOpen())
+        {
+            StopAll();
+        }
+    }
+
+    private void StopAll()
+    {
+        lock (_gate)
+        {
+            foreach (CancellationTokenSource stop in _scanning.Values)
+            {
+                stop.Cancel();
+            }
+        }
+    }
+}

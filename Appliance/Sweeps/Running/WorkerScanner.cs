@@ -1,0 +1,82 @@
+using System.Collections.Concurrent;
+using Serilog;
+using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Pipeline;
+using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
+using Vmsweep.Appliance.Sweeps.Planning;
+using Vmsweep.Appliance.Worker;
+using Vmsweep.DiskReaders.Blocks;
+
+namespace Vmsweep.Appliance.Sweeps.Running;
+
+/// <summary>Scans VMs in workers, as <c>vmsweep scan</c> does, several at once.</summary>
+internal sealed class WorkerScanner(ScanSettings settings, Sandbox sandbox, IWorker worker, TimeProvider time) : ISweepScanner, IDisposable
+{
+    private readonly ConcurrentBag<ScanLane> _free = [];
+    private readonly List<ScanLane> _all = [];
+    private readonly Lock _opening = new();
+
+    public SweepScan Scan(SweepVm vm, bool onlyChanges, IScanPacing? pacing, IScanListener listener, CancellationToken cancellation)
+    {
+        ScanLane lane = TakeLane(cancellation);
+        try
+        {
+            OpenedVm opened;
+            try
+            {
+                opened = vm.Open();
+            }
+            catch (Exception e) when (e is TargetException or IOException or UnauthorizedAccessException)
+            {
+                // It was planned and is gone, or its datastore or hypervisor is: a gap, and the sweep goes on.
+                string lost = vm.Root is { } root && !Directory.Exists(root) ? $"the datastore {root} is not there any more" : e.Message;
+                Log.Warning("{Vm} cannot be scanned: {Reason}", vm.Target, lost);
+                var target = new TargetReport { Target = vm.Target, Vm = new VmReport(vm.Id, vm.Name, vm.Power, "") };
+                target.Gaps.Add(new CoverageGap(Fault.Transport, vm.Target, "VM", -1, 0, lost).ToReport());
+                return Of(target, lane);
+            }
+
+            using (opened.Owner)
+            {
+                var run = new ScanRun(settings with { OnlyChanges = onlyChanges }, sandbox, worker, time, listener, cancellation) { Pacing = pacing, KeepsSeen = true };
+                return Of(run.Scan(opened.Vm, lane), lane);
+            }
+        }
+        finally
+        {
+            _free.Add(lane);
+        }
+    }
+
+    public void Dispose()
+    {
+        // The first has the engines that the others use.
+        for (int i = _all.Count - 1; i >= 0; i--)
+        {
+            _all[i].Dispose();
+        }
+    }
+
+    private SweepScan Of(TargetReport target, ScanLane lane) => new(target, lane.Reports, settings.Bundle)
+    {
+        Depth = new ScanDepth(settings.IncludeDeleted, settings.Archives is not null),
+        Rules = lane.RuleIndex,
+    };
+
+    private ScanLane TakeLane(CancellationToken cancellation)
+    {
+        if (_free.TryTake(out ScanLane? free))
+        {
+            return free;
+        }
+
+        lock (_opening)
+        {
+            // One after the other: what the first compiles, the others find in the database.
+            var lane = ScanLane.Open(settings, sandbox, worker, time, cancellation, _all.Count > 0 ? _all[0].Engines : null);
+            _all.Add(lane);
+            return lane;
+        }
+    }
+}

@@ -1,0 +1,167 @@
+using System.Diagnostics;
+using System.Text.Json;
+using Vmsweep.Appliance.Tests.EndToEnd;
+using Vmsweep.Appliance.Tests.Hostile;
+using Vmsweep.Golden;
+
+namespace Vmsweep.Appliance.Tests.Sweeps;
+
+/// <summary>Sweeps as an operator runs them, killed ones too: the launcher, workers in their sandboxes, one state folder.</summary>
+public sealed class SweepCommandTests : IDisposable
+{
+    private const int Kills = 8;
+    private static readonly TimeSpan LongEnough = TimeSpan.FromMinutes(3);
+
+    private readonly Scratch _scratch = new();
+
+    public void Dispose() => _scratch.Dispose();
+
+    [Fact]
+    [Trait("Category", "Slow")]
+    public void A_sweep_is_run_listed_shown_and_cannot_be_misconfigured()
+    {
+        Datastore(3);
+        Configure("\"when\": \"0 22 * * *\", \"timeZone\": \"Europe/Berlin\"");
+        (int status, string output, string error) = Sweep("run", "nightly", "--config", Config, "--format", "json");
+        Assert.True(status == 1, error);
+        JsonElement report = JsonDocument.Parse(output).RootElement;
+        Assert.Equal("vmsweep.sweep/1 nightly finished detected", $"{report.GetProperty("schema")} {report.GetProperty("sweep")} {report.GetProperty("state")} {report.GetProperty("verdict")}");
+        Assert.Equal(["done", "done", "done"], report.GetProperty("vms").EnumerateArray().Select(v => v.GetProperty("state").GetString()));
+        Assert.Equal(3, report.GetProperty("totals").GetProperty("findings").GetInt64());
+        string run = report.GetProperty("runId").GetString()!;
+
+        (status, output, _) = Sweep("list", "--config", Config, "--format", "json");
+        JsonElement listed = JsonDocument.Parse(output).RootElement[0];
+        Assert.Equal((0, "nightly", run, "finished"), (status, listed.GetProperty("name").GetString(), listed.GetProperty("lastRun").GetString(), listed.GetProperty("lastState").GetString()));
+        Assert.True(listed.GetProperty("next").GetDateTimeOffset() > TimeProvider.System.GetUtcNow());
+
+        (status, output, _) = Sweep("show", "nightly", "--format", "json");
+        Assert.Equal((0, run), (status, JsonDocument.Parse(output).RootElement.GetProperty("runId").GetString()));
+        Assert.Equal(2, Sweep("cancel", run).Status);
+        Assert.Equal(2, Sweep("resume", "nightly", "--config", Config).Status);
+        Assert.Equal(2, Sweep("run", "weekly", "--config", Config).Status);
+
+        // Outside its window it says when that opens. Two dates are enough that today is one of them wherever this runs.
+        DateTime today = TimeProvider.System.GetUtcNow().UtcDateTime;
+        Configure($"\"blackOut\": [\"{today:yyyy-MM-dd}..{today.AddDays(1):yyyy-MM-dd}\"]");
+        (status, _, error) = Sweep("run", "nightly", "--config", Config);
+        Assert.True(status == 2 && error.Contains("its window opens at", StringComparison.Ordinal), error);
+        Assert.Equal(1, Sweep("run", "nightly", "--config", Config, "--now").Status);
+
+        // Everything is looked at before anything starts.
+        Configure("\"windows\": [ { \"start\": \"22:00\", \"end\": \"05:00\" },\n { \"start\": \"04:00\", \"end\": \"06:00\" } ]");
+        (status, _, error) = Launcher.Run("doctor", "--config", Config, "--state", _scratch["state"]);
+        Assert.True(status == 2 && error.Contains($"{Config}:3: this window and the one of line 2 are open at the same time", StringComparison.Ordinal), error);
+        Assert.Equal(2, Sweep("run", "nightly", "--config", Config).Status);
+    }
+
+    [Fact]
+    [Trait("Category", "Slow")]
+    public void Cancelled_from_another_process_it_ends_and_a_second_run_is_refused_meanwhile()
+    {
+        Datastore(4);
+        // At the least rate each disk takes a minute: it is at work for as long as this needs.
+        Tool.Shell("PATH=$PATH:/usr/sbin:/sbin\nfor i in 0 1 2 3; do truncate -s 6M ds/vm0$i.raw; mkfs.fat -F 12 ds/vm0$i.raw >/dev/null; head -c 4000000 /dev/urandom > b.bin; mcopy -i ds/vm0$i.raw b.bin ::B.BIN; done", _scratch.Folder);
+        Launcher.Run("--version");
+        Configure("\"limits\": { \"disks\": 1, \"bytesPerSecond\": \"64K\" }");
+        using Process running = Start("run", "nightly", "--config", Config, "--format", "json");
+        Until(() => Launcher.Run("sweep", "show", "nightly", "--format", "json", "--state", _scratch["state"]).Output.Contains("\"running\"", StringComparison.Ordinal), running);
+        (int status, _, string error) = Sweep("run", "nightly", "--config", Config);
+        Assert.True(status == 2 && error.Contains("runs already", StringComparison.Ordinal), error);
+        Assert.Equal(0, Sweep("cancel", "nightly").Status);
+        Assert.True(running.WaitForExit(LongEnough));
+        Assert.Equal(3, running.ExitCode);
+        JsonElement report = JsonDocument.Parse(Sweep("show", "nightly", "--format", "json").Output).RootElement;
+        Assert.Equal("cancelled", report.GetProperty("state").GetString());
+        Assert.Equal(4, report.GetProperty("totals").GetProperty("skipped").GetInt64() + report.GetProperty("totals").GetProperty("done").GetInt64());
+    }
+
+    [Fact]
+    [Trait("Category", "Slow")]
+    public void Kill_9_at_random_moments_loses_and_doubles_nothing()
+    {
+        Datastore(10);
+        // Not slower than it must be: a scan's start alone takes longer than its reading.
+        Configure("\"limits\": { \"disks\": 2, \"bytesPerSecond\": \"2M\" }");
+        Launcher.Run("--version");
+        var random = new Random(8);
+        int killed = 0;
+        int kills = Kills * Mutations.Times;
+        for (int i = 0; i < kills; i++)
+        {
+            using Process sweep = Start("run", "nightly", "--config", Config, "--format", "json");
+            // From its first act on: a process that has not begun is no test.
+            string wal = _scratch["state/vmsweep.db-wal"];
+            long before = LengthOf(wal);
+            Until(() => sweep.HasExited || LengthOf(wal) != before, sweep);
+            Thread.Sleep(random.Next(2500));
+            killed += sweep.HasExited ? 0 : 1;
+            sweep.Kill();
+            sweep.WaitForExit();
+        }
+
+        Assert.True(killed > kills / 2, $"only {killed} of {kills} were killed at work");
+        Until(() => Sweep("run", "nightly", "--config", Config) is { Status: 1 } done && done.Output.Length > 0, null);
+        string state = _scratch["state"];
+        IReadOnlyList<string> findings = Findings(state);
+        (int undisturbed, _, string error) = Launcher.Run("sweep", "run", "nightly", "--config", Config, "--state", _scratch["other"]);
+        Assert.True(undisturbed == 1, error);
+        Assert.Equal(Findings(_scratch["other"]), findings);
+        Assert.Equal(10, findings.Count);
+
+        JsonElement report = JsonDocument.Parse(Sweep("show", "nightly", "--format", "json").Output).RootElement;
+        Assert.Equal(("finished", 10L, 10L), (report.GetProperty("state").GetString(), report.GetProperty("totals").GetProperty("done").GetInt64(), report.GetProperty("totals").GetProperty("findings").GetInt64()));
+
+        Assert.Equal("", Launcher.Run("leases", "list", "--state", state).Output);
+        Assert.Empty(Directory.GetFiles(state, "*.damaged-*"));
+    }
+
+    private string Config => _scratch["vmsweep.json"];
+
+    private void Configure(string more) => File.WriteAllText(
+        Config, $"{{ \"sweeps\": {{ \"nightly\": {{ \"what\": {{ \"folders\": [\"{_scratch["ds"]}\"] }}, \"signatures\": {{ \"rules\": [\"{_scratch["mark.yar"]}\"] }},\n {more} }} }} }}");
+
+    /// <summary>Disks of which each holds one file that the only rule finds, and something to read.</summary>
+    private void Datastore(int disks)
+    {
+        Directory.CreateDirectory(_scratch["ds"]);
+        File.WriteAllText(_scratch["mark.yar"], $"rule Marked {{ strings: $a = \"{HostileScan.Mark}\" condition: $a }}");
+        for (int i = 0; i < disks; i++)
+        {
+            byte[] image = HostileScan.Fat($"printf '{HostileScan.Mark} {i}' > a.txt; mcopy -i image a.txt ::A.TXT; head -c 40000 /dev/urandom > b.bin; mcopy -i image b.bin ::B.BIN");
+            File.WriteAllBytes(_scratch[$"ds/vm{i:00}.raw"], image);
+        }
+    }
+
+    private (int Status, string Output, string Error) Sweep(params string[] arguments) => Launcher.Run(["sweep", .. arguments, "--state", _scratch["state"]]);
+
+    private Process Start(params string[] arguments)
+    {
+        Process process = Process.Start(new ProcessStartInfo(Path.Combine(RepositoryRoot.Path, "vmsweep"), ["sweep", .. arguments, "--state", _scratch["state"]]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        process.BeginOutputReadLine();
+        process.BeginErrorReadLine();
+        return process;
+    }
+
+    /// <summary>Rule, VM, place and life of all findings.</summary>
+    private static IReadOnlyList<string> Findings(string state)
+    {
+        (int status, string output, string error) = Launcher.Run("findings", "list", "--finding-state", "all", "--format", "json", "--state", state);
+        Assert.True(status == 0, error);
+        return [.. JsonDocument.Parse(output).RootElement.GetProperty("findings").EnumerateArray()
+            .Select(f => $"{f.GetProperty("vmName")} {f.GetProperty("rule")} {f.GetProperty("path")} {f.GetProperty("sha256")}").Order(StringComparer.Ordinal)];
+    }
+
+    private static void Until(Func<bool> isDone, Process? alive)
+    {
+        long started = Stopwatch.GetTimestamp();
+        while (!isDone())
+        {
+            Assert.True(Stopwatch.GetElapsedTime(started) < LongEnough, "it takes too long");
+            Assert.False(alive is { HasExited: true } && !isDone(), "it has ended");
+            Thread.Sleep(5);
+        }
+    }
+
+    private static long LengthOf(string path) => new FileInfo(path) is { Exists: true } file ? file.Length : 0;
+}
