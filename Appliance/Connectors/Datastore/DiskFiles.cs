@@ -17,8 +17,8 @@ internal static class DiskFiles
     /// <summary>What backups and downloads are packed with. A packed disk cannot be read in place.</summary>
     private static readonly string[] Packers = [".gz", ".zst", ".zstd", ".xz", ".lzma", ".bz2", ".lzo", ".lz4", ".z", ".7z", ".zip", ".rar"];
 
-    /// <summary>No virtual disk is smaller; smaller files without a disk's extension are not looked at.</summary>
-    private const long SmallestUnnamedDisk = 64 << 10;
+    /// <summary>No virtual disk and no memory is smaller; smaller files without a telling extension are not looked at.</summary>
+    public const long SmallestUnnamed = 64 << 10;
 
     /// <summary>Btrfs's magic number is the last one looked at.</summary>
     private const int HeadBytes = (64 << 10) + 72;
@@ -50,7 +50,7 @@ internal static class DiskFiles
 
         try
         {
-            return ContainerFormats.IsDescriptorName(path) || (new FileInfo(path).Length >= SmallestUnnamedDisk && LooksLikeDisk(path));
+            return ContainerFormats.IsDescriptorName(path) || (new FileInfo(path).Length >= SmallestUnnamed && LooksLikeDisk(path));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
