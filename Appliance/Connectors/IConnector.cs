@@ -98,6 +98,9 @@ internal sealed record InventoryVm(string Id, string Name, string Power, string 
     /// <summary>Path of its configuration or image in a datastore, which <c>scan</c> takes; null from a hypervisor.</summary>
     public string? Path { get; init; }
 
+    /// <summary>1 or 2 for a VM of Hyper-V; null elsewhere.</summary>
+    public int? Generation { get; init; }
+
     /// <summary>Whether a hypervisor lists it too; null where none was asked.</summary>
     public bool? Registered { get; init; }
 

@@ -1,4 +1,5 @@
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Connectors.HyperV;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Containers;
@@ -22,9 +23,13 @@ internal sealed class DatastoreReader(IReadOnlyList<string> bases, CancellationT
     {
         var walk = FolderWalk.Of(Path.GetFullPath(root), cancellation);
         var reader = new VmReader(bases, _known, cancellation);
-        foreach (FoundFile file in walk.Files.Where(IsConfiguration))
+        // Checkpoints last: one that no VM has is a VM of its own.
+        foreach (FoundFile file in walk.Files.Where(IsConfiguration).OrderBy(f => HyperVFiles.IsCheckpoint(f.Path)))
         {
-            Add(reader.One(file.Path, file.Path), MachineKind.Vm);
+            if (!_used.Contains(file.Path))
+            {
+                Add(reader.One(file.Path, file.Path), MachineKind.Vm);
+            }
         }
 
         foreach (FoundFile file in walk.Files.Where(f => f.Kind == FileKind.Package && !_used.Contains(f.Path)))
@@ -127,6 +132,8 @@ internal sealed class DatastoreReader(IReadOnlyList<string> bases, CancellationT
         _machines.Add(new GraphMachine(vm, kind));
         _used.UnionWith(vm.Disks.Concat(vm.Held).SelectMany(d => d.Plan.Files).SelectMany(f => (string[])[f.Path, .. f.More.Select(m => m.Path)]));
         _used.UnionWith(vm.Snapshots.Select(s => s.Memory).Append(vm.Memory).OfType<VmMemory>().SelectMany(m => m.Plan.Files).Select(f => f.Path));
+        _used.UnionWith(vm.Sidecars);
+        _used.UnionWith(vm.Snapshots.Select(s => s.Configuration));
         if (vm.Held.Count > 0)
         {
             // The memory of a running VM of VMware Workstation lies beside it and changes too.

@@ -52,7 +52,7 @@ internal sealed class GraphBuilder(FolderWalk walk, IReadOnlyList<GraphMachine> 
         if (machine.IsVm)
         {
             Use(index, Node(vm.Target, FileKind.Configuration), FileRole.Configuration, mine);
-            JoinSidecars(index, vm.Target, mine);
+            JoinSidecars(index, vm, mine);
         }
 
         foreach (VmDisk disk in vm.Disks.Concat(vm.Held))
@@ -140,15 +140,20 @@ internal sealed class GraphBuilder(FolderWalk walk, IReadOnlyList<GraphMachine> 
     }
 
     /// <summary>What VMware and others keep beside a configuration under its name.</summary>
-    private void JoinSidecars(int index, string configuration, HashSet<GraphFile> mine)
+    private void JoinSidecars(int index, Vm vm, HashSet<GraphFile> mine)
     {
-        string stem = configuration[..^Path.GetExtension(configuration).Length];
-        foreach (string path in (string[])[stem + ".vmsd", stem + ".vmxf", stem + ".nvram", stem + ".vmgs", configuration + ".lck"])
+        string stem = vm.Target[..^Path.GetExtension(vm.Target).Length];
+        foreach (string path in (string[])[stem + ".vmsd", stem + ".vmxf", stem + ".nvram", stem + ".vmgs", vm.Target + ".lck", .. vm.Sidecars])
         {
             if (_files.TryGetValue(path, out GraphFile? file))
             {
                 Use(index, file, FileRole.Sidecar, mine);
             }
+        }
+
+        foreach (VmSnapshot snapshot in vm.Snapshots.Where(s => s.Configuration.Length > 0))
+        {
+            Use(index, Node(snapshot.Configuration, FileKind.Configuration), FileRole.Configuration, mine);
         }
     }
 

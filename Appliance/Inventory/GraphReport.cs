@@ -43,6 +43,7 @@ internal sealed record GraphReport(
         {
             Kind = Names.Of(machine.Kind),
             Path = vm.Target,
+            Generation = vm.Generation,
             Registered = machine.IsVm ? registered : null,
         };
     }

@@ -1,3 +1,4 @@
+using Vmsweep.Appliance.Connectors.HyperV;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Containers;
@@ -5,16 +6,18 @@ using Vmsweep.DiskReaders.Inspection;
 
 namespace Vmsweep.Appliance.Connectors.Datastore;
 
-/// <summary>VMs by the configurations of VirtualBox, Virtual PC and libvirt.</summary>
+/// <summary>VMs by the configurations of VirtualBox, Virtual PC, Hyper-V and libvirt.</summary>
 /// <param name="bases">Folders of declared bases.</param>
 /// <param name="known">What was read of other images of the same datastore.</param>
 internal sealed class Configurations(IReadOnlyList<string> bases, KnownImages? known = null)
 {
+    private readonly KnownImages _known = known ?? new KnownImages();
+
     /// <summary>True for a file that is read as such a configuration.</summary>
     public static bool Is(string path) => Path.GetExtension(path).ToLowerInvariant() switch
     {
-        ".vbox" or ".vmc" => true,
-        ".xml" => !ContainerFormats.IsDescriptorName(path) && LibvirtXml.IsRoot(ConfigurationXml.RootOf(path)),
+        ".vbox" or ".vmc" or ".vmcx" => true,
+        ".xml" => !ContainerFormats.IsDescriptorName(path) && ConfigurationXml.RootOf(path) is var root && (LibvirtXml.IsRoot(root) || HyperVConfiguration.IsRoot(root)),
         _ => false,
     };
 
@@ -25,6 +28,8 @@ internal sealed class Configurations(IReadOnlyList<string> bases, KnownImages? k
     {
         ".vbox" => Vbox(target, path),
         ".vmc" => VirtualPc(target, path),
+        ".vmcx" => new HyperVFiles(bases, _known).Read(target, path),
+        ".xml" when !ContainerFormats.IsDescriptorName(path) && HyperVConfiguration.IsRoot(ConfigurationXml.RootOf(path)) => new HyperVFiles(bases, _known).Read(target, path),
         ".xml" when !ContainerFormats.IsDescriptorName(path) => Libvirt(target, path),
         _ => null,
     };
@@ -109,7 +114,7 @@ internal sealed class Configurations(IReadOnlyList<string> bases, KnownImages? k
     private List<VmDisk> Disks(string path, IEnumerable<(ImageReference Image, string? Declared)> images, List<GapReport> gaps)
     {
         string folder = Path.GetDirectoryName(path)!;
-        var policy = new FolderPolicy(folder, bases, known);
+        var policy = new FolderPolicy(folder, bases, _known);
         List<VmDisk> disks = [];
         foreach ((ImageReference image, string? declared) in images)
         {
@@ -123,7 +128,7 @@ internal sealed class Configurations(IReadOnlyList<string> bases, KnownImages? k
 
             try
             {
-                disks.Add(VmDisk.Of(disk, folder, bases, declared, known));
+                disks.Add(VmDisk.Of(disk, folder, bases, declared, _known));
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {

@@ -1,3 +1,4 @@
+using Vmsweep.Appliance.Connectors.HyperV;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Inspection;
@@ -20,6 +21,9 @@ internal sealed class KnownImages
 
     /// <summary>Images by identity, for each folder that was searched for one and the root that allowed it.</summary>
     public Dictionary<(string Root, string Place), Dictionary<string, string>> Identities { get; } = [];
+
+    /// <summary>The checkpoints of Hyper-V in a folder, which may be those of many VMs.</summary>
+    public Dictionary<string, IReadOnlyList<HyperVConfiguration>> Checkpoints { get; } = new(StringComparer.Ordinal);
 
     /// <summary>True when a folder has a file of a pattern. A folder that cannot be listed has none.</summary>
     public bool Has(string folder, string pattern)

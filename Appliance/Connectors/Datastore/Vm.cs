@@ -29,6 +29,12 @@ internal sealed record Vm(string Target, VmReport Identity, IReadOnlyList<VmDisk
     /// <summary>Images of optical discs in its drives, as its configuration names them. They are scanned by themselves.</summary>
     public IReadOnlyList<string> Discs { get; init; } = [];
 
+    /// <summary>1 or 2 for a VM of Hyper-V; null elsewhere.</summary>
+    public int? Generation { get; init; }
+
+    /// <summary>Files of it that hold nothing of the guest: they are no memory without an owner.</summary>
+    public IReadOnlyList<string> Sidecars { get; init; } = [];
+
     /// <summary>Digests that its package gives for its files; a scan verifies them.</summary>
     public IReadOnlyList<ManifestEntry> Manifest { get; init; } = [];
 

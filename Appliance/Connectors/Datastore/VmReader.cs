@@ -1,3 +1,4 @@
+using Vmsweep.Appliance.Connectors.HyperV;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Containers;
@@ -53,12 +54,6 @@ internal sealed class VmReader(IReadOnlyList<string> bases, KnownImages? known =
                 return configured;
             }
 
-            if (DiskFiles.IsUnreadConfiguration(path))
-            {
-                var unread = new CoverageGap(Fault.Unsupported, path, "configuration", -1, 0, $"{extension} configurations are not read; name the VM's disk images or its folder");
-                return new Vm(target, new VmReport(path, Path.GetFileNameWithoutExtension(path), "unknown", ""), [], [unread.ToReport()]);
-            }
-
             if (VmMemory.Is(path))
             {
                 return MemoryTarget.Of(target, path);
@@ -80,11 +75,11 @@ internal sealed class VmReader(IReadOnlyList<string> bases, KnownImages? known =
         }
     }
 
-    /// <summary>The VM's folder of an image: its own, or where it lies in VirtualBox's folder of snapshots, the one with the configuration.</summary>
+    /// <summary>The VM's folder of an image: its own, or where it lies in the folder of snapshots of VirtualBox or Hyper-V, the one above.</summary>
     public string FolderOf(string path)
     {
         string folder = Path.GetDirectoryName(path)!;
-        return Path.GetFileName(folder) == VboxFile.SnapshotFolder && Path.GetDirectoryName(folder) is { } above && _known.Has(above, "*.vbox") ? above : folder;
+        return Path.GetFileName(folder) == VboxFile.SnapshotFolder && Path.GetDirectoryName(folder) is { } above && (_known.Has(above, "*.vbox") || Directory.Exists(Path.Combine(above, HyperVFiles.MachineFolder))) ? above : folder;
     }
 
     public static Vm Unreadable(string target, string path, CoverageGap gap) =>
