@@ -60,6 +60,11 @@ internal sealed class GraphBuilder(FolderWalk walk, IReadOnlyList<GraphMachine> 
             JoinChain(index, disk.Plan, mine, asSnapshot: false);
         }
 
+        if (vm.Held.Count > 0 && _files.TryGetValue(Path.ChangeExtension(vm.Target, ".vmem"), out GraphFile? live))
+        {
+            Use(index, live, FileRole.Memory, mine);
+        }
+
         JoinMemory(index, vm.Memory, mine);
         foreach (VmSnapshot snapshot in vm.Snapshots)
         {
@@ -250,6 +255,9 @@ internal sealed class GraphBuilder(FolderWalk walk, IReadOnlyList<GraphMachine> 
                     break;
                 case FileKind.Memory or FileKind.Sidecar when HasStem(file.Path, stems):
                     (file.State, file.Note) = (FileState.Stale, "under the name of a VM, whose configuration does not name it");
+                    break;
+                case FileKind.Sidecar when file.Path.EndsWith(".pvp", StringComparison.OrdinalIgnoreCase):
+                    (file.State, file.Note) = (FileState.Owned, "properties of a vDisk");
                     break;
                 case FileKind.Lock:
                     MarkLock(file);

@@ -38,6 +38,7 @@ public static class Tool
         ["gcab"] = "gcab",
         ["genisoimage"] = "genisoimage",
         ["go"] = "golang-go",
+        ["gvpr"] = "graphviz",
         ["gzip"] = "gzip",
         ["hivexsh"] = "libhivex-bin python3-hivex",
         ["icat"] = "sleuthkit",
