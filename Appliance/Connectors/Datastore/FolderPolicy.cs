@@ -132,7 +132,7 @@ internal sealed class FolderPolicy(string folder, IReadOnlyList<string> bases, K
         return null;
     }
 
-    private static Dictionary<string, string> Identities(string root, string place)
+    private Dictionary<string, string> Identities(string root, string place)
     {
         var images = new Dictionary<string, string>(StringComparer.Ordinal);
         try
@@ -164,17 +164,19 @@ internal sealed class FolderPolicy(string folder, IReadOnlyList<string> bases, K
         ((string[])[_folder, .. _bases]).FirstOrDefault(root => path.StartsWith(root == "/" ? root : root + "/", StringComparison.Ordinal));
 
     /// <summary>The kind of a path, where no folder between the root and it may be a link.</summary>
-    private static HostFileKind KindOfBelow(string root, string path)
+    private HostFileKind KindOfBelow(string root, string path)
     {
         for (int slash = path.IndexOf('/', Math.Min(path.Length, root.Length + 1)); slash >= 0; slash = path.IndexOf('/', slash + 1))
         {
-            HostFileKind kind = HostFile.KindOf(path[..slash]);
+            HostFileKind kind = KindOf(path[..slash]);
             if (kind != HostFileKind.Folder)
             {
                 return kind == HostFileKind.Missing ? kind : HostFileKind.Link;
             }
         }
 
-        return HostFile.KindOf(path);
+        return KindOf(path);
     }
+
+    private HostFileKind KindOf(string path) => known?.KindOf(path) ?? HostFile.KindOf(path);
 }

@@ -15,6 +15,7 @@ internal sealed class KnownImages
     private const int MostLinks = 1 << 20;
 
     private readonly Dictionary<(string Folder, string Pattern), bool> _patterns = [];
+    private readonly Dictionary<string, HostFileKind> _kinds = new(StringComparer.Ordinal);
     private int _links;
 
     public ImageHeads Heads { get; } = new();
@@ -24,6 +25,23 @@ internal sealed class KnownImages
 
     /// <summary>The checkpoints of Hyper-V in a folder, which may be those of many VMs.</summary>
     public Dictionary<string, IReadOnlyList<HyperVConfiguration>> Checkpoints { get; } = new(StringComparer.Ordinal);
+
+    /// <summary>The kind of a path; that of a regular file or a folder is looked up once.</summary>
+    public HostFileKind KindOf(string path)
+    {
+        if (_kinds.TryGetValue(path, out HostFileKind kind))
+        {
+            return kind;
+        }
+
+        kind = HostFile.KindOf(path);
+        if (kind is HostFileKind.Regular or HostFileKind.Folder)
+        {
+            _kinds.Add(path, kind);
+        }
+
+        return kind;
+    }
 
     /// <summary>True when a folder has a file of a pattern. A folder that cannot be listed has none.</summary>
     public bool Has(string folder, string pattern)
