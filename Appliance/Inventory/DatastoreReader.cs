@@ -22,6 +22,7 @@ internal sealed class DatastoreReader(IReadOnlyList<string> bases, CancellationT
     public OwnershipGraph Read(string root)
     {
         var walk = FolderWalk.Of(Path.GetFullPath(root), cancellation);
+        _known.Heads.ReadAhead(walk.Files.Where(f => f.Kind == FileKind.Disk && ContainerFormats.Declared(f.Path) is not (null or "raw")).Select(f => f.Path), cancellation);
         var reader = new VmReader(bases, _known, cancellation);
         // Checkpoints last: one that no VM has is a VM of its own.
         foreach (FoundFile file in walk.Files.Where(IsConfiguration).OrderBy(f => HyperVFiles.IsCheckpoint(f.Path)))

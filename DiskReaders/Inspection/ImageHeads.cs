@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Containers;
 
@@ -9,15 +10,18 @@ namespace Vmsweep.DiskReaders.Inspection;
 public sealed record ImageHead(string Format, IReadOnlyList<ImageReference> References);
 
 /// <summary>
-/// Heads of images, each read once however many disks lie over the image: of ten thousand linked clones the base is read once.
+/// Heads of images, each read once however many disks lie over the image: of ten thousand linked clones the base is read once. Safe for several threads.
 /// </summary>
 public sealed class ImageHeads
 {
     /// <summary>So many names are kept; beyond them heads are read each time anew. A descriptor may name thousands of extents.</summary>
     private const int MostNames = 500_000;
 
-    private readonly Dictionary<(string Name, string? Declared), ImageHead> _heads = [];
-    private readonly Dictionary<string, string> _formats = new(StringComparer.Ordinal);
+    /// <summary>How many heads are read at once: storage in a network takes its time for each.</summary>
+    private const int ReadAtOnce = 16;
+
+    private readonly ConcurrentDictionary<(string Name, string? Format), ImageHead> _heads = [];
+    private readonly ConcurrentDictionary<string, string> _formats = new(StringComparer.Ordinal);
     private int _names;
 
     /// <param name="planned">The image.</param>
@@ -32,21 +36,38 @@ public sealed class ImageHeads
             return Read(planned, declared);
         }
 
-        if (_heads.TryGetValue((planned.Name, declared), out ImageHead? known))
+        // What is declared and what the name says are the same to a reader.
+        (string Name, string? Format) key = (planned.Name, declared ?? ContainerFormats.Declared(planned.Name));
+        if (_heads.TryGetValue(key, out ImageHead? known))
         {
             return known;
         }
 
         ImageHead head = Read(planned, declared);
-        if (_names < MostNames)
+        if (Volatile.Read(ref _names) < MostNames && _heads.TryAdd(key, head))
         {
-            _names += 1 + head.References.Count;
-            _heads.Add((planned.Name, declared), head);
+            Interlocked.Add(ref _names, 1 + head.References.Count);
         }
 
         _formats.TryAdd(planned.Name, head.Format);
         return head;
     }
+
+    /// <summary>Reads the heads of many images at once, for those who ask for them next. What cannot be read is passed over; whoever asks learns why.</summary>
+    /// <param name="paths">Host paths, which the appliance found itself.</param>
+    /// <param name="cancellation">Ends it.</param>
+    public void ReadAhead(IEnumerable<string> paths, CancellationToken cancellation) =>
+        Parallel.ForEach(paths, new ParallelOptions { MaxDegreeOfParallelism = ReadAtOnce, CancellationToken = cancellation }, path =>
+        {
+            try
+            {
+                Of(new PlannedFile(0, path, path), null);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // Gone meanwhile, or not to be read.
+            }
+        });
 
     /// <summary>The format of an image whose head was read; null for another.</summary>
     public string? FormatOf(string name) => _formats.GetValueOrDefault(name);

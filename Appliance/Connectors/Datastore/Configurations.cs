@@ -17,7 +17,7 @@ internal sealed class Configurations(IReadOnlyList<string> bases, KnownImages? k
     public static bool Is(string path) => Path.GetExtension(path).ToLowerInvariant() switch
     {
         ".vbox" or ".vmc" or ".vmcx" => true,
-        ".xml" => !ContainerFormats.IsDescriptorName(path) && ConfigurationXml.RootOf(path) is var root && (LibvirtXml.IsRoot(root) || HyperVConfiguration.IsRoot(root)),
+        ".xml" => !ContainerFormats.IsDescriptorName(path) && ConfigurationXml.RootOf(path) is var root && (LibvirtXml.IsRoot(root) || (HyperVConfiguration.IsRoot(root) && HyperVConfiguration.IsName(path))),
         _ => false,
     };
 

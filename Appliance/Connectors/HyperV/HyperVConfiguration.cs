@@ -53,6 +53,9 @@ internal sealed partial class HyperVConfiguration
 
     public static bool IsRoot(string name) => name == "configuration";
 
+    /// <summary>True for the name of a configuration in a folder: Hyper-V names each by a GUID, and XML of other programs has the same root.</summary>
+    public static bool IsName(string path) => Guid.TryParse(System.IO.Path.GetFileNameWithoutExtension(path), out _);
+
     /// <exception cref="InvalidDataException">The file is no such configuration.</exception>
     /// <exception cref="IOException">The file cannot be read.</exception>
     public static HyperVConfiguration Read(string path)
@@ -71,7 +74,10 @@ internal sealed partial class HyperVConfiguration
         using var source = new MemorySource(bytes);
         try
         {
-            return new HyperVConfiguration(path, HyperVStore.Probe(source) ? HyperVStore.Read(source, IsWanted).Values : OfXml(ConfigurationXml.Parse(bytes, path), path));
+            var configuration = new HyperVConfiguration(path, HyperVStore.Probe(source) ? HyperVStore.Read(source, IsWanted).Values : OfXml(ConfigurationXml.Parse(bytes, path), path));
+            return configuration.Id.Length > 0 || configuration.Name.Length > 0
+                ? configuration
+                : throw new InvalidDataException($"{path}: no configuration of Hyper-V (it has neither a name nor an id)");
         }
         catch (DiskFormatException e)
         {

@@ -112,11 +112,20 @@ public sealed class HyperVFilesTests : IDisposable
     [InlineData("x.vmcx", "")]
     [InlineData("x.vmcx", "no store at all")]
     [InlineData("x.xml", "<configuration><properties><name>a</configuration>")]
+    [InlineData("x.xml", "<configuration><appender name='STDOUT'/></configuration>")]
     [InlineData("x.xml", "<!DOCTYPE a [<!ENTITY b \"bbbbbbbbbb\">]><configuration>&b;</configuration>")]
     public void What_is_no_configuration_is_a_gap(string name, string content)
     {
         File.WriteAllText(_scratch[name], content);
         Assert.Equal("corrupt", Assert.Single(Assert.Single(new TargetFinder([]).Find(_scratch[name])).Gaps).Fault);
+    }
+
+    [Fact]
+    public void XML_of_other_programs_in_a_folder_is_no_VM()
+    {
+        WriteVm(".xml", 1);
+        File.WriteAllText(_scratch["logback.xml"], "<configuration><appender name='STDOUT'/></configuration>");
+        Assert.Equal("web 01", Assert.Single(new DatastoreReader([]).Read(_scratch.Folder).Machines, m => m.IsVm).Vm.Identity.Name);
     }
 
     [Fact]

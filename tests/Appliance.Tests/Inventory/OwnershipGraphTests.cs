@@ -8,16 +8,26 @@ using VmsweepProgram = Vmsweep.Appliance.Tests.Hypervisors.Program;
 namespace Vmsweep.Appliance.Tests.Inventory;
 
 /// <summary>A hundred VMs of every kind against the truth about them.</summary>
-public sealed class OwnershipGraphTests : IDisposable
+public sealed class OwnershipGraphTests(OwnershipGraphTests.Store store) : IClassFixture<OwnershipGraphTests.Store>
 {
-    private readonly Scratch _scratch = new();
+    private readonly Scratch _scratch = store.Scratch;
 
-    public void Dispose() => _scratch.Dispose();
+    /// <summary>Made once; no test changes it.</summary>
+    public sealed class Store : IDisposable
+    {
+        public Store() => Truth = new GeneratedDatastore(Scratch);
+
+        internal GeneratedDatastore Truth { get; }
+
+        internal Scratch Scratch { get; } = new();
+
+        public void Dispose() => Scratch.Dispose();
+    }
 
     [Fact]
     public void Every_file_has_its_owners_its_chain_and_its_state()
     {
-        var truth = new GeneratedDatastore(_scratch);
+        GeneratedDatastore truth = store.Truth;
         OwnershipGraph graph = new DatastoreReader(truth.Bases).Read(truth.Root);
 
         Assert.True(truth.Vms.Count > 100);
@@ -45,7 +55,7 @@ public sealed class OwnershipGraphTests : IDisposable
     [Fact]
     public void The_command_tells_it_as_tree_JSON_and_DOT()
     {
-        var truth = new GeneratedDatastore(_scratch);
+        GeneratedDatastore truth = store.Truth;
         string[] bases = [.. truth.Bases.SelectMany(b => (string[])["--base", b])];
         (int status, string json, string error) = VmsweepProgram.Run(["inventory", truth.Root, "--format", "json", .. bases]);
         Assert.True(status == ExitStatus.Clean, error);
@@ -75,8 +85,9 @@ public sealed class OwnershipGraphTests : IDisposable
         // Graphviz itself reads it.
         (status, string dot, error) = VmsweepProgram.Run(["inventory", truth.Root, "--format", "dot", .. bases]);
         Assert.True(status == ExitStatus.Clean, error);
-        File.WriteAllText(_scratch["graph.dot"], dot);
-        string nodes = Tool.Run("gvpr", "BEGIN { int n = 0; int e = 0 } N { n++ } E { e++ } END { print(n, \" \", e) }", _scratch["graph.dot"]);
+        using var elsewhere = new Scratch();
+        File.WriteAllText(elsewhere["graph.dot"], dot);
+        string nodes = Tool.Run("gvpr", "BEGIN { int n = 0; int e = 0 } N { n++ } E { e++ } END { print(n, \" \", e) }", elsewhere["graph.dot"]);
         Assert.Equal($"{dot.Split('\n').Count(l => l.Contains(" [", StringComparison.Ordinal) && !l.Contains("->", StringComparison.Ordinal) && !l.Contains("rankdir", StringComparison.Ordinal))} {dot.Split('\n').Count(l => l.Contains("->", StringComparison.Ordinal))}", nodes.Trim());
     }
 }
