@@ -49,7 +49,7 @@ internal sealed class DatastoreReader(IReadOnlyList<string> bases, CancellationT
     public static OwnershipGraph Of(string target, IReadOnlyList<string> bases, CancellationToken cancellation)
     {
         var known = new KnownImages();
-        List<Vm> vms = [.. new TargetFinder(bases, cancellation, known).Find(target)];
+        List<Vm> vms = [.. new TargetFinder(bases, cancellation) { Known = known }.Find(target)];
 
         MachineKind KindOf(Vm vm) =>
             vm.Memory is not null && vm.Disks.Count == 0 ? MachineKind.Memory
@@ -95,7 +95,7 @@ internal sealed class DatastoreReader(IReadOnlyList<string> bases, CancellationT
             : orphan.Kind == FileKind.Disc ? MachineKind.Disc
             : vm.Disks.Count > 0 ? MachineKind.Image
             : MachineKind.Unread);
-        Add(stores.Described(vm, kind), kind);
+        Add(ProvisionedStores.Described(vm, kind), kind);
     }
 
     private static bool IsImage(FoundFile file) => file.Kind switch

@@ -31,7 +31,7 @@ internal sealed class ProvisionedStores
     public MachineKind? KindOf(string path) => IsCache(path) ? MachineKind.WriteCache : IsVersion(path) ? MachineKind.ProvisionedImage : null;
 
     /// <summary>A store's image under its own name, with a gap where its format is known to nobody.</summary>
-    public Vm Described(Vm vm, MachineKind kind)
+    public static Vm Described(Vm vm, MachineKind kind)
     {
         switch (kind)
         {

@@ -5,9 +5,11 @@ namespace Vmsweep.Appliance.Connectors.Datastore;
 /// <summary>Turns what an operator names into VMs: an image, a configuration file, or a folder with both below it.</summary>
 /// <param name="bases">Folders whose images may be parents of any disk.</param>
 /// <param name="cancellation">Ends the search of a large folder.</param>
-/// <param name="known">Keeps what heads of images say, for whoever asks further; null where nobody does.</param>
-internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToken cancellation = default, KnownImages? known = null)
+internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToken cancellation = default)
 {
+    /// <summary>Keeps what heads of images say, for whoever asks further; null where nobody does.</summary>
+    public KnownImages? Known { get; init; }
+
     /// <exception cref="TargetException">The target is not there or is nothing that can be scanned.</exception>
     public IEnumerable<Vm> Find(string target)
     {
@@ -24,7 +26,7 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
             case HostFileKind.Folder:
                 return new DatastoreReader(bases, cancellation).Read(target).Targets;
             default:
-                return new VmReader(bases, known, cancellation).Many(target, Path.GetFullPath(target));
+                return new VmReader(bases, Known, cancellation).Many(target, Path.GetFullPath(target));
         }
     }
 
@@ -44,7 +46,7 @@ internal sealed class TargetFinder(IReadOnlyList<string> bases, CancellationToke
             return null;
         }
 
-        Vm? vm = new VmReader(bases, known, cancellation).Many(target, package).FirstOrDefault(v => v.Disks.Any(d => d.Path == path));
+        Vm? vm = new VmReader(bases, Known, cancellation).Many(target, package).FirstOrDefault(v => v.Disks.Any(d => d.Path == path));
         return vm is null ? null : vm with { Disks = [.. vm.Disks.Where(d => d.Path == path)], Manifest = [] };
     }
 }

@@ -54,11 +54,11 @@ internal sealed class GeneratedDatastore
 
     private void LinkedClones()
     {
-        _script.AppendLine("mkdir -p base; img -f qcow2 base/golden.qcow2");
+        Do("mkdir -p base; img -f qcow2 base/golden.qcow2");
         string[] clones = [.. Enumerable.Range(0, 20).Select(i => FormattableString.Invariant($"clone{i:D2}"))];
         foreach (string name in clones)
         {
-            _script.AppendLine($"mkdir -p kvm/{name}; img -f qcow2 -u -b /srv/base/golden.qcow2 -F qcow2 kvm/{name}/disk.qcow2");
+            Do($"mkdir -p kvm/{name}; img -f qcow2 -u -b /srv/base/golden.qcow2 -F qcow2 kvm/{name}/disk.qcow2");
             Text($"kvm/{name}/domain.xml", $"<domain type='kvm'><name>{name}</name><devices><disk type='file' device='disk'><driver type='qcow2'/><source file='disk.qcow2'/></disk></devices></domain>");
             Vm(name, $"kvm/{name}/domain.xml");
             File($"kvm/{name}/disk.qcow2", FileState.Owned, [name], "base/golden.qcow2");
@@ -73,7 +73,7 @@ internal sealed class GeneratedDatastore
         {
             string folder = $"esx/{name}";
             bool runs = name is "plain01" or "plain02";
-            _script.AppendLine($"mkdir -p {folder}; img -f vmdk {folder}/{name}.vmdk{(runs ? $"; mkdir {folder}/{name}.vmx.lck; touch {folder}/{name}.vmx.lck/M1.lck; echo x > {folder}/{name}.vmem" : "")}");
+            Do($"mkdir -p {folder}; img -f vmdk {folder}/{name}.vmdk{(runs ? $"; mkdir {folder}/{name}.vmx.lck; touch {folder}/{name}.vmx.lck/M1.lck; echo x > {folder}/{name}.vmem" : "")}");
             Vmx(folder, name, $"{name}.vmdk", name == "plain00" ? "ide1:0.deviceType = \"cdrom-image\"\nide1:0.fileName = \"/vmfs/volumes/ds/iso/setup.iso\"" : "");
             File($"{folder}/{name}.vmdk", FileState.Owned, [name]);
             if (runs)
@@ -83,7 +83,7 @@ internal sealed class GeneratedDatastore
             }
         }
 
-        _script.AppendLine("mkdir iso; head -c 100K /dev/zero | tee iso/setup.iso > iso/unused.iso");
+        Do("mkdir iso; head -c 100K /dev/zero | tee iso/setup.iso > iso/unused.iso");
         File("iso/setup.iso", FileState.Owned, ["plain00"]);
         File("iso/unused.iso", FileState.Orphan, []);
         Alone["iso/setup.iso"] = Alone["iso/unused.iso"] = MachineKind.Disc;
@@ -94,7 +94,7 @@ internal sealed class GeneratedDatastore
         foreach (string name in Names("snap", 15))
         {
             string disk = $"esx/{name}/{name}";
-            _script.AppendLine($"mkdir -p esx/{name}; cd esx/{name}; img -f vmdk {name}.vmdk; for n in 1 2 3; do img -f vmdk -b {name}.vmdk -F vmdk {name}-00000$n.vmdk; done; cd ../..");
+            Do($"mkdir -p esx/{name}; cd esx/{name}; img -f vmdk {name}.vmdk; for n in 1 2 3; do img -f vmdk -b {name}.vmdk -F vmdk {name}-00000$n.vmdk; done; cd ../..");
             Vmx($"esx/{name}", name, $"{name}-000001.vmdk");
             Text(disk + ".vmsd", $"""
                 snapshot.current = "1"
@@ -121,7 +121,7 @@ internal sealed class GeneratedDatastore
     {
         foreach (string name in Names("sleep", 5))
         {
-            _script.AppendLine($"mkdir -p esx/{name}; img -f vmdk esx/{name}/{name}.vmdk; echo state > esx/{name}/{name}.vmss; echo state > esx/{name}/{name}-old.vmss");
+            Do($"mkdir -p esx/{name}; img -f vmdk esx/{name}/{name}.vmdk; echo state > esx/{name}/{name}.vmss; echo state > esx/{name}/{name}-old.vmss");
             Vmx($"esx/{name}", name, $"{name}.vmdk", $"checkpoint.vmState = \"{name}.vmss\"");
             File($"esx/{name}/{name}.vmdk", FileState.Owned, [name]);
             File($"esx/{name}/{name}.vmss", FileState.Owned, [name]);
@@ -134,7 +134,7 @@ internal sealed class GeneratedDatastore
     {
         foreach (string name in Names("flat", 5))
         {
-            _script.AppendLine($"mkdir -p esx/{name}; img -f vmdk -o subformat=monolithicFlat esx/{name}/{name}.vmdk");
+            Do($"mkdir -p esx/{name}; img -f vmdk -o subformat=monolithicFlat esx/{name}/{name}.vmdk");
             Vmx($"esx/{name}", name, $"{name}.vmdk");
             File($"esx/{name}/{name}.vmdk", FileState.Owned, [name]);
             File($"esx/{name}/{name}-flat.vmdk", FileState.Owned, [name]);
@@ -145,7 +145,7 @@ internal sealed class GeneratedDatastore
     {
         foreach (string name in Names("box", 10))
         {
-            _script.AppendLine($"mkdir -p vbox/{name}; img -f vdi vbox/{name}/{name}.vdi");
+            Do($"mkdir -p vbox/{name}; img -f vdi vbox/{name}/{name}.vdi");
             var id = Guid.NewGuid();
             Text($"vbox/{name}/{name}.vbox", $$"""
                 <VirtualBox><Machine name="{{name}}" uuid="{{{Guid.NewGuid():D}}}"><MediaRegistry><HardDisks><HardDisk uuid="{{{id:D}}}" location="{{name}}.vdi"/></HardDisks></MediaRegistry>
@@ -188,7 +188,7 @@ internal sealed class GeneratedDatastore
     {
         foreach (string name in Names("pc", 5))
         {
-            _script.AppendLine($"mkdir -p pc/{name}; img -f vpc pc/{name}/{name}.vhd");
+            Do($"mkdir -p pc/{name}; img -f vpc pc/{name}/{name}.vhd");
             Text($"pc/{name}/{name}.vmc", $"""
                 <preferences><hardware><pci_bus><ide_adapter><ide_controller id="0"><location id="0"><drive_type type="integer">1</drive_type><pathname><relative type="string">.\{name}.vhd</relative></pathname></location></ide_controller></ide_adapter></pci_bus></hardware></preferences>
                 """);
@@ -201,25 +201,25 @@ internal sealed class GeneratedDatastore
     {
         foreach (string name in Names("pack", 4))
         {
-            _script.AppendLine($"mkdir -p ovf/{name}; img -f vmdk -o subformat=streamOptimized ovf/{name}/{name}-disk1.vmdk");
+            Do($"mkdir -p ovf/{name}; img -f vmdk -o subformat=streamOptimized ovf/{name}/{name}-disk1.vmdk");
             Text($"ovf/{name}/{name}.ovf", OvfText.Of([("f", $"{name}-disk1.vmdk", "")], [("d", "f")], (name, ["ovf:/disk/d"])));
             Vm(name, $"ovf/{name}/{name}.ovf");
             File($"ovf/{name}/{name}-disk1.vmdk", FileState.Owned, [name]);
         }
 
         Text("archive/archived.ovf", OvfText.Of([("f", "archived.vmdk", "")], [("d", "f")], ("archived", ["ovf:/disk/d"])));
-        _script.AppendLine("cd archive; img -f vmdk archived.vmdk; tar cf archived.ova archived.ovf archived.vmdk; rm archived.ovf archived.vmdk; cd ..");
+        Do("cd archive; img -f vmdk archived.vmdk; tar cf archived.ova archived.ovf archived.vmdk; rm archived.ovf archived.vmdk; cd ..");
         Vm("archived", "archive/archived.ova");
     }
 
     private void Provisioned()
     {
         const string Folder = "mcs/cat-baseDisk-store-7";
-        _script.AppendLine($"mkdir -p {Folder}; img -f vmdk {Folder}/cat-baseDisk-store-7.vmdk");
+        Do($"mkdir -p {Folder}; img -f vmdk {Folder}/cat-baseDisk-store-7.vmdk");
         string[] desktops = [.. Names("desk", 5)];
         foreach (string name in desktops)
         {
-            _script.AppendLine($"mkdir -p mcs/{name}; cd mcs/{name}; img -f vmdk -b ../cat-baseDisk-store-7/cat-baseDisk-store-7.vmdk -F vmdk {name}-xd-delta.vmdk; img -f vmdk {name}_IdentityDisk.vmdk; cd ../..");
+            Do($"mkdir -p mcs/{name}; cd mcs/{name}; img -f vmdk -b ../cat-baseDisk-store-7/cat-baseDisk-store-7.vmdk -F vmdk {name}-xd-delta.vmdk; img -f vmdk {name}_IdentityDisk.vmdk; cd ../..");
             Vmx($"mcs/{name}", name, $"{name}-xd-delta.vmdk", $"scsi0:1.fileName = \"{name}_IdentityDisk.vmdk\"");
             File($"mcs/{name}/{name}-xd-delta.vmdk", FileState.Owned, [name], Folder + "/cat-baseDisk-store-7.vmdk");
             File($"mcs/{name}/{name}_IdentityDisk.vmdk", FileState.Owned, [name]);
@@ -230,7 +230,7 @@ internal sealed class GeneratedDatastore
         Guid below = HyperVFolder.WriteDisk(_scratch["pvs/win11.vhd"], []);
         Guid first = HyperVFolder.WriteDisk(_scratch["pvs/win11.1.avhd"], [], "win11.vhd", below);
         HyperVFolder.WriteDisk(_scratch["pvs/win11.2.avhd"], [], "win11.1.avhd", first);
-        _script.AppendLine("for n in win11 win11.1 win11.2; do echo x > pvs/$n.pvp; echo x > pvs/$n.lok; done; head -c 100K /dev/urandom > pvs/00155D010203.vdiskcache");
+        Do("for n in win11 win11.1 win11.2; do echo x > pvs/$n.pvp; echo x > pvs/$n.lok; done; head -c 100K /dev/urandom > pvs/00155D010203.vdiskcache");
         string? over = null;
         foreach (string version in (string[])["win11.vhd", "win11.1.avhd", "win11.2.avhd"])
         {
@@ -247,7 +247,7 @@ internal sealed class GeneratedDatastore
 
     private void Twins()
     {
-        _script.AppendLine("mkdir -p esx/twins; img -f vmdk esx/twins/one.vmdk");
+        Do("mkdir -p esx/twins; img -f vmdk esx/twins/one.vmdk");
         Vmx("esx/twins", "twin1", "one.vmdk");
         Vmx("esx/twins", "twin2", "one.vmdk");
         File("esx/twins/one.vmdk", FileState.Claimed, ["twin1", "twin2"]);
@@ -265,7 +265,7 @@ internal sealed class GeneratedDatastore
             Alone[id] = MachineKind.Image;
         }
 
-        _script.AppendLine("mkdir lost; img -f qcow2 lost/a.qcow2; truncate -s 1M lost/b.raw; img -f qcow2 -u -b gone.qcow2 -F qcow2 lost/c.qcow2; mkdir lost/gone.vmdk.lck; touch lost/gone.vmdk.lck/M2.lck; seq 1 20000 > lost/notes; echo x > lost/readme");
+        Do("mkdir lost; img -f qcow2 lost/a.qcow2; truncate -s 1M lost/b.raw; img -f qcow2 -u -b gone.qcow2 -F qcow2 lost/c.qcow2; mkdir lost/gone.vmdk.lck; touch lost/gone.vmdk.lck/M2.lck; seq 1 20000 > lost/notes; echo x > lost/readme");
         foreach (string name in (string[])["lost/a.qcow2", "lost/b.raw", "lost/c.qcow2"])
         {
             File(name, FileState.Orphan, []);
@@ -276,7 +276,7 @@ internal sealed class GeneratedDatastore
         File("lost/gone.vmdk.lck", FileState.Stale, []);
 
         // Two that name each other, which are both scanned, from the first.
-        _script.AppendLine("mkdir round; img -f qcow2 -u -b two.qcow2 -F qcow2 round/one.qcow2; img -f qcow2 -u -b one.qcow2 -F qcow2 round/two.qcow2");
+        Do("mkdir round; img -f qcow2 -u -b two.qcow2 -F qcow2 round/one.qcow2; img -f qcow2 -u -b one.qcow2 -F qcow2 round/two.qcow2");
         File("round/one.qcow2", FileState.Orphan, [], "round/two.qcow2");
         File("round/two.qcow2", FileState.Orphan, [], "round/one.qcow2");
         Alone["round/one.qcow2"] = MachineKind.Image;
@@ -294,6 +294,8 @@ internal sealed class GeneratedDatastore
     }
 
     private static IEnumerable<string> Names(string stem, int count) => Enumerable.Range(0, count).Select(i => FormattableString.Invariant($"{stem}{i:D2}"));
+
+    private void Do(string script) => _script.AppendLine(script);
 
     private void Vmx(string folder, string name, string disk, string more = "")
     {
