@@ -19,7 +19,7 @@ internal sealed class ArchiveContents(ArchiveLimits? limits, long memoryBytes, l
     private long _bytesLeft = mostBytes;
     private long _unopened;
 
-    public static IReadOnlyList<IArchiveFormat> Formats { get; } = [.. ArchiveFormats.All, new DiscFormat()];
+    public static ArchiveFormats Formats { get; } = new([.. ArchiveFormats.BuiltIn, new DiscFormat()]);
 
     public ArchiveLimits? Limits => limits;
 

@@ -71,7 +71,7 @@ internal sealed class ContentMatcher(Engines engines, CancellationToken cancella
     /// <summary>Adds what is found inside of the content.</summary>
     public Verdict WithMembers(Verdict verdict, ReadOnlySpan<byte> content)
     {
-        if (engines.Archives is not { } archives || !ArchiveWalk.IsArchive(ArchiveContents.Formats, content))
+        if (engines.Archives is not { } archives || !ArchiveContents.Formats.IsArchive(content))
         {
             return verdict;
         }

@@ -18,7 +18,7 @@ public sealed class ArchiveWalk : IMemberSink
     private const int MostNameLength = 512;
 
     private readonly ArchiveLimits _limits;
-    private readonly IReadOnlyList<IArchiveFormat> _formats;
+    private readonly ArchiveFormats _formats;
     private readonly MemberLease _lease;
     private readonly IMemberConsumer _consumer;
     private readonly Action _onStep;
@@ -31,7 +31,7 @@ public sealed class ArchiveWalk : IMemberSink
     private bool _saidDepth;
 
     private ArchiveWalk(
-        ArchiveLimits limits, IReadOnlyList<IArchiveFormat> formats, MemberLease lease, IMemberConsumer consumer, Action onStep, CancellationToken cancellation)
+        ArchiveLimits limits, ArchiveFormats formats, MemberLease lease, IMemberConsumer consumer, Action onStep, CancellationToken cancellation)
     {
         _limits = limits;
         _formats = formats;
@@ -58,20 +58,6 @@ public sealed class ArchiveWalk : IMemberSink
     /// <summary>How deep the member lies that is read now; 0 for the content itself.</summary>
     public int Depth => _inside.Count;
 
-    /// <summary>Whether any format would open the content.</summary>
-    public static bool IsArchive(IReadOnlyList<IArchiveFormat> formats, ReadOnlySpan<byte> content)
-    {
-        foreach (IArchiveFormat format in formats)
-        {
-            if (format.Fits(content))
-            {
-                return true;
-            }
-        }
-
-        return false;
-    }
-
     /// <summary>Opens what is inside of a content.</summary>
     /// <param name="content">The content, which was matched itself.</param>
     /// <param name="limits">Budgets.</param>
@@ -84,7 +70,7 @@ public sealed class ArchiveWalk : IMemberSink
     public static unsafe ArchiveWalk Open(
         ReadOnlySpan<byte> content,
         ArchiveLimits limits,
-        IReadOnlyList<IArchiveFormat> formats,
+        ArchiveFormats formats,
         MemberMemory memory,
         Func<ArchiveWalk, IMemberConsumer> createConsumer,
         Action onStep,
@@ -188,7 +174,7 @@ public sealed class ArchiveWalk : IMemberSink
 
     private void OpenInner(ReadOnlyMemory<byte> content)
     {
-        foreach (IArchiveFormat format in _formats)
+        foreach (IArchiveFormat format in _formats.Asked(content.Span))
         {
             if (!format.Fits(content.Span))
             {

@@ -1,3 +1,5 @@
+using Vmsweep.Signatures.Matching;
+
 namespace Vmsweep.Signatures.Archives;
 
 /// <summary>A format of contents that hold other contents. Immutable; shared by all threads.</summary>
@@ -6,9 +8,12 @@ public interface IArchiveFormat
     /// <summary>Lower case, such as <c>zip</c>.</summary>
     string Name { get; }
 
+    /// <summary>What it may begin with; empty where it can be told by what lies elsewhere, so that it is asked for every content.</summary>
+    IReadOnlyList<FileType> Types => [];
+
     /// <summary>
     /// True when the bytes prove the format: more than two equal bytes, so that what looks like an archive by chance is no gap. Quick: called
-    /// for every content.
+    /// for every content that begins with one of <see cref="Types"/>.
     /// </summary>
     bool Fits(ReadOnlySpan<byte> content);
 

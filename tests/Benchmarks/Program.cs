@@ -38,13 +38,19 @@ bool List(ParseResult p, ImageSet set, BenchmarkRules rules) => ListBenchmark.Ru
 
 bool Cache(ParseResult p, ImageSet set, BenchmarkRules rules) => CacheBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds));
 
-var readers = new Command("readers", "vmsweep read against qemu-img convert, for each container; ciphers against openssl speed.") { work, rounds };
+bool Engines(ParseResult p, ImageSet set, BenchmarkRules rules)
+{
+    EngineBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds));
+    return true;
+}
+
+var readers = new Command("readers", "vmsweep read against qemu-img convert, for each container; ciphers against openssl speed.") { work, size, rounds };
 readers.SetAction(parsed =>
 {
     Measured.Prepare();
     Programs.Build();
     CipherBenchmark.Run(parsed.GetValue(rounds));
-    return ReadBenchmark.Run(ReaderImages.Make(Path.GetFullPath(parsed.GetRequiredValue(work))), parsed.GetValue(rounds)) ? 0 : 1;
+    return ReadBenchmark.Run(ReaderImages.Make(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(size)), parsed.GetValue(rounds)) ? 0 : 1;
 });
 var files = new Option<int>("--files") { Description = "Files of the walk.", DefaultValueFactory = _ => 1_000_000 };
 var mounts = new Command("file-systems", "vmsweep ls --sha256 against openssl over the kernel's mount and ntfs-3g's, for each file system.") { work, size, rounds, threads };
@@ -73,6 +79,15 @@ micro.SetAction(parsed => Micro.Run(Path.GetFullPath(parsed.GetRequiredValue(wor
 var entries = new Option<long>("--entries") { Description = "Hashes in the set.", DefaultValueFactory = _ => 50_000_000 };
 var hashes = new Command("hashes", "A compiled set of SHA-256 hashes: size beside its text, time to build, check and look up.") { work, entries };
 hashes.SetAction(parsed => HashSetBenchmark.Run(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(entries)) ? 0 : 1);
+
+var copies = new Option<int>("--copies") { Description = "Archives of each nesting.", DefaultValueFactory = _ => 8 };
+var archives = new Command("archives", "Members of archives in archives: how many are found and in what time, beside clamscan.") { work, copies, rounds };
+archives.SetAction(parsed =>
+{
+    Measured.Prepare();
+    Programs.Build();
+    ArchiveBenchmark.Run(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(copies), parsed.GetValue(rounds));
+});
 
 var vsphere = new Command("vsphere", "A VM's disk from a simulated vCenter against curl, and an inventory of ten thousand VMs.") { rounds };
 vsphere.SetAction(parsed =>
@@ -105,6 +120,8 @@ var root = new RootCommand("Measures vmsweep against other programs on the same 
     Make("scan", "vmsweep scan against yara over extracted files and over an ntfs-3g mount.", Scan),
     Make("ls", "vmsweep ls --sha256 against openssl over extracted files.", List),
     Make("cache", "vmsweep scan a second time, and after rules were added, against the first scan.", Cache),
+    Make("engines", "vmsweep scan with each engine alone, and with all three.", Engines),
+    archives,
     readers,
     mounts,
     walk,

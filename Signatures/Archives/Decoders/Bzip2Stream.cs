@@ -20,6 +20,7 @@ internal sealed class Bzip2Stream : UnpackStream
     private static readonly uint[] CrcTable = MakeCrcTable();
 
     private readonly ReadOnlyMemory<byte> _input;
+    private readonly bool _isBare;
     private readonly Group[] _groups = [.. Enumerable.Range(0, 6).Select(_ => new Group())];
     private readonly byte[] _selectors = new byte[MostSelectors];
     private int _at;
@@ -38,9 +39,12 @@ internal sealed class Bzip2Stream : UnpackStream
     private uint _crc;
     private uint _wantedCrc;
 
-    public Bzip2Stream(ReadOnlyMemory<byte> input)
+    /// <param name="input">Begins with the stream; may go on behind it.</param>
+    /// <param name="isBare">As Nullsoft's installers have it: no header and checksums, and of the marks of block and end their first byte alone.</param>
+    public Bzip2Stream(ReadOnlyMemory<byte> input, bool isBare = false)
     {
         _input = input;
+        _isBare = isBare;
         Buffer = new byte[64 << 10];
     }
 
@@ -69,7 +73,29 @@ internal sealed class Bzip2Stream : UnpackStream
         return true;
     }
 
-    private bool BeginBlock()
+    private bool BeginBlock() => _isBare ? BeginBareBlock() : BeginWholeBlock();
+
+    private bool BeginBareBlock()
+    {
+        if (_blockBytes == 0)
+        {
+            _blockBytes = 9 * BlockUnit;
+            _block = new uint[_blockBytes];
+        }
+
+        switch (Take(8))
+        {
+            case (byte)(EndMagic >> 40):
+                return false;
+            case (byte)(BlockMagic >> 40):
+                BeginSymbols();
+                return true;
+            default:
+                throw Bad("no block where one must begin");
+        }
+    }
+
+    private bool BeginWholeBlock()
     {
         if (_blockBytes == 0)
         {
@@ -106,13 +132,18 @@ internal sealed class Bzip2Stream : UnpackStream
         }
 
         _wantedCrc = Take32();
-        bool isRandom = Take(1) != 0;
-        int origin = (int)Take(24);
-        if (isRandom)
+        if (Take(1) != 0)
         {
             throw ArchiveException.Unsupported("bzip2", _at, "a randomised block, as versions before 0.9.5 wrote them");
         }
 
+        BeginSymbols();
+        return true;
+    }
+
+    private void BeginSymbols()
+    {
+        int origin = (int)Take(24);
         int size = ReadSymbols();
         if (origin >= size)
         {
@@ -126,13 +157,16 @@ internal sealed class Bzip2Stream : UnpackStream
         _last = 256;
         _crc = uint.MaxValue;
         _repeats = 0;
-        return true;
     }
-
 
     private void EndBlock()
     {
         _last = -1;
+        if (_isBare)
+        {
+            return;
+        }
+
         uint crc = ~_crc;
         _streamCrc = ((_streamCrc << 1) | (_streamCrc >> 31)) ^ crc;
         if (crc != _wantedCrc)

@@ -22,6 +22,7 @@ internal sealed class InflateStream : UnpackStream
 
     private readonly ReadOnlyMemory<byte> _input;
     private readonly bool _is64;
+    private readonly bool _mayLackComplement;
     private readonly HuffmanCode _literals = new(288);
     private readonly HuffmanCode _distances = new(32);
     private int _at;
@@ -36,10 +37,12 @@ internal sealed class InflateStream : UnpackStream
     /// <param name="input">Begins with the stream; may go on behind it.</param>
     /// <param name="is64">Deflate64.</param>
     /// <param name="history">What matches may reach back to, before the first byte.</param>
-    public InflateStream(ReadOnlyMemory<byte> input, bool is64 = false, ReadOnlySpan<byte> history = default)
+    /// <param name="mayLackComplement">The complement behind a stored block's length may be missing, as older of Nullsoft's installers have it.</param>
+    public InflateStream(ReadOnlyMemory<byte> input, bool is64 = false, ReadOnlySpan<byte> history = default, bool mayLackComplement = false)
     {
         _input = input;
         _is64 = is64;
+        _mayLackComplement = mayLackComplement;
         Buffer = ArrayPool<byte>.Shared.Rent(BufferBytes);
         history.CopyTo(Buffer);
         _position = Start = End = history.Length;
@@ -110,9 +113,14 @@ internal sealed class InflateStream : UnpackStream
             case 0:
                 Drop(_count & 7);
                 int length = Take(16);
-                if (Take(16) != (ushort)~length)
+                Need(16);
+                if (_count >= 16 && (ushort)_bits == (ushort)~length)
                 {
-                    throw Bad("a stored block's length and its complement differ");
+                    Drop(16);
+                }
+                else if (!_mayLackComplement)
+                {
+                    throw _count < 16 ? ArchiveException.Truncated("deflate", _at) : Bad("a stored block's length and its complement differ");
                 }
 
                 _stored = length;

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Vmsweep.Signatures.Archives.Decoders;
+using Vmsweep.Signatures.Matching;
 
 namespace Vmsweep.Signatures.Archives.Formats;
 
@@ -12,11 +13,11 @@ internal sealed class CabFormat : IArchiveFormat
 
     public string Name => "cab";
 
-    public static ReadOnlySpan<byte> Magic => "MSCF\0\0\0\0"u8;
-
     /// <summary>Reserved fields are zero, the version is 1.3, and what it holds lies inside of it.</summary>
+    public IReadOnlyList<FileType> Types { get; } = [FileTypes.Cabinet];
+
     public bool Fits(ReadOnlySpan<byte> content) =>
-        content.Length >= HeaderBytes && content.StartsWith(Magic) && content[12..16].IndexOfAnyExcept((byte)0) < 0 && content[24] == 3 && content[25] == 1
+        content.Length >= HeaderBytes && FileTypes.Cabinet.Fits(content) && content[12..16].IndexOfAnyExcept((byte)0) < 0 && content[24] == 3 && content[25] == 1
         && BinaryPrimitives.ReadUInt16LittleEndian(content[30..]) <= 7
         && BinaryPrimitives.ReadUInt32LittleEndian(content[16..]) is >= HeaderBytes and var files && files < BinaryPrimitives.ReadUInt32LittleEndian(content[8..]);
 

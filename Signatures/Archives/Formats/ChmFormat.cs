@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Vmsweep.Signatures.Archives.Decoders;
+using Vmsweep.Signatures.Matching;
 
 namespace Vmsweep.Signatures.Archives.Formats;
 
@@ -17,8 +18,10 @@ internal sealed class ChmFormat : IArchiveFormat
 
     public string Name => "chm";
 
+    public IReadOnlyList<FileType> Types { get; } = [FileTypes.CompiledHelp];
+
     public bool Fits(ReadOnlySpan<byte> content) =>
-        content.Length > HeaderBytes && content.StartsWith("ITSF"u8) && content[4] is 2 or 3 && BinaryPrimitives.ReadUInt32LittleEndian(content[8..]) is >= 0x58 and <= 0x1000;
+        content.Length > HeaderBytes && FileTypes.CompiledHelp.Fits(content) && content[4] is 2 or 3 && BinaryPrimitives.ReadUInt32LittleEndian(content[8..]) is >= 0x58 and <= 0x1000;
 
     public void Read(ReadOnlyMemory<byte> content, IMemberSink sink)
     {

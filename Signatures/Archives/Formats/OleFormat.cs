@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using Vmsweep.Signatures.Matching;
 
 namespace Vmsweep.Signatures.Archives.Formats;
 
@@ -13,8 +14,10 @@ internal sealed class OleFormat : IArchiveFormat
 
     public string Name => "ole";
 
+    public IReadOnlyList<FileType> Types { get; } = [FileTypes.Ole];
+
     public bool Fits(ReadOnlySpan<byte> content) =>
-        content.Length >= OleFile.HeaderBytes && content.StartsWith((ReadOnlySpan<byte>)[0xD0, 0xCF, 0x11, 0xE0, 0xA1, 0xB1, 0x1A, 0xE1])
+        content.Length >= OleFile.HeaderBytes && FileTypes.Ole.Fits(content)
         && content[28] == 0xFE && content[29] == 0xFF;
 
     public void Read(ReadOnlyMemory<byte> content, IMemberSink sink)

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using K4os.Compression.LZ4.Streams;
 using Vmsweep.Signatures.Archives.Decoders;
+using Vmsweep.Signatures.Matching;
 using ZstdDecompression = ZstdSharp.DecompressionStream;
 
 namespace Vmsweep.Signatures.Archives.Formats;
@@ -9,6 +10,8 @@ namespace Vmsweep.Signatures.Archives.Formats;
 internal abstract class PackedFormat : IArchiveFormat
 {
     public abstract string Name { get; }
+
+    public abstract IReadOnlyList<FileType> Types { get; }
 
     public abstract bool Fits(ReadOnlySpan<byte> content);
 
@@ -24,6 +27,8 @@ internal abstract class PackedFormat : IArchiveFormat
 internal sealed class GzipFormat : PackedFormat
 {
     public override string Name => "gzip";
+
+    public override IReadOnlyList<FileType> Types { get; } = [FileTypes.Gzip];
 
     /// <summary>The first block's header is looked at too: with the magic number that leaves few files that are none.</summary>
     public override bool Fits(ReadOnlySpan<byte> content)
@@ -159,6 +164,8 @@ internal sealed class Bzip2Format : PackedFormat
 {
     public override string Name => "bzip2";
 
+    public override IReadOnlyList<FileType> Types { get; } = [FileTypes.Bzip2];
+
     public override bool Fits(ReadOnlySpan<byte> content) => Bzip2Stream.Fits(content);
 
     protected override Stream Open(ReadOnlyMemory<byte> content, IMemberSink sink) => new ReservedStream(sink.Reserve(4_000_000, "bzip2"), new Bzip2Stream(content));
@@ -168,6 +175,8 @@ internal sealed class Bzip2Format : PackedFormat
 internal sealed class XzFormat : PackedFormat
 {
     public override string Name => "xz";
+
+    public override IReadOnlyList<FileType> Types { get; } = [FileTypes.Xz];
 
     public override bool Fits(ReadOnlySpan<byte> content) => XzStream.Fits(content);
 
@@ -179,7 +188,9 @@ internal sealed class LzipFormat : PackedFormat
 {
     public override string Name => "lzip";
 
-    public override bool Fits(ReadOnlySpan<byte> content) => content.Length >= 26 && content.StartsWith("LZIP\u0001"u8) && DictionaryBytes(content[5]) > 0 && content[6] == 0;
+    public override IReadOnlyList<FileType> Types { get; } = [FileTypes.Lzip];
+
+    public override bool Fits(ReadOnlySpan<byte> content) => content.Length >= 26 && FileTypes.Lzip.Fits(content) && DictionaryBytes(content[5]) > 0 && content[6] == 0;
 
     protected override Stream Open(ReadOnlyMemory<byte> content, IMemberSink sink) => new LzipStream(content, sink);
 
@@ -262,15 +273,15 @@ internal sealed class LzipFormat : PackedFormat
 /// <summary>Zstandard frames. Spec: RFC 8878; by ZstdSharp.</summary>
 internal sealed class ZstdFormat : PackedFormat
 {
-    private const uint Magic = 0xFD2F_B528;
-
     public override string Name => "zstd";
+
+    public override IReadOnlyList<FileType> Types { get; } = [FileTypes.Zstd, FileTypes.ZstdSkippable];
 
     /// <summary>Reserved bits are zero, and the first block is of a known kind.</summary>
     public override bool Fits(ReadOnlySpan<byte> content)
     {
         // Skippable frames may come first, as pzstd writes them.
-        for (int i = 0; i < 4 && content.Length >= 8 && BinaryPrimitives.ReadUInt32LittleEndian(content) >> 4 == 0x184D2A5; i++)
+        for (int i = 0; i < 4 && content.Length >= 8 && FileTypes.ZstdSkippable.Fits(content); i++)
         {
             long next = 8L + BinaryPrimitives.ReadUInt32LittleEndian(content[4..]);
             content = next < content.Length ? content[(int)next..] : [];
@@ -300,7 +311,7 @@ internal sealed class ZstdFormat : PackedFormat
     /// <summary>Of the first frame; the library refuses later ones that need more.</summary>
     private static long LargestWindow(ReadOnlySpan<byte> content)
     {
-        while (content.Length >= 8 && BinaryPrimitives.ReadUInt32LittleEndian(content) >> 4 == 0x184D2A5)
+        while (content.Length >= 8 && FileTypes.ZstdSkippable.Fits(content))
         {
             long next = 8L + BinaryPrimitives.ReadUInt32LittleEndian(content[4..]);
             content = next < content.Length ? content[(int)next..] : [];
@@ -312,7 +323,7 @@ internal sealed class ZstdFormat : PackedFormat
     /// <summary>What the frame's header asks for; -1 where there is no frame.</summary>
     private static long WindowBytes(ReadOnlySpan<byte> frame)
     {
-        if (frame.Length < 9 || BinaryPrimitives.ReadUInt32LittleEndian(frame) != Magic || (frame[4] & 0x08) != 0)
+        if (frame.Length < 9 || !FileTypes.Zstd.Fits(frame) || (frame[4] & 0x08) != 0)
         {
             return -1;
         }
@@ -345,13 +356,13 @@ internal sealed class ZstdFormat : PackedFormat
 /// <summary>LZ4 frames. Spec: "LZ4 Frame Format Description"; by K4os.Compression.LZ4.</summary>
 internal sealed class Lz4Format : PackedFormat
 {
-    private const uint Magic = 0x184D_2204;
-
     public override string Name => "lz4";
+
+    public override IReadOnlyList<FileType> Types { get; } = [FileTypes.Lz4];
 
     /// <summary>Version 01, no reserved bit, a block size that is one, and room for a checksum.</summary>
     public override bool Fits(ReadOnlySpan<byte> content) =>
-        content.Length >= 11 && BinaryPrimitives.ReadUInt32LittleEndian(content) == Magic
+        content.Length >= 11 && FileTypes.Lz4.Fits(content)
         && (content[4] & 0xC2) == 0x40 && (content[5] & 0x8F) == 0 && content[5] >> 4 >= 4;
 
     protected override Stream Open(ReadOnlyMemory<byte> content, IMemberSink sink) =>
@@ -365,9 +376,11 @@ internal sealed class CompressFormat : PackedFormat
 
     public override string Name => "compress";
 
+    public override IReadOnlyList<FileType> Types { get; } = [FileTypes.Compress];
+
     /// <summary>Two bytes of magic and one of flags are no proof, and nothing else is checked: the first codes must be ones.</summary>
     public override bool Fits(ReadOnlySpan<byte> content) =>
-        content.Length >= 6 && content[0] == 0x1F && content[1] == 0x9D && (content[2] & 0x60) == 0 && (content[2] & 0x1F) is >= 9 and <= 16 && (content[4] & 1) == 0 && IsSound(content[..Math.Min(content.Length, TriedBytes)]);
+        content.Length >= 6 && FileTypes.Compress.Fits(content) && (content[2] & 0x60) == 0 && (content[2] & 0x1F) is >= 9 and <= 16 && (content[4] & 1) == 0 && IsSound(content[..Math.Min(content.Length, TriedBytes)]);
 
     private static bool IsSound(ReadOnlySpan<byte> head)
     {

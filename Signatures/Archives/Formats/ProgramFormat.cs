@@ -17,8 +17,10 @@ internal sealed class ProgramFormat : IArchiveFormat
 
     public string Name => "program";
 
+    public IReadOnlyList<FileType> Types { get; } = [FileTypes.Program];
+
     public bool Fits(ReadOnlySpan<byte> content) =>
-        content.Length > 0x100 && content[0] == 'M' && content[1] == 'Z' && OverlayAt(content) is { } overlay && (HasOverlay(content, overlay) || Find(content, 1).Count > 0);
+        content.Length > 0x100 && FileTypes.Program.Fits(content) && OverlayAt(content) is { } overlay && (HasOverlay(content, overlay) || Find(content, 1).Count > 0);
 
     public void Read(ReadOnlyMemory<byte> content, IMemberSink sink)
     {
@@ -54,7 +56,7 @@ internal sealed class ProgramFormat : IArchiveFormat
         List<(int, IArchiveFormat)> found = [];
         foreach (IArchiveFormat format in Embedded)
         {
-            ReadOnlySpan<byte> magic = format switch { SevenZipFormat => SevenZipFormat.Magic, RarFormat => RarFormat.Magic, _ => CabFormat.Magic };
+            ReadOnlySpan<byte> magic = format.Types[0].Magic;
             for (int at = 0; found.Count < most;)
             {
                 int next = content[at..].IndexOf(magic);
@@ -78,7 +80,7 @@ internal sealed class ProgramFormat : IArchiveFormat
     }
 
     private static bool HasOverlay(ReadOnlySpan<byte> content, int overlay) =>
-        content.Length - overlay >= SmallestOverlay && FileTypes.Of(content[overlay..]) is not ("" or "ZIP" or "7Z" or "RAR" or "CAB" or "TXT");
+        content.Length - overlay >= SmallestOverlay && FileTypes.Find(content[overlay..]) is { } type && type != FileTypes.Zip && type != FileTypes.NsisData && !Array.Exists(Embedded, f => f.Types[0] == type);
 
     /// <summary>Where the last section ends; null where it is no program.</summary>
     private static int? OverlayAt(ReadOnlySpan<byte> content)

@@ -4,6 +4,7 @@ using SharpCompress.Common;
 using SharpCompress.Readers;
 using SharpCompress.Readers.Rar;
 using Vmsweep.Signatures.Archives.Decoders;
+using Vmsweep.Signatures.Matching;
 
 namespace Vmsweep.Signatures.Archives.Formats;
 
@@ -17,12 +18,12 @@ internal sealed class RarFormat : IArchiveFormat
 
     public string Name => "rar";
 
-    public static ReadOnlySpan<byte> Magic => "Rar!\u001A\u0007"u8;
-
     /// <summary>The first header's checksum is right.</summary>
+    public IReadOnlyList<FileType> Types { get; } = [FileTypes.Rar];
+
     public bool Fits(ReadOnlySpan<byte> content)
     {
-        if (content.Length < 20 || !content.StartsWith(Magic))
+        if (content.Length < 20 || !FileTypes.Rar.Fits(content))
         {
             return false;
         }

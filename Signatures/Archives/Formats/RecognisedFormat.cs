@@ -26,7 +26,6 @@ internal sealed class RecognisedFormat : IArchiveFormat
             _ when content.Slice(7, 7).SequenceEqual("**ACE**"u8) => "ace",
             (byte)'x' when content.StartsWith("xar!"u8) && BinaryPrimitives.ReadUInt16BigEndian(content[4..]) is >= 28 and <= 64 => "xar",
             (byte)'I' when content.StartsWith("ISc("u8) => "InstallShield cabinet",
-            (byte)'M' when content[1] == 'Z' && IsNsis(content) => "nsis",
             _ => null,
         };
     }
@@ -60,13 +59,5 @@ internal sealed class RecognisedFormat : IArchiveFormat
         }
 
         return sum == content[1];
-    }
-
-    /// <summary>The first header of Nullsoft's installers lies at a multiple of 512 behind the program.</summary>
-    private static bool IsNsis(ReadOnlySpan<byte> content)
-    {
-        ReadOnlySpan<byte> magic = [0xEF, 0xBE, 0xAD, 0xDE, 0x4E, 0x75, 0x6C, 0x6C, 0x73, 0x6F, 0x66, 0x74, 0x49, 0x6E, 0x73, 0x74];
-        int at = content.IndexOf(magic);
-        return at >= 4 && (at - 4) % 512 == 0;
     }
 }

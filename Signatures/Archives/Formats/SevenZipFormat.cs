@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Vmsweep.Signatures.Archives.Decoders;
+using Vmsweep.Signatures.Matching;
 
 namespace Vmsweep.Signatures.Archives.Formats;
 
@@ -13,11 +14,11 @@ internal sealed class SevenZipFormat : IArchiveFormat
 
     public string Name => "7z";
 
-    public static ReadOnlySpan<byte> Magic => [0x37, 0x7A, 0xBC, 0xAF, 0x27, 0x1C];
-
     /// <summary>The start header's checksum is right.</summary>
+    public IReadOnlyList<FileType> Types { get; } = [FileTypes.SevenZip];
+
     public bool Fits(ReadOnlySpan<byte> content) =>
-        content.Length >= StartBytes && content.StartsWith(Magic) && Crc32.Of(content[12..StartBytes]) == BinaryPrimitives.ReadUInt32LittleEndian(content[8..]);
+        content.Length >= StartBytes && FileTypes.SevenZip.Fits(content) && Crc32.Of(content[12..StartBytes]) == BinaryPrimitives.ReadUInt32LittleEndian(content[8..]);
 
     public void Read(ReadOnlyMemory<byte> content, IMemberSink sink)
     {

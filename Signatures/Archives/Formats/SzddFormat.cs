@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Vmsweep.Signatures.Archives.Decoders;
+using Vmsweep.Signatures.Matching;
 
 namespace Vmsweep.Signatures.Archives.Formats;
 
@@ -10,7 +11,10 @@ internal sealed class SzddFormat : PackedFormat
 
     public override string Name => "szdd";
 
-    public override bool Fits(ReadOnlySpan<byte> content) => content.Length > HeaderBytes && content.StartsWith((ReadOnlySpan<byte>)[0x53, 0x5A, 0x44, 0x44, 0x88, 0xF0, 0x27, 0x33, 0x41]);
+    public override IReadOnlyList<FileType> Types { get; } = [FileTypes.Szdd];
+
+    /// <summary>There is one method, named by the byte behind the magic number.</summary>
+    public override bool Fits(ReadOnlySpan<byte> content) => content.Length > HeaderBytes && FileTypes.Szdd.Fits(content) && content[8] == 'A';
 
     protected override Stream Open(ReadOnlyMemory<byte> content, IMemberSink sink) =>
         new CheckedStream(new SzddStream(content[HeaderBytes..]), "szdd", BinaryPrimitives.ReadUInt32LittleEndian(content.Span[10..]), null);

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using Vmsweep.Signatures.Matching;
 
 namespace Vmsweep.Signatures.Archives.Formats;
 
@@ -13,8 +14,10 @@ internal sealed class TnefFormat : IArchiveFormat
     public string Name => "tnef";
 
     /// <summary>The signature, a key, and the first attribute, which is the version's.</summary>
+    public IReadOnlyList<FileType> Types { get; } = [FileTypes.Tnef];
+
     public bool Fits(ReadOnlySpan<byte> content) =>
-        content.Length > 32 && content.StartsWith((ReadOnlySpan<byte>)[0x78, 0x9F, 0x3E, 0x22]) && content[6] is 1 or 2 && content[8] <= 0xA0 && content[9] <= 9;
+        content.Length > 32 && FileTypes.Tnef.Fits(content) && content[6] is 1 or 2 && content[8] <= 0xA0 && content[9] <= 9;
 
     public void Read(ReadOnlyMemory<byte> content, IMemberSink sink)
     {

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Vmsweep.Signatures.Matching;
 
 namespace Vmsweep.Signatures.Archives.Formats;
 
@@ -9,7 +10,9 @@ internal sealed class ArFormat : IArchiveFormat
 
     public string Name => "ar";
 
-    public bool Fits(ReadOnlySpan<byte> content) => content.Length >= 8 + HeaderBytes && content.StartsWith("!<arch>\n"u8) && content.Slice(66, 2).SequenceEqual("`\n"u8);
+    public IReadOnlyList<FileType> Types { get; } = [FileTypes.Ar];
+
+    public bool Fits(ReadOnlySpan<byte> content) => content.Length >= 8 + HeaderBytes && FileTypes.Ar.Fits(content) && content.Slice(66, 2).SequenceEqual("`\n"u8);
 
     public void Read(ReadOnlyMemory<byte> content, IMemberSink sink)
     {
@@ -70,8 +73,10 @@ internal sealed class CpioFormat : IArchiveFormat
 
     public string Name => "cpio";
 
+    public IReadOnlyList<FileType> Types { get; } = [FileTypes.CpioText, FileTypes.CpioLittle, FileTypes.CpioBig];
+
     public bool Fits(ReadOnlySpan<byte> content) =>
-        content.Length >= NewBytes && content[0] is (byte)'0' or 0xC7 or 0x71 && TryHeader(content, out _, out _, out string name)
+        content.Length >= NewBytes && TryHeader(content, out _, out _, out string name)
         && !name.AsSpan().ContainsAnyInRange('\0', '\u001F');
 
     public void Read(ReadOnlyMemory<byte> content, IMemberSink sink)
@@ -202,8 +207,10 @@ internal sealed class RpmFormat : IArchiveFormat
 
     public string Name => "rpm";
 
+    public IReadOnlyList<FileType> Types { get; } = [FileTypes.Rpm];
+
     public bool Fits(ReadOnlySpan<byte> content) =>
-        content.Length >= LeadBytes + 16 && content.StartsWith((ReadOnlySpan<byte>)[0xED, 0xAB, 0xEE, 0xDB]) && content[LeadBytes..].StartsWith(HeaderMagic);
+        content.Length >= LeadBytes + 16 && FileTypes.Rpm.Fits(content) && content[LeadBytes..].StartsWith(HeaderMagic);
 
     public void Read(ReadOnlyMemory<byte> content, IMemberSink sink)
     {

@@ -1,4 +1,5 @@
 using System.Text;
+using Vmsweep.Signatures.Matching;
 
 namespace Vmsweep.Signatures.Yara.Language;
 
@@ -35,7 +36,7 @@ internal static class ModuleNeeds
     {
         if (to - from > 3 && Text(text, tokens[from]) == "pe" && Text(text, tokens[from + 1]) == "." && OfPeAlone.Contains(Text(text, tokens[from + 2])))
         {
-            return ChainEnd(text, tokens, from, to) == to ? Need.Bytes(0, "MZ"u8.ToArray()) : null;
+            return ChainEnd(text, tokens, from, to) == to ? Need.Bytes(0, FileTypes.Program.Magic.ToArray()) : null;
         }
 
         if (Magic(text, tokens, from, to) is not { } magic)
@@ -70,8 +71,8 @@ internal static class ModuleNeeds
         string name = Text(text, tokens[from + 2]);
         return Text(text, tokens[from]) switch
         {
-            "pe" when OfPe.Contains(name) => Need.Bytes(0, "MZ"u8.ToArray()),
-            "elf" when OfElf.Contains(name) => Need.Bytes(0, "\u007FELF"u8.ToArray()),
+            "pe" when OfPe.Contains(name) => Need.Bytes(0, FileTypes.Program.Magic.ToArray()),
+            "elf" when OfElf.Contains(name) => Need.Bytes(0, FileTypes.Elf.Magic.ToArray()),
             _ => null,
         };
     }

@@ -1,3 +1,4 @@
+using Vmsweep.Signatures.Matching;
 using Vmsweep.Signatures.Yara.Language;
 
 namespace Vmsweep.Signatures.Yara.Routing;
@@ -78,8 +79,8 @@ internal sealed class RoutePlan
     private static int HeadKind(Need need)
     {
         bool Asks(Func<Need, bool> leaf) => need.Replace(n => leaf(n) ? Need.Nothing : Need.Anything).Kind == NeedKind.Nothing;
-        return Asks(n => n.Kind == NeedKind.Bytes && n.From == 0 && n.Value.AsSpan().StartsWith("MZ"u8)) ? 1
-            : Asks(n => n.Kind == NeedKind.Bytes && n.From == 0 && n.Value.AsSpan().StartsWith("\u007FELF"u8)) ? 2
+        return Asks(n => n.Kind == NeedKind.Bytes && n.From == 0 && FileTypes.Program.Fits(n.Value)) ? 1
+            : Asks(n => n.Kind == NeedKind.Bytes && n.From == 0 && FileTypes.Elf.Fits(n.Value)) ? 2
             : Asks(n => n.Kind == NeedKind.Bytes) ? 3
             : Asks(n => n.Kind == NeedKind.FileSize && n.To <= SmallBytes) ? 4
             : 0;

@@ -1,3 +1,4 @@
+using Vmsweep.Signatures.Matching;
 using Vmsweep.Signatures.Yara.Language;
 
 namespace Vmsweep.Signatures.Yara.Routing;
@@ -17,15 +18,15 @@ internal readonly record struct ContentKind(int Head, bool IsLarge)
 
     private ReadOnlySpan<byte> Magic => Head switch
     {
-        1 => "MZ"u8,
-        2 => "\u007FELF"u8,
+        1 => FileTypes.Program.Magic,
+        2 => FileTypes.Elf.Magic,
         _ => [],
     };
 
     public static ContentKind FromNumber(int number) => new(number / 2, number % 2 != 0);
 
     public static ContentKind Of(ReadOnlySpan<byte> content) =>
-        new(content.StartsWith("MZ"u8) ? 1 : content.StartsWith("\u007FELF"u8) ? 2 : 0, content.Length > LargeBytes);
+        new(FileTypes.Program.Fits(content) ? 1 : FileTypes.Elf.Fits(content) ? 2 : 0, content.Length > LargeBytes);
 
     /// <summary>The need with the parts that cannot hold for this kind taken out.</summary>
     public Need Narrow(Need need)
@@ -52,7 +53,7 @@ internal readonly record struct ContentKind(int Head, bool IsLarge)
             return !leaf.Value.AsSpan(0, common).SequenceEqual(Magic[..common]);
         }
 
-        return leaf.Value.AsSpan().StartsWith("MZ"u8) || leaf.Value.AsSpan().StartsWith("\u007FELF"u8);
+        return FileTypes.Program.Fits(leaf.Value) || FileTypes.Elf.Fits(leaf.Value);
     }
 }
 

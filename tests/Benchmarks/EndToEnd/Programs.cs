@@ -27,6 +27,14 @@ internal sealed class Programs(ImageSet set, BenchmarkRules rules, int threads)
         return Launch(report, [LauncherPath, "scan", image, "--rules", rule, .. Threads, "--format", "json", "--no-progress", "--state", "none"]);
     }
 
+    /// <summary>With the engines and lists that the options name.</summary>
+    public Cost ScanEngines(string image, string report, params string[] options) =>
+        Launch(report, [LauncherPath, "scan", image, .. options, .. Threads, "--format", "json", "--no-progress", "--state", "none"]);
+
+    /// <summary>With one file of rules.</summary>
+    public static Cost ScanWith(string image, string rules, string report, params string[] options) =>
+        Launch(report, [LauncherPath, "scan", image, "--rules", rules, "--format", "json", "--no-progress", "--state", "none", .. options]);
+
     private static Cost Launch(string output, string[] command)
     {
         Cost cost = Measured.Script("out=$1; shift; \"$@\" > \"$out\" 2> \"$out.errors\"", [output, .. command], ResultStatuses);
@@ -67,7 +75,7 @@ internal sealed class Programs(ImageSet set, BenchmarkRules rules, int threads)
 
     private string[] Threads => ["--threads", threads.ToString(CultureInfo.InvariantCulture)];
 
-    private IEnumerable<string> RuleOptions => rules.Sources.SelectMany(s => new[] { "--rules", s });
+    public IEnumerable<string> RuleOptions => rules.Sources.SelectMany(s => new[] { "--rules", s });
 
     private IEnumerable<string> YaraArguments =>
         ["-r", "-w", "-e", "-p", threads.ToString(CultureInfo.InvariantCulture), .. rules.Files.Select(f => $"{f.Namespace}:{f.Path}")];

@@ -14,6 +14,8 @@ namespace Vmsweep.Benchmarks.Readers;
 /// <summary>Runs the microbenchmarks in this process: a project of their own would be built below the repository's strict settings.</summary>
 internal static class Micro
 {
+    private const long DiskBytes = 2L << 30;
+
     public const string FolderVariable = "VMSWEEP_BENCHMARK_IMAGES";
 
     public static void Run(string work)
@@ -30,7 +32,7 @@ internal static class Micro
         BenchmarkRunner.Run<EncryptionBenchmarks>(config);
     }
 
-    public static ReaderImages Images => ReaderImages.Make(Environment.GetEnvironmentVariable(FolderVariable)!);
+    public static ReaderImages Images => ReaderImages.Make(Environment.GetEnvironmentVariable(FolderVariable)!, DiskBytes);
 }
 
 /// <summary>Reading of virtual disks. One operation is one MiB in sequence, or one block of 4 KiB at random.</summary>

@@ -2,10 +2,9 @@ using Vmsweep.Benchmarks.Measuring;
 
 namespace Vmsweep.Benchmarks.Readers;
 
-/// <summary>One small disk in every container, for measuring readers alone. Made once and kept.</summary>
+/// <summary>One disk in every container, for measuring readers alone. Made once and kept.</summary>
 internal sealed class ReaderImages
 {
-    private const long SizeBytes = 2L << 30;
     private const int CompressedMiB = 64;
 
     private readonly string _root;
@@ -42,10 +41,12 @@ internal sealed class ReaderImages
 
     public string this[string name] => All.Single(i => i.Name == name).Path;
 
-    public static ReaderImages Make(string work)
+    /// <param name="work">Where they are kept.</param>
+    /// <param name="bytes">Of the disk, whose files take three quarters.</param>
+    public static ReaderImages Make(string work, long bytes)
     {
-        var images = new ReaderImages(Path.Combine(work, "readers"));
-        string done = Path.Combine(images._root, "complete-2");
+        var images = new ReaderImages(Path.Combine(work, $"readers-{bytes >> 20}"));
+        string done = Path.Combine(images._root, "complete");
         if (!File.Exists(done))
         {
             Directory.CreateDirectory(images._root);
@@ -54,11 +55,11 @@ internal sealed class ReaderImages
             Measured.Script(
                 """
                 PATH=$PATH:/usr/sbin:/sbin
-                cd "$1"; files=$2; size=$3; compressed=$4
+                cd "$1"; files=$2; size=$3; compressed=$4; mib=$(($3 >> 20))
                 mkdir -p "$files" mount
                 # Cut off by head on purpose.
-                { { find /usr -xdev -type f -size -8M -print0 | LC_ALL=C sort -z | awk 'BEGIN { RS = "\0"; ORS = "\0" } NR % 4 == 0' | head -z -n 30000; } 2> /dev/null | tar cf - --null --hard-dereference -T - 2> /dev/null || true; } | tar xf - --no-same-owner -C "$files"
-                while [ "$(du -sm "$files" | cut -f1)" -gt 1500 ]; do find "$files" -type f -size +900k | LC_ALL=C sort | head -n 20 | xargs rm; done
+                { { find /usr -xdev -type f -size -8M -print0 | LC_ALL=C sort -z | awk 'BEGIN { RS = "\0"; ORS = "\0" } NR % 2 == 0' | head -z -n $((mib * 15)); } 2> /dev/null | tar cf - --null --hard-dereference -T - 2> /dev/null || true; } | tar xf - --no-same-owner -C "$files"
+                while [ "$(du -sm "$files" | cut -f1)" -gt $((mib * 3 / 4)) ]; do find "$files" -type f -size +900k | LC_ALL=C sort | head -n 20 | xargs rm; done
                 rm -f ext4.img; truncate -s "$size" ext4.img; mke2fs -q -F -t ext4 -m 0 -d "$files" ext4.img
                 qemu-img convert -f raw -O vmdk -o subformat=monolithicSparse ext4.img sparse.vmdk
                 qemu-img convert -f raw -O vmdk -o subformat=streamOptimized ext4.img stream.vmdk
@@ -73,7 +74,7 @@ internal sealed class ReaderImages
                     for i in 1 2 3 4 5 6 7 8 9; do
                         qemu-img create -q -f $kind -b layer$((i - 1)).$kind -F $kind layer$i.$kind
                         # A twentieth of the disk is written anew in each layer, in pieces of 1 MiB.
-                        seq $((i * 3)) 20 2040 | sed "s/.*/write -P $i &M 1M/" | qemu-io -f $kind layer$i.$kind > /dev/null
+                        seq $((i * 3)) 20 $((mib - 8)) | sed "s/.*/write -P $i &M 1M/" | qemu-io -f $kind layer$i.$kind > /dev/null
                     done
                     qemu-img convert -f $kind -O $kind layer9.$kind flat.$kind
                 done
@@ -83,7 +84,7 @@ internal sealed class ReaderImages
                 mkdir mount/packed; setfattr -h -v 0x00000800 -n system.ntfs_attrib_be mount/packed
                 find "$files" -type f -name '*.[hcp][y]*' -o -type f -name '*.so*' | LC_ALL=C sort 2> /dev/null | xargs cat 2> /dev/null | head -c "$compressed" > mount/packed/content || true
                 """,
-                [images._root, folder, $"{SizeBytes}", $"{CompressedMiB << 20}"]);
+                [images._root, folder, $"{bytes}", $"{CompressedMiB << 20}"]);
             Directory.Delete(folder, recursive: true);
             File.WriteAllText(done, "");
         }

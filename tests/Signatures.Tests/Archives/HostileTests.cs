@@ -78,7 +78,8 @@ public sealed class HostileTests : IDisposable
     {
         byte[] sound = Small.Make(kind, _scratch.Folder);
         string[] members = [.. Opened.Of(sound).Members.Select(m => m.Inside + m.Sha256)];
-        int first = sound.Length / 3;
+        // The program in front of an installer tells nothing of what comes behind it.
+        int first = kind.StartsWith("nsis", StringComparison.Ordinal) ? sound.AsSpan().IndexOf("NullsoftInst"u8) + 24 : sound.Length / 3;
         for (int length = first; length < sound.Length - 40; length += Math.Max(1, sound.Length / 23))
         {
             Opened opened = Opened.Of(sound[..length]);

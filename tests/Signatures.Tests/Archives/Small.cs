@@ -34,6 +34,9 @@ internal static class Small
         ["cpio"] = "find in -type f | cpio -o -H newc --quiet > out",
         ["ar"] = "ar rc out in/program in/text.txt",
         ["msi"] = "msibuild out -s Title Author && msibuild out -a Stream.one in/program -a Stream.two in/text.txt",
+        ["nsis"] = "printf '%s\\n' 'SetCompressor zlib' 'Name t' 'OutFile out.exe' 'Section A' 'SetOutPath $TEMP' 'File in/program' 'File in/text.txt' 'SectionEnd' > t.nsi && makensis -V1 t.nsi",
+        ["nsis-solid"] = "printf '%s\\n' 'SetCompressor /SOLID lzma' 'SetCompressorDictSize 1' 'Name t' 'OutFile out.exe' 'Section A' 'SetOutPath $TEMP' 'File in/program' 'File in/text.txt' 'SectionEnd' > t.nsi && makensis -V1 t.nsi",
+        ["nsis-bzip2"] = "printf '%s\\n' 'SetCompressor /SOLID bzip2' 'Name t' 'OutFile out.exe' 'Section A' 'SetOutPath $TEMP' 'File in/program' 'File in/text.txt' 'SectionEnd' > t.nsi && makensis -V1 t.nsi",
         ["mail"] = "python3 -c \"import email.message as m; e=m.EmailMessage(); e['From']='a@example.com'; e['Subject']='x'; e.set_content('text'); [e.add_attachment(open('in/'+f,'rb').read(), maintype='application', subtype='octet-stream', filename=f) for f in ('program','text.txt')]; open('out','wb').write(bytes(e))\"",
     };
 

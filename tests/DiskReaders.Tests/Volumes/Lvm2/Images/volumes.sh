@@ -59,7 +59,8 @@ over thin/one uno 500 300
 lv lvchange -an thin/outer; lv lvchange -pr thin/outer
 lv lvcreate -y -kn -s thin/outer --thinpool thin/pool -n three
 over thin/three three 17 40
-lv lvcreate -y -V 1G --thinpool pool -n empty thin
+# Larger than its pool. (In the images kept here 1 GiB: to sum up so much takes an emulated processor a minute.)
+lv lvcreate -y -V 32M --thinpool pool -n empty thin
 make --type raid1 -m 1 -L 2M -n safe thin
 lv lvconvert -y --type thin-pool -c 128k --poolmetadatasize 2M thin/safe
 lv lvcreate -y -V 3M --thinpool safe -n onsafe thin
