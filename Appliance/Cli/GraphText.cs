@@ -71,7 +71,7 @@ internal static class GraphText
             writer.WriteLine("  ! " + Line(file));
         }
 
-        foreach (GapReport gap in vm.Gaps.Where(g => g.Fault is not "missing-parent" && g.Structure is not "saved state"))
+        foreach (GapReport gap in vm.Gaps.Where(g => !MissingFile.IsTold(g)))
         {
             writer.WriteLine($"  ! {gap.Fault}  {Printable.Of(gap.Path)}  {Printable.Of(gap.Detail)}");
         }

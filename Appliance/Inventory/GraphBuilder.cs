@@ -84,7 +84,7 @@ internal sealed class GraphBuilder(FolderWalk walk, IReadOnlyList<GraphMachine> 
         }
 
         _missing.AddRange(vm.Gaps
-            .Where(g => g.Fault is "missing-parent" or "refused" && g.Structure is "VM configuration" or "saved state")
+            .Where(MissingFile.IsTold)
             .Select(g => new MissingFile(index, vm.Target, g.Path, g.Fault == "refused" ? Fault.Refused : Fault.MissingParent, g.Detail, Candidate(g.Path))));
     }
 

@@ -1,4 +1,5 @@
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Reports;
 using Vmsweep.DiskReaders.Blocks;
 
 namespace Vmsweep.Appliance.Inventory;
@@ -122,4 +123,8 @@ internal enum FileState
 /// <param name="From">The configuration or image that holds the name.</param>
 /// <param name="Name">As it stands there.</param>
 /// <param name="Candidate">A file of that name elsewhere in the datastore; null where there is none or more than one.</param>
-internal sealed record MissingFile(int Machine, string From, string Name, Fault Fault, string Detail, string? Candidate);
+internal sealed record MissingFile(int Machine, string From, string Name, Fault Fault, string Detail, string? Candidate)
+{
+    /// <summary>True for a gap of a VM that says that its configuration names what is not there or may not be opened.</summary>
+    public static bool IsTold(GapReport gap) => gap is { Fault: "missing-parent" or "refused", Structure: "VM configuration" or "saved state" };
+}
