@@ -1,9 +1,12 @@
+using System.Text.Json;
+using Vmsweep.Appliance.Cli;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Connectors.HyperV;
 using Vmsweep.Appliance.Inventory;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Tests.Hostile;
 using Vmsweep.Golden;
+using VmsweepProgram = Vmsweep.Appliance.Tests.Hypervisors.Program;
 
 namespace Vmsweep.Appliance.Tests.Inventory;
 
@@ -49,6 +52,23 @@ public sealed class HyperVFilesTests : IDisposable
         Assert.Contains(result.Report.Targets, t => t.Target == configuration && t.Findings.Any(f => f.Rule == "Marked"));
         Assert.Equal([Disk("web_2.avhd"), configuration, _scratch["zz-sound.raw"]], result.Report.Targets.Select(t => t.Target).Order(StringComparer.Ordinal));
         Assert.Empty(result.Report.Targets.SelectMany(t => t.Gaps));
+    }
+
+    [Fact]
+    public void Info_lists_checkpoints_and_ls_shows_one_of_them()
+    {
+        string configuration = WriteVm(".vmcx", 2);
+        (int status, string output, string error) = VmsweepProgram.Run(["info", configuration, "--format", "json"]);
+        Assert.True(status == ExitStatus.Clean, error);
+        using var report = JsonDocument.Parse(output);
+        JsonElement target = report.RootElement.GetProperty("targets")[0];
+        Assert.Equal("web 01", target.GetProperty("vm").GetProperty("name").GetString());
+        Assert.Equal(["first", "second", "branch"], target.GetProperty("snapshots").EnumerateArray().Select(s => s.GetProperty("name").GetString()));
+        Assert.Equal(3, target.GetProperty("disks")[0].GetProperty("chain").GetArrayLength());
+
+        (status, output, error) = VmsweepProgram.Run(["ls", configuration, "-R", "--files", "--snapshot", "branch"]);
+        Assert.True(status == ExitStatus.Clean, error);
+        Assert.Contains("A.TXT", output, StringComparison.OrdinalIgnoreCase);
     }
 
     [Fact]
