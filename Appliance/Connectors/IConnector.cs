@@ -92,6 +92,18 @@ internal readonly record struct ChangedRange(long Offset, long Length);
 /// <param name="Folder">Where the inventory files it; empty where there are no folders.</param>
 internal sealed record InventoryVm(string Id, string Name, string Power, string Host, string Folder, string GuestOs, IReadOnlyList<string> Tags, IReadOnlyList<InventoryDisk> Disks)
 {
+    /// <summary>What of a datastore it is: <c>vm</c>, <c>image</c>, <c>disc</c>, <c>memory</c>, <c>provisionedImage</c>, <c>writeCache</c>, <c>unread</c>; null from a hypervisor.</summary>
+    public string? Kind { get; init; }
+
+    /// <summary>Path of its configuration or image in a datastore, which <c>scan</c> takes; null from a hypervisor.</summary>
+    public string? Path { get; init; }
+
+    /// <summary>1 or 2 for a VM of Hyper-V; null elsewhere.</summary>
+    public int? Generation { get; init; }
+
+    /// <summary>Whether a hypervisor lists it too; null where none was asked.</summary>
+    public bool? Registered { get; init; }
+
     /// <summary>As reports have it: a paused VM's disks are open like those of a running one.</summary>
     public VmReport ToReport() => new(Id, Name, Power == "paused" ? "running" : Power, GuestOs);
 }

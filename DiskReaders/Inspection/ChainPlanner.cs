@@ -23,9 +23,10 @@ public static class ChainPlanner
     /// <param name="top">The top image, which may lie inside another file.</param>
     /// <param name="policy">Which names may open which files.</param>
     /// <param name="declared">The format that the inventory declares; null to go by extension and bytes.</param>
+    /// <param name="heads">Heads that were read for other disks, where many are planned; null to read them for this one.</param>
     /// <exception cref="IOException">The top image cannot be opened.</exception>
     /// <exception cref="UnauthorizedAccessException">The top image may not be read.</exception>
-    public static ChainPlan Plan(PlannedFile top, IReferencePolicy policy, string? declared = null)
+    public static ChainPlan Plan(PlannedFile top, IReferencePolicy policy, string? declared = null, ImageHeads? heads = null)
     {
         List<PlannedFile> files = [top with { Id = 0 }];
         List<PlannedReference> references = [];
@@ -34,7 +35,7 @@ public static class ChainPlanner
         while (images.TryDequeue(out (int Id, string? Declared) image))
         {
             int id = image.Id;
-            foreach (ImageReference reference in ReferencesOf(files[id], image.Declared))
+            foreach (ImageReference reference in (heads?.Of(files[id], image.Declared) ?? ImageHeads.Read(files[id], image.Declared)).References)
             {
                 ReferenceAnswer answer = policy.Resolve(files[id].Name, reference);
                 if ((answer.File?.Name ?? answer.Path) is not { } found)
@@ -65,20 +66,5 @@ public static class ChainPlanner
         }
 
         return new ChainPlan(declared ?? ContainerFormats.Declared(top.Name), files, references);
-    }
-
-    private static IReadOnlyList<ImageReference> ReferencesOf(PlannedFile planned, string? declared)
-    {
-        try
-        {
-            using IBlockSource bytes = PlannedFiles.OpenHead(planned);
-            var file = new ImageFile(planned.Name, planned.Id, bytes);
-            return ContainerFormats.Choose(file, declared ?? ContainerFormats.Declared(planned.Name)).References(file);
-        }
-        catch (DiskFormatException)
-        {
-            // The worker meets the same fault when it opens the image, and reports it.
-            return [];
-        }
     }
 }

@@ -3,6 +3,7 @@ using Vmsweep.Benchmarks;
 using Vmsweep.Benchmarks.EndToEnd;
 using Vmsweep.Benchmarks.FileSystems;
 using Vmsweep.Benchmarks.Hypervisors;
+using Vmsweep.Benchmarks.Inventory;
 using Vmsweep.Benchmarks.Measuring;
 using Vmsweep.Benchmarks.Readers;
 using Vmsweep.Benchmarks.Running;
@@ -98,6 +99,14 @@ vsphere.SetAction(parsed =>
 var bytes = new Option<long>("--bytes") { Description = "Size of the disk.", DefaultValueFactory = _ => 1L << 30, CustomParser = r => Text.Bytes(r.Tokens[0].Value) };
 var nbd = new Command("nbd", "The NBD client against nbdcopy, on the same server.") { work, bytes, rounds };
 nbd.SetAction(parsed => NbdBenchmark.Run(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(bytes), parsed.GetValue(rounds)));
+var vms = new Option<int>("--vms") { Description = "VMs of the datastore.", DefaultValueFactory = _ => 10_000 };
+var inventory = new Command("inventory", "The ownership graph of a datastore of ten thousand VMs and fifty thousand files.") { work, vms, rounds };
+inventory.SetAction(parsed =>
+{
+    Measured.Prepare();
+    Programs.Build();
+    return DatastoreBenchmark.Run(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(vms), parsed.GetValue(rounds)) ? 0 : 1;
+});
 var running = new Command("running", "A running VM: time to the first file, the guest's own writes before, during and after, a second scan, guest memory.") { rounds };
 running.SetAction(parsed =>
 {
@@ -125,5 +134,6 @@ var root = new RootCommand("Measures vmsweep against other programs on the same 
     nbd,
     running,
     governor,
+    inventory,
 };
 return root.Parse(args).Invoke();

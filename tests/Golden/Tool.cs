@@ -41,6 +41,7 @@ public static class Tool
         ["makensis"] = "nsis",
         ["genisoimage"] = "genisoimage",
         ["go"] = "golang-go",
+        ["gvpr"] = "graphviz",
         ["gzip"] = "gzip",
         ["hivexsh"] = "libhivex-bin python3-hivex",
         ["icat"] = "sleuthkit",

@@ -1,3 +1,4 @@
+using Vmsweep.Appliance.Connectors.HyperV;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Containers;
@@ -5,15 +6,18 @@ using Vmsweep.DiskReaders.Inspection;
 
 namespace Vmsweep.Appliance.Connectors.Datastore;
 
-/// <summary>VMs by the configurations of VirtualBox, Virtual PC and libvirt.</summary>
+/// <summary>VMs by the configurations of VirtualBox, Virtual PC, Hyper-V and libvirt.</summary>
 /// <param name="bases">Folders of declared bases.</param>
-internal sealed class Configurations(IReadOnlyList<string> bases)
+/// <param name="known">What was read of other images of the same datastore.</param>
+internal sealed class Configurations(IReadOnlyList<string> bases, KnownImages? known = null)
 {
+    private readonly KnownImages _known = known ?? new KnownImages();
+
     /// <summary>True for a file that is read as such a configuration.</summary>
     public static bool Is(string path) => Path.GetExtension(path).ToLowerInvariant() switch
     {
-        ".vbox" or ".vmc" => true,
-        ".xml" => !ContainerFormats.IsDescriptorName(path) && LibvirtXml.IsRoot(ConfigurationXml.RootOf(path)),
+        ".vbox" or ".vmc" or ".vmcx" => true,
+        ".xml" => !ContainerFormats.IsDescriptorName(path) && ConfigurationXml.RootOf(path) is var root && (LibvirtXml.IsRoot(root) || (HyperVConfiguration.IsRoot(root) && HyperVConfiguration.IsName(path))),
         _ => false,
     };
 
@@ -24,6 +28,8 @@ internal sealed class Configurations(IReadOnlyList<string> bases)
     {
         ".vbox" => Vbox(target, path),
         ".vmc" => VirtualPc(target, path),
+        ".vmcx" => new HyperVFiles(bases, _known).Read(target, path),
+        ".xml" when !ContainerFormats.IsDescriptorName(path) && HyperVConfiguration.IsRoot(ConfigurationXml.RootOf(path)) => new HyperVFiles(bases, _known).Read(target, path),
         ".xml" when !ContainerFormats.IsDescriptorName(path) => Libvirt(target, path),
         _ => null,
     };
@@ -41,6 +47,7 @@ internal sealed class Configurations(IReadOnlyList<string> bases)
         List<VmDisk> disks = Disks(path, vbox.Disks.Select(d => (d, (string?)null)), gaps);
         return new Vm(target, Identity(path, vbox.Uuid, vbox.Name, vbox.IsSuspended ? "suspended" : "unknown", vbox.GuestOs), disks, gaps)
         {
+            Discs = vbox.Discs,
             Snapshots = [.. vbox.Snapshots.Select(s => SnapshotFinder.Resolved(s, path, folder, bases))],
             Memory = vbox.StateFile.Length > 0 ? VmMemory.Named(path, vbox.StateFile, new FolderPolicy(folder, bases), gaps) : null,
         };
@@ -81,7 +88,12 @@ internal sealed class Configurations(IReadOnlyList<string> bases)
         VmReport identity = Identity(path, domain.Uuid, domain.Name, domain.Power, domain.GuestOs);
         if (domain.Power == "running")
         {
-            return new Vm(target, identity, [], [new CoverageGap(Fault.Refused, path, "VM", -1, 0, "the VM runs; a live disk is never read").ToReport()]);
+            List<GapReport> unseen = [];
+            return new Vm(target, identity, [], [new CoverageGap(Fault.Refused, path, "VM", -1, 0, "the VM runs; a live disk is never read").ToReport()])
+            {
+                Held = Disks(path, ImagesOf(domain), unseen),
+                Discs = domain.Discs,
+            };
         }
 
         List<GapReport> gaps =
@@ -93,13 +105,16 @@ internal sealed class Configurations(IReadOnlyList<string> bases)
         string? saved = new FolderPolicy(Path.GetDirectoryName(path)!, bases).Resolve(path, new ImageReference(ReferenceKind.Parent, [domain.Name + ".save"])).Path;
         VmMemory? memory = saved is null ? null : VmMemory.Of(saved);
         identity = memory is null ? identity : identity with { Power = "suspended" };
-        return new Vm(target, identity, Disks(path, domain.Disks.Where(d => d.Type == "file").Select(d => (new ImageReference(ReferenceKind.Parent, [d.Source]), (string?)d.Format)), gaps), gaps) { Memory = memory };
+        return new Vm(target, identity, Disks(path, ImagesOf(domain), gaps), gaps) { Memory = memory, Discs = domain.Discs };
     }
+
+    private static IEnumerable<(ImageReference Image, string? Declared)> ImagesOf(LibvirtXml domain) =>
+        domain.Disks.Where(d => d.Type == "file").Select(d => (new ImageReference(ReferenceKind.Parent, [d.Source]), (string?)d.Format));
 
     private List<VmDisk> Disks(string path, IEnumerable<(ImageReference Image, string? Declared)> images, List<GapReport> gaps)
     {
         string folder = Path.GetDirectoryName(path)!;
-        var policy = new FolderPolicy(folder, bases);
+        var policy = new FolderPolicy(folder, bases, _known);
         List<VmDisk> disks = [];
         foreach ((ImageReference image, string? declared) in images)
         {
@@ -113,11 +128,11 @@ internal sealed class Configurations(IReadOnlyList<string> bases)
 
             try
             {
-                disks.Add(VmDisk.Of(disk, folder, bases, declared));
+                disks.Add(VmDisk.Of(disk, folder, bases, declared, _known));
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                gaps.Add(new CoverageGap(Fault.Transport, disk, "storage", -1, 0, e.Message).ToReport());
+                gaps.Add(ChainLimitException.Gap(e, disk));
             }
         }
 

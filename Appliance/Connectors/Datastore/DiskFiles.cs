@@ -6,19 +6,16 @@ namespace Vmsweep.Appliance.Connectors.Datastore;
 internal static class DiskFiles
 {
     /// <summary>Configurations of VMs that are read. Others are told by their content.</summary>
-    private static readonly string[] ReadConfigurations = [".vmx", ".vbox", ".vmc"];
-
-    /// <summary>Configurations of VMs that are known by name but not read yet: their disks are scanned one by one.</summary>
-    private static readonly string[] UnreadConfigurations = [".vmcx"];
+    private static readonly string[] ReadConfigurations = [".vmx", ".vbox", ".vmc", ".vmcx"];
 
     /// <summary>Images of other products, which become a gap and are not passed over.</summary>
-    private static readonly string[] UnreadImages = [".ex01", ".aff", ".dmg", ".sparseimage", ".bochs", ".cow"];
+    private static readonly string[] UnreadImages = [".ex01", ".aff", ".dmg", ".sparseimage", ".bochs", ".cow", ".vdiskcache"];
 
     /// <summary>What backups and downloads are packed with. A packed disk cannot be read in place.</summary>
     private static readonly string[] Packers = [".gz", ".zst", ".zstd", ".xz", ".lzma", ".bz2", ".lzo", ".lz4", ".z", ".7z", ".zip", ".rar"];
 
-    /// <summary>No virtual disk is smaller; smaller files without a disk's extension are not looked at.</summary>
-    private const long SmallestUnnamedDisk = 64 << 10;
+    /// <summary>No virtual disk and no memory is smaller; smaller files without a telling extension are not looked at.</summary>
+    public const long SmallestUnnamed = 64 << 10;
 
     /// <summary>Btrfs's magic number is the last one looked at.</summary>
     private const int HeadBytes = (64 << 10) + 72;
@@ -38,8 +35,6 @@ internal static class DiskFiles
         (0, [.. "LUKS"u8, 0xBA, 0xBE]), (0, [.. "XFSB"u8]), (0x438, [0x53, 0xEF]), (0x1_0040, [.. "_BHRfS_M"u8]),
     ];
 
-    public static bool IsUnreadConfiguration(string path) => UnreadConfigurations.Contains(Path.GetExtension(path), StringComparer.OrdinalIgnoreCase);
-
     /// <summary>True for an image that stands for itself; the configurations that are read are looked at before.</summary>
     public static bool IsDisk(string path)
     {
@@ -50,7 +45,7 @@ internal static class DiskFiles
 
         try
         {
-            return ContainerFormats.IsDescriptorName(path) || (new FileInfo(path).Length >= SmallestUnnamedDisk && LooksLikeDisk(path));
+            return ContainerFormats.IsDescriptorName(path) || (new FileInfo(path).Length >= SmallestUnnamed && LooksLikeDisk(path));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -67,7 +62,7 @@ internal static class DiskFiles
             ? Names(Path.GetExtension(path[..^extension.Length]))
             : Names(extension);
 
-        static bool Names(string extension) => ((string[])[.. ReadConfigurations, .. UnreadConfigurations, .. ContainerFormats.DiskExtensions, .. UnreadImages, ".ovf"])
+        static bool Names(string extension) => ((string[])[.. ReadConfigurations, .. ContainerFormats.DiskExtensions, .. UnreadImages, ".ovf"])
             .Contains(extension, StringComparer.OrdinalIgnoreCase);
     }
 

@@ -10,12 +10,13 @@ namespace Vmsweep.Appliance.Connectors.Datastore;
 /// </summary>
 /// <param name="folder">The VM's folder.</param>
 /// <param name="bases">Folders of declared bases.</param>
-internal sealed class FolderPolicy(string folder, IReadOnlyList<string> bases) : IReferencePolicy
+/// <param name="known">What was read of other images of the same datastore.</param>
+internal sealed class FolderPolicy(string folder, IReadOnlyList<string> bases, KnownImages? known = null) : IReferencePolicy
 {
     /// <summary>So many images of a folder are looked at for a parent that is known by its identity alone.</summary>
     private const int MostIdentified = 4096;
 
-    private readonly Dictionary<string, Dictionary<string, string>> _identities = new(StringComparer.Ordinal);
+    private readonly Dictionary<(string Root, string Place), Dictionary<string, string>> _identities = known?.Identities ?? [];
     private readonly string _folder = Path.GetFullPath(folder);
     private readonly string[] _bases = [.. bases.Select(Path.GetFullPath)];
 
@@ -37,9 +38,9 @@ internal sealed class FolderPolicy(string folder, IReadOnlyList<string> bases) :
             refused |= isForbidden;
         }
 
-        if (!refused && reference is { Kind: ReferenceKind.Parent, Identity: { } identity } && Known(own, identity) is { } known)
+        if (!refused && reference is { Kind: ReferenceKind.Parent, Identity: { } identity } && Known(own, identity) is { } found)
         {
-            return new ReferenceAnswer(known);
+            return new ReferenceAnswer(found);
         }
 
         if (!refused)
@@ -112,9 +113,14 @@ internal sealed class FolderPolicy(string folder, IReadOnlyList<string> bases) :
     {
         foreach (string place in ((string[])[own, _folder, Path.Combine(_folder, VboxFile.SnapshotFolder), .. _bases]).Distinct())
         {
-            if (!_identities.TryGetValue(place, out Dictionary<string, string>? images))
+            if (Allowed(place + "/x") is not { } root || (place != root && KindOfBelow(root, place) != HostFileKind.Folder))
             {
-                _identities.Add(place, images = Identities(place));
+                continue;
+            }
+
+            if (!_identities.TryGetValue((root, place), out Dictionary<string, string>? images))
+            {
+                _identities.Add((root, place), images = Identities(root, place));
             }
 
             if (images.TryGetValue(identity, out string? path))
@@ -126,14 +132,9 @@ internal sealed class FolderPolicy(string folder, IReadOnlyList<string> bases) :
         return null;
     }
 
-    private Dictionary<string, string> Identities(string place)
+    private Dictionary<string, string> Identities(string root, string place)
     {
         var images = new Dictionary<string, string>(StringComparer.Ordinal);
-        if (Allowed(place + "/x") is not { } root || (place != root && KindOfBelow(root, place) != HostFileKind.Folder))
-        {
-            return images;
-        }
-
         try
         {
             foreach (string path in Directory.EnumerateFiles(place, "*.vdi").Order(StringComparer.Ordinal).Take(MostIdentified))
@@ -163,17 +164,19 @@ internal sealed class FolderPolicy(string folder, IReadOnlyList<string> bases) :
         ((string[])[_folder, .. _bases]).FirstOrDefault(root => path.StartsWith(root == "/" ? root : root + "/", StringComparison.Ordinal));
 
     /// <summary>The kind of a path, where no folder between the root and it may be a link.</summary>
-    private static HostFileKind KindOfBelow(string root, string path)
+    private HostFileKind KindOfBelow(string root, string path)
     {
         for (int slash = path.IndexOf('/', Math.Min(path.Length, root.Length + 1)); slash >= 0; slash = path.IndexOf('/', slash + 1))
         {
-            HostFileKind kind = HostFile.KindOf(path[..slash]);
+            HostFileKind kind = KindOf(path[..slash]);
             if (kind != HostFileKind.Folder)
             {
                 return kind == HostFileKind.Missing ? kind : HostFileKind.Link;
             }
         }
 
-        return HostFile.KindOf(path);
+        return KindOf(path);
     }
+
+    private HostFileKind KindOf(string path) => known?.KindOf(path) ?? HostFile.KindOf(path);
 }

@@ -15,6 +15,7 @@ internal sealed class LibvirtXml
         GuestOs = domain.Child("metadata")?.Descendants().FirstOrDefault(e => e.Name.LocalName == "os").Value("id") ?? "";
         Power = state switch { "running" => "running", "paused" => "running", "shutoff" => "off", _ => "unknown" };
         Disks = [.. (domain.Child("devices")?.Children("disk") ?? []).Where(d => d.Value("device") is "" or "disk" or "lun").Select(Disk).OfType<LibvirtDisk>()];
+        Discs = [.. (domain.Child("devices")?.Children("disk") ?? []).Where(d => d.Value("device") == "cdrom").Select(Disk).OfType<LibvirtDisk>().Where(d => d.Type == "file").Select(d => d.Source)];
     }
 
     public string Name { get; }
@@ -30,6 +31,9 @@ internal sealed class LibvirtXml
 
     /// <summary>In the XML's order.</summary>
     public IReadOnlyList<LibvirtDisk> Disks { get; }
+
+    /// <summary>Images of optical discs in its drives.</summary>
+    public IReadOnlyList<string> Discs { get; }
 
     public static bool IsRoot(string name) => name is "domain" or "domstatus";
 

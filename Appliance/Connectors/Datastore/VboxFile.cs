@@ -36,6 +36,7 @@ internal sealed class VboxFile
         }
 
         Disks = Attached(machine);
+        Discs = DiscsOf(machine);
         Snapshots = SnapshotsOf(machine);
     }
 
@@ -56,6 +57,9 @@ internal sealed class VboxFile
     /// <summary>The image of each disk, in the order of controllers, ports and devices.</summary>
     public IReadOnlyList<ImageReference> Disks { get; }
 
+    /// <summary>Images of optical discs in its drives, as the registry has them.</summary>
+    public IReadOnlyList<string> Discs { get; }
+
     /// <summary>Oldest first.</summary>
     public IReadOnlyList<NamedSnapshot> Snapshots { get; }
 
@@ -74,10 +78,26 @@ internal sealed class VboxFile
         return new VboxFile(root.Child("Machine") ?? root.Child(EncryptedMachine) ?? throw new InvalidDataException($"{name}: no machine in it"));
     }
 
+    // Beside the hardware until settings version 1.17, inside it since.
+    private static XElement? Controllers(XElement state) => state.Child("StorageControllers") ?? state.Child("Hardware")?.Child("StorageControllers");
+
+    private static List<string> DiscsOf(XElement machine)
+    {
+        List<XElement> images = [.. machine.Child("MediaRegistry")?.Child("DVDImages")?.Children("Image") ?? []];
+        return
+        [
+            .. (Controllers(machine)?.Children("StorageController") ?? [])
+                .SelectMany(c => c.Children("AttachedDevice").Where(d => d.Value("type") == "DVD"))
+                .Select(d => d.Child("Image").Value("uuid"))
+                .Where(uuid => uuid.Length > 0)
+                .Select(uuid => images.FirstOrDefault(i => i.Value("uuid") == uuid).Value("location"))
+                .Where(location => location.Length > 0),
+        ];
+    }
+
     private List<ImageReference> Attached(XElement state)
     {
-        // Beside the hardware until settings version 1.17, inside it since.
-        XElement? controllers = state.Child("StorageControllers") ?? state.Child("Hardware")?.Child("StorageControllers");
+        XElement? controllers = Controllers(state);
         return
         [
             .. (controllers?.Children("StorageController") ?? [])

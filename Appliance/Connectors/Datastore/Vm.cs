@@ -23,6 +23,18 @@ internal sealed record Vm(string Target, VmReport Identity, IReadOnlyList<VmDisk
     /// <summary>Names in its configuration that lead where no file of this VM may lie.</summary>
     public IReadOnlyList<string> Refused { get; init; } = [];
 
+    /// <summary>Disks that it has and that are not read now, since the VM runs and changes them. Whoever looks for disks without an owner passes them over.</summary>
+    public IReadOnlyList<VmDisk> Held { get; init; } = [];
+
+    /// <summary>Images of optical discs in its drives, as its configuration names them. They are scanned by themselves.</summary>
+    public IReadOnlyList<string> Discs { get; init; } = [];
+
+    /// <summary>1 or 2 for a VM of Hyper-V; null elsewhere.</summary>
+    public int? Generation { get; init; }
+
+    /// <summary>Files of it that hold nothing of the guest: they are no memory without an owner.</summary>
+    public IReadOnlyList<string> Sidecars { get; init; } = [];
+
     /// <summary>Digests that its package gives for its files; a scan verifies them.</summary>
     public IReadOnlyList<ManifestEntry> Manifest { get; init; } = [];
 
@@ -50,12 +62,14 @@ internal sealed record VmDisk(string Path, ChainPlan Plan, IReadOnlyList<string>
     /// <param name="folder">The VM's folder: what its images may name lies there.</param>
     /// <param name="bases">Folders of declared bases.</param>
     /// <param name="declared">The format that a configuration declares; null to go by extension and bytes.</param>
+    /// <param name="known">What was read of other disks of the same datastore.</param>
     /// <exception cref="IOException">The top image cannot be opened.</exception>
     /// <exception cref="UnauthorizedAccessException">The top image may not be read.</exception>
-    public static VmDisk Of(string path, string folder, IReadOnlyList<string> bases, string? declared = null)
+    public static VmDisk Of(string path, string folder, IReadOnlyList<string> bases, string? declared = null, KnownImages? known = null)
     {
-        var policy = new FolderPolicy(folder, bases);
-        ChainPlan plan = ChainPlanner.Plan(SplitImage.Of(path, policy), policy, declared ?? SplitImage.Declared(path));
+        var policy = new FolderPolicy(folder, bases, known);
+        ChainPlan plan = ChainPlanner.Plan(SplitImage.Of(path, policy), policy, declared ?? SplitImage.Declared(path), known?.Heads);
+        known?.Count(plan);
         return new VmDisk(path, plan, [.. policy.Refused.Select(r => r.Name)]);
     }
 }

@@ -12,6 +12,9 @@ namespace Vmsweep.Appliance.Connectors.Datastore;
 /// <param name="Disks">The disks it holds, in the order of the VM's disks.</param>
 internal sealed record VmSnapshot(string Id, string Name, DateTimeOffset? Created, string? ParentId, bool IsCurrent, IReadOnlyList<SnapshotDisk> Disks)
 {
+    /// <summary>Path of its own configuration, where it has one; empty elsewhere.</summary>
+    public string Configuration { get; init; } = "";
+
     /// <summary>Its memory then; null where it was taken without.</summary>
     public VmMemory? Memory { get; init; }
 

@@ -33,6 +33,9 @@ internal sealed partial class VmxFile
     /// <summary>The image of each disk as the file names it, in bus order.</summary>
     public IReadOnlyList<string> Disks { get; private set; } = [];
 
+    /// <summary>The image of each optical disc in a drive, in bus order.</summary>
+    public IReadOnlyList<string> Discs { get; private set; } = [];
+
     private string this[string key] => _values.GetValueOrDefault(key, "");
 
     /// <exception cref="InvalidDataException">The file is no configuration.</exception>
@@ -57,7 +60,7 @@ internal sealed partial class VmxFile
         }
 
         var file = new VmxFile(values);
-        file.Disks = file.FindDisks();
+        (file.Disks, file.Discs) = file.FindDisks();
         return file;
     }
 
@@ -81,9 +84,10 @@ internal sealed partial class VmxFile
         return values;
     }
 
-    private List<string> FindDisks()
+    private (List<string> Disks, List<string> Discs) FindDisks()
     {
         var disks = new List<(int Bus, int Controller, int Unit, string Name)>();
+        var discs = new List<(int Bus, int Controller, int Unit, string Name)>();
         foreach ((string key, string value) in _values)
         {
             Match match = DiskKey().Match(key);
@@ -95,9 +99,10 @@ internal sealed partial class VmxFile
             string device = match.Groups["device"].Value;
             string type = this[device + ".devicetype"];
             bool present = !this[device + ".present"].Equals("FALSE", StringComparison.OrdinalIgnoreCase);
-            if (present && !type.StartsWith("cdrom", StringComparison.OrdinalIgnoreCase) && !type.StartsWith("atapi", StringComparison.OrdinalIgnoreCase))
+            bool isImage = type.Equals("cdrom-image", StringComparison.OrdinalIgnoreCase);
+            if (present && (isImage || (!type.StartsWith("cdrom", StringComparison.OrdinalIgnoreCase) && !type.StartsWith("atapi", StringComparison.OrdinalIgnoreCase))))
             {
-                disks.Add((
+                (isImage ? discs : disks).Add((
                     BusOf(match.Groups["bus"].Value),
                     int.Parse(match.Groups["controller"].ValueSpan, System.Globalization.CultureInfo.InvariantCulture),
                     int.Parse(match.Groups["unit"].ValueSpan, System.Globalization.CultureInfo.InvariantCulture),
@@ -106,7 +111,8 @@ internal sealed partial class VmxFile
         }
 
         disks.Sort();
-        return [.. disks.Select(d => d.Name)];
+        discs.Sort();
+        return ([.. disks.Select(d => d.Name)], [.. discs.Select(d => d.Name)]);
     }
 
     /// <summary>A bus's place among <see cref="DiskBuses"/>.</summary>
