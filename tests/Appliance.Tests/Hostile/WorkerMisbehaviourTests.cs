@@ -127,7 +127,9 @@ public sealed class WorkerMisbehaviourTests
         Assert.Equal("worker", result.Gap(fault, "bad.raw").Structure);
         Assert.Equal(3, result.Status);
         Assert.True(Stopwatch.GetElapsedTime(started) < TimeSpan.FromSeconds(200));
-        Assert.True(GC.GetTotalMemory(forceFullCollection: true) - before < 100 << 20);
+
+        // Other tests of this process have memory of their own meanwhile: what one of them holds goes again.
+        Assert.True(SpinWait.SpinUntil(() => GC.GetTotalMemory(forceFullCollection: true) - before < 100 << 20, TimeSpan.FromMinutes(2)), "memory is still held");
         return result;
     }
 

@@ -97,7 +97,9 @@ public sealed class VSphereClientTests(VSphereFixture vsphere)
         }
 
         failed = null;
-        Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - before, long.MinValue, 64 << 20);
+
+        // Other tests of this process have memory of their own meanwhile: what one of them holds goes again.
+        Assert.True(SpinWait.SpinUntil(() => GC.GetTotalMemory(forceFullCollection: true) - before < 64 << 20, TimeSpan.FromMinutes(2)), "memory is still held");
         rig.Reset();
         connector.Check();
     }
