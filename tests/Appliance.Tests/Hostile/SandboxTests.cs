@@ -21,7 +21,7 @@ public sealed class SandboxTests
     [Theory]
     [InlineData("cat /etc/passwd")]
     [InlineData("cat /etc/shadow")]
-    [InlineData("ls /root")]
+    [InlineData("cat /root/.bashrc")]
     [InlineData("ls /home")]
     [InlineData("ls /var")]
     [InlineData("ls /tmp/*")]

@@ -131,7 +131,7 @@ public sealed class StoreFaultTests : IDisposable
         }
 
         string path = Path.Combine(folder, "vmsweep.db");
-        foreach (string table in (string[])["machine", "scan", "coverage", "finding", "finding_event", "place", "sighting", "sweep_run", "audit", "tally"])
+        foreach (string table in (string[])["machine", "scan", "coverage", "finding", "finding_event", "place", "sighting", "sweep_run", "audit", "tally", "sweep_plan", "sweep_planned", "sweep_scanned"])
         {
             DamageTests.Execute(path, $"DROP TABLE {table}");
         }
@@ -145,7 +145,7 @@ public sealed class StoreFaultTests : IDisposable
         using VerdictCache again = VerdictCache.Open(folder, _clock)!;
         long same = again.Verdicts.Open(0, [1], RuleIds.Pack([1, 2])).Id;
         Assert.Equal([1, 2, 3], again.Verdicts.Find(0, [VerdictStoreTests.Key(1)], new Dictionary<long, int> { [same] = 0 }, [])[0].Payload!);
-        Assert.Equal(3L, Number("PRAGMA user_version", folder));
+        Assert.Equal(4L, Number("PRAGMA user_version", folder));
         Assert.Equal("600\n", Tool.Run("stat", "-c", "%a", path));
     }
 
