@@ -39,6 +39,7 @@ internal sealed class SweepRunner : IDisposable
     private readonly Dictionary<int, CancellationTokenSource> _scanning = [];
     private readonly List<(SweepVmRow Row, SweepVm Vm)> _broken = [];
     private Exception? _failure;
+    private int _returned;
     private string _held = "";
 
     public SweepRunner(
@@ -262,6 +263,12 @@ internal sealed class SweepRunner : IDisposable
     {
         string held = "";
         bool hasStarted = false;
+        int returned;
+        lock (_gate)
+        {
+            returned = _returned;
+        }
+
         // The window is asked before each: what was begun a moment ago may have taken until its end.
         for (int i = 0; i < waiting.Count && IsOpen() && _failure is null;)
         {
@@ -269,6 +276,13 @@ internal sealed class SweepRunner : IDisposable
             string? why;
             lock (_gate)
             {
+                if (i > 0 && _returned != returned)
+                {
+                    // Room was made meanwhile: it is for the first of those that wait, not for the one that is looked at now.
+                    (i, held, returned) = (0, "", _returned);
+                    continue;
+                }
+
                 why = _slots.TryTake(vm);
             }
 
@@ -357,6 +371,7 @@ internal sealed class SweepRunner : IDisposable
             {
                 _scanning.Remove(row.Number);
                 _slots.Return(vm);
+                _returned++;
                 if (done is null)
                 {
                     _broken.Add((row with { Report = row.Report with { State = SweepVmStates.Waiting, StartedAt = null } }, vm));
