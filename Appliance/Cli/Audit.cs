@@ -1,4 +1,3 @@
-using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Results;
 
 namespace Vmsweep.Appliance.Cli;
@@ -13,14 +12,6 @@ internal static class Audit
         {
             using ResultLog? log = ResultLog.Open(folder, TimeProvider.System);
             log?.Note(act, subject, detail);
-        }
-    }
-
-    public static void Note(string? state, IReadOnlyList<(LeaseRecord Record, string? Failure)> reaped)
-    {
-        foreach ((LeaseRecord record, string? failure) in reaped)
-        {
-            Note(state, "lease reaped", $"{record.Connector}/{record.VmName}", $"{record.Kind} {record.Id}: {failure ?? "ended"}");
         }
     }
 }

@@ -7,7 +7,8 @@ namespace Vmsweep.Appliance.Cli;
 
 /// <summary>What commands need to reach hypervisors: the configured connectors, and the journal of what is open there.</summary>
 /// <param name="bases">Folders of declared bases.</param>
-internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal, IReadOnlyList<string> bases) : IDisposable
+/// <param name="state">As <c>--state</c> has it: what is reaped goes into its audit log.</param>
+internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal, IReadOnlyList<string> bases, string? state) : IDisposable
 {
     public ConnectorCatalog Catalog => catalog;
 
@@ -24,14 +25,24 @@ internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal
         new(
             new ConnectorCatalog(configuration, TimeProvider.System),
             new LeaseJournal(Path.Combine(state switch { StateFolder.Nothing => Transient, null => StateFolder.Default, _ => state }, "leases"), TimeProvider.System),
-            bases);
+            bases,
+            state);
 
     /// <summary>VMs of hypervisors, or of files.</summary>
     public IEnumerable<Vm> Find(string target, TargetFinder files) =>
         catalog.TryFind(target, new ViewRequest(journal, bases), out IReadOnlyList<Vm>? vms) ? vms : files.Find(target);
 
     /// <summary>Ends what runs that were killed have left; what cannot be ended is said and tried again next time.</summary>
-    public IReadOnlyList<(LeaseRecord Record, string? Failure)> Reap(Guid? only = null) => new LeaseReaper(journal, lease => catalog.Open(lease.Connector), TimeProvider.System).Run(only);
+    public IReadOnlyList<(LeaseRecord Record, string? Failure)> Reap(Guid? only = null)
+    {
+        IReadOnlyList<(LeaseRecord Record, string? Failure)> reaped = new LeaseReaper(journal, lease => catalog.Open(lease.Connector), TimeProvider.System).Run(only);
+        foreach ((LeaseRecord record, string? failure) in reaped)
+        {
+            Audit.Note(state, "lease reaped", $"{record.Connector}/{record.VmName}", $"{record.Kind} {record.Id}: {failure ?? "ended"}");
+        }
+
+        return reaped;
+    }
 
     /// <summary>The same every few minutes until the answer is disposed.</summary>
     public PeriodicReaper ReapPeriodically() => new(() => Reap(), TimeProvider.System);

@@ -48,7 +48,6 @@ internal static class LeasesCommand
             Hypervisors hypervisors = Hypervisors.Open(parsed.GetValue(configuration), parsed.GetValue(state), []);
             Guid? only = parsed.GetValue(id) is not { } named ? null : Guid.TryParse(named, out Guid lease) ? lease : throw new TargetException($"{named}: no lease's id");
             IReadOnlyList<(LeaseRecord Record, string? Failure)> reaped = hypervisors.Reap(only);
-            Audit.Note(parsed.GetValue(state), reaped);
             if (only is not null && reaped.Count == 0)
             {
                 throw new TargetException(hypervisors.Journal.List().Any(l => l.Record.Id == only) ? $"{only}: its scan still runs" : $"{only}: there is no such lease");

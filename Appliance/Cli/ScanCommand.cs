@@ -108,7 +108,7 @@ internal static class ScanCommand
             var finder = new TargetFinder(parsed.GetValue(bases) ?? [], cancellation);
             ApplianceConfiguration configured = ApplianceConfiguration.Read(parsed.GetValue(configuration));
             using Hypervisors hypervisors = Hypervisors.Of(configured, parsed.GetValue(state), parsed.GetValue(bases) ?? []);
-            Audit.Note(parsed.GetValue(state), hypervisors.Reap());
+            hypervisors.Reap();
             using PeriodicReaper reaper = hypervisors.ReapPeriodically();
             List<Vm> found = [.. parsed.GetRequiredValue(targets).SelectMany(t => hypervisors.Find(t, finder))];
             List<Vm> vms = [.. SnapshotChoice.Choose(found, parsed.GetValue(snapshot), parsed.GetValue(bases) ?? [])];

@@ -1,15 +1,20 @@
 using Vmsweep.Appliance.Pipeline.Detections;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Worker;
+using Vmsweep.Signatures.Matching;
 
 namespace Vmsweep.Appliance.Pipeline;
 
 /// <summary>Collects where executable contents are, for the store of results. Safe for many threads.</summary>
 internal sealed class SeenContents(Action<SeenEvent> send)
 {
+    /// <summary>Characters of all paths together.</summary>
+    private const long MostText = 32 << 20;
+
     private readonly Lock _lock = new();
     private List<SeenContent> _open = [];
     private int _count;
+    private long _text;
     private long _leftOut;
 
     /// <summary>True for contents that a processor or an interpreter runs, by their first bytes or by their name.</summary>
@@ -20,8 +25,7 @@ internal sealed class SeenContents(Action<SeenEvent> send)
             return false;
         }
 
-        if (bytes.StartsWith("MZ"u8) || bytes.StartsWith("\u007FELF"u8) || bytes.StartsWith("#!"u8) || bytes.StartsWith("dex\n"u8) || bytes.StartsWith("<?php"u8)
-            || bytes is [0xCA, 0xFE, 0xBA, 0xBE, ..] || Executables.KindOf(bytes) is not null)
+        if (FileTypes.Of(bytes) is "EXE" or "ELF" or "MACHO" or "SCRIPT" or "DEX" or "CLASS" or "PHP" || Executables.KindOf(bytes) is not null)
         {
             return true;
         }
@@ -38,13 +42,15 @@ internal sealed class SeenContents(Action<SeenEvent> send)
         SeenEvent? full = null;
         lock (_lock)
         {
-            if (_count == SeenContent.MostOfMachine)
+            // A guest chooses its paths, and what a worker says is bounded: long ones must not cost the disk its scan.
+            if (_count == SeenContent.MostOfMachine || _text > MostText)
             {
                 _leftOut++;
                 return;
             }
 
             _count++;
+            _text += path.Length;
             _open.Add(new SeenContent(sha256, sizeBytes, path.Length <= SeenContent.MostPath ? path : path[..SeenContent.MostPath]));
             if (_open.Count == SeenEvent.MostContents)
             {

@@ -214,8 +214,14 @@ internal sealed class HyperVFiles(IReadOnlyList<string> bases, KnownImages known
 
         try
         {
-            foreach (string path in Directory.EnumerateFiles(folder).Where(IsCheckpoint).Order(StringComparer.Ordinal).Take(MostCheckpoints))
+            foreach ((int i, string path) in Directory.EnumerateFiles(folder).Where(IsCheckpoint).Order(StringComparer.Ordinal).Index())
             {
+                if (i == MostCheckpoints)
+                {
+                    gaps.Add(new CoverageGap(Fault.Limit, folder, "checkpoints", -1, 0, $"more than {MostCheckpoints} checkpoints in one folder; the rest are not listed").ToReport());
+                    break;
+                }
+
                 if (HostFile.KindOf(path) == HostFileKind.Regular && ReadCheckpoint(path, gaps) is { } checkpoint)
                 {
                     read.Add(checkpoint);
