@@ -15,7 +15,7 @@ public sealed class MemoryGuest : IDisposable
     /// <summary>What the process "holder" has in its heap. Its script only has the parts.</summary>
     public const string Planted = "vmsweep-planted-4711-vmsweep";
 
-    public const int MemoryMiB = 256;
+    public const int MemoryMiB = 128;
 
     private static readonly Lazy<MemoryGuest> Shared = new(() => new MemoryGuest());
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(5);

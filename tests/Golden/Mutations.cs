@@ -27,6 +27,7 @@ public static class Mutations
     /// <param name="seed">Reproduces a run.</param>
     /// <param name="repair">Recomputes checksums after the damage, in half of the cases, so that what lies behind them is reached too.</param>
     /// <param name="budgetBytes">The memory a reader may rent.</param>
+    /// <param name="repaired">Where the repair writes, for a large image: it is then made in place. Null: anywhere, so it is given a copy.</param>
     public static void Check(
         byte[] image,
         Action<byte[], ReadContext> read,
@@ -34,13 +35,15 @@ public static class Mutations
         int count = PerFormat,
         int seed = 1,
         Action<byte[]>? repair = null,
-        long budgetBytes = 64 << 20)
+        long budgetBytes = 64 << 20,
+        IReadOnlyList<(int Offset, int Length)>? repaired = null)
     {
         int threads = Math.Max(1, Environment.ProcessorCount);
         Parallel.For(0, threads, new ParallelOptions { MaxDegreeOfParallelism = threads }, thread =>
         {
             byte[] damaged = new byte[image.Length];
             image.CopyTo(damaged, 0);
+            byte[] copy = repair is not null && repaired is null ? new byte[image.Length] : [];
             for (int i = thread; i < count * Times; i += threads)
             {
                 var random = new Random(unchecked((seed * 1_000_003) + i));
@@ -54,7 +57,16 @@ public static class Mutations
 
                 if (repair is not null && random.Next(2) == 0)
                 {
-                    given = (byte[])given.Clone();
+                    if (given == damaged && repaired is not null)
+                    {
+                        undo.AddRange(repaired.Select(r => (r.Offset, damaged.AsSpan(r.Offset, r.Length).ToArray())));
+                    }
+                    else if (given == damaged)
+                    {
+                        damaged.CopyTo(copy, 0);
+                        given = copy;
+                    }
+
                     try
                     {
                         repair(given);
@@ -65,7 +77,7 @@ public static class Mutations
                     }
                 }
 
-                One(given, read, budgetBytes, $"seed {seed}, mutation {i}: " + string.Join(", ", undo.Select(u => $"{u.Old.Length} bytes at {u.At}")));
+                One(given, read, budgetBytes, () => $"seed {seed}, mutation {i}: " + string.Join(", ", undo.Take(4).Select(u => $"{u.Old.Length} bytes at {u.At}")));
                 foreach ((int at, byte[] old) in Enumerable.Reverse(undo))
                 {
                     old.CopyTo(damaged, at);
@@ -75,7 +87,9 @@ public static class Mutations
     }
 
     /// <summary>One read of one image, held to the same rules.</summary>
-    public static void One(byte[] image, Action<byte[], ReadContext> read, long budgetBytes, string name)
+    public static void One(byte[] image, Action<byte[], ReadContext> read, long budgetBytes, string name) => One(image, read, budgetBytes, () => name);
+
+    private static void One(byte[] image, Action<byte[], ReadContext> read, long budgetBytes, Func<string> name)
     {
         var budget = new ScanBudget(budgetBytes);
         using var stop = new CancellationTokenSource(MostForOne);
@@ -90,18 +104,18 @@ public static class Mutations
         }
         catch (Exception e)
         {
-            throw new InvalidOperationException($"{name}: {e.GetType().Name} escaped: {e.Message}", e);
+            throw new InvalidOperationException($"{name()}: {e.GetType().Name} escaped: {e.Message}", e);
         }
 
         TimeSpan taken = Stopwatch.GetElapsedTime(started);
         if (taken > MostForOne)
         {
-            throw new InvalidOperationException($"{name}: took {taken}");
+            throw new InvalidOperationException($"{name()}: took {taken}");
         }
 
         if (budget.InUse != 0)
         {
-            throw new InvalidOperationException($"{name}: {budget.InUse} rented bytes were not returned");
+            throw new InvalidOperationException($"{name()}: {budget.InUse} rented bytes were not returned");
         }
     }
 

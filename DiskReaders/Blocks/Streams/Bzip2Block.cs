@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace Vmsweep.DiskReaders.Blocks.Streams;
 
 /// <summary>
@@ -15,8 +17,9 @@ internal sealed class Bzip2Block : IDisposable
     private const int RunB = 1;
 
     private readonly RentedBuffer _memory;
+    private readonly RentedBuffer _entries;
     private readonly BudgetReservation _reserved;
-    private readonly uint[] _vector;
+    private readonly int _mostBytes;
     private readonly byte[] _selectors = new byte[MostSelectors];
     private readonly Code[] _codes = [new(), new(), new(), new(), new(), new()];
     private readonly int[] _counts = new int[256];
@@ -31,10 +34,22 @@ internal sealed class Bzip2Block : IDisposable
     /// <param name="mostBytes">Of one block: the level of the file times 100,000.</param>
     public Bzip2Block(int mostBytes, ScanBudget budget)
     {
-        _reserved = budget.Reserve((mostBytes * 4L) + MostSelectors);
-        _memory = budget.Rent(256);
-        _vector = new uint[mostBytes];
+        _mostBytes = mostBytes;
+        _reserved = budget.Reserve(MostSelectors);
+        try
+        {
+            _memory = budget.Rent(256);
+            _entries = budget.Rent(mostBytes * sizeof(uint));
+        }
+        catch
+        {
+            _memory?.Dispose();
+            _reserved.Dispose();
+            throw;
+        }
     }
+
+    private Span<uint> Vector => MemoryMarshal.Cast<byte, uint>(_entries.Span)[.._mostBytes];
 
     /// <summary>What the block's bytes must sum to.</summary>
     public uint ExpectedCrc { get; private set; }
@@ -77,7 +92,7 @@ internal sealed class Bzip2Block : IDisposable
         }
 
         Invert();
-        _position = _vector[origin] >> 8;
+        _position = Vector[(int)origin] >> 8;
         _left = _length;
         _repeated = 0;
         _last = -1;
@@ -90,6 +105,7 @@ internal sealed class Bzip2Block : IDisposable
     {
         int made = 0;
         uint crc = Crc;
+        Span<uint> vector = Vector;
         unchecked
         {
             while (made < to.Length)
@@ -112,7 +128,7 @@ internal sealed class Bzip2Block : IDisposable
                     break;
                 }
 
-                uint entry = _vector[_position];
+                uint entry = vector[(int)_position];
                 byte value = (byte)entry;
                 _position = entry >> 8;
                 _left--;
@@ -138,6 +154,7 @@ internal sealed class Bzip2Block : IDisposable
     public void Dispose()
     {
         _memory.Dispose();
+        _entries.Dispose();
         _reserved.Dispose();
     }
 
@@ -195,6 +212,7 @@ internal sealed class Bzip2Block : IDisposable
     {
         int made = 0, group = 0, leftOfGroup = 0, run = 0, weight = 1;
         Code code = _codes[0];
+        Span<uint> vector = Vector;
         while (true)
         {
             if (leftOfGroup == 0)
@@ -215,7 +233,7 @@ internal sealed class Bzip2Block : IDisposable
                 // Bijective base 2: RUNA counts its weight once, RUNB twice.
                 run += weight << symbol;
                 weight <<= 1;
-                if (run > _vector.Length)
+                if (run > vector.Length)
                 {
                     throw bits.Corrupt("a run longer than the block");
                 }
@@ -225,12 +243,12 @@ internal sealed class Bzip2Block : IDisposable
 
             if (run > 0)
             {
-                if (run > _vector.Length - made)
+                if (run > vector.Length - made)
                 {
                     throw bits.Corrupt("more bytes than a block holds");
                 }
 
-                _vector.AsSpan(made, run).Fill(front[0]);
+                vector.Slice(made, run).Fill(front[0]);
                 made += run;
                 run = 0;
             }
@@ -241,7 +259,7 @@ internal sealed class Bzip2Block : IDisposable
                 return made;
             }
 
-            if (made >= _vector.Length)
+            if (made >= vector.Length)
             {
                 throw bits.Corrupt("more bytes than a block holds");
             }
@@ -249,7 +267,7 @@ internal sealed class Bzip2Block : IDisposable
             byte value = front[symbol - 1];
             front[..(symbol - 1)].CopyTo(front[1..]);
             front[0] = value;
-            _vector[made++] = value;
+            vector[made++] = value;
         }
     }
 
@@ -257,9 +275,10 @@ internal sealed class Bzip2Block : IDisposable
     private void Invert()
     {
         Array.Clear(_counts);
+        Span<uint> vector = Vector;
         for (int i = 0; i < _length; i++)
         {
-            _counts[_vector[i] & 0xFF]++;
+            _counts[vector[i] & 0xFF]++;
         }
 
         int sum = 0;
@@ -272,7 +291,7 @@ internal sealed class Bzip2Block : IDisposable
         {
             for (int i = 0; i < _length; i++)
             {
-                _vector[_counts[_vector[i] & 0xFF]++] |= (uint)i << 8;
+                vector[_counts[vector[i] & 0xFF]++] |= (uint)i << 8;
             }
         }
     }

@@ -13,22 +13,28 @@ public sealed class LibvirtGuestTests
     private const long RomsTo = 0x100000;
     private const long MemoryEnd = MemoryGuest.MemoryMiB << 20;
 
+    private static readonly byte[] Planted = Encoding.ASCII.GetBytes(MemoryGuest.Planted);
+
+    private static readonly Lazy<(string Sha256, IReadOnlyList<long> Found)> OfCore = new(() =>
+    {
+        using var core = new MemoryReading(LibvirtSaves.Instance.Core);
+        return core.SumAndFind(MemoryEnd, RomsFrom, RomsTo, Planted);
+    });
+
     public static TheoryData<string> Formats() => [.. LibvirtSaves.Formats];
 
     [Theory]
     [MemberData(nameof(Formats))]
     public void A_save_image_equals_the_core(string format)
     {
-        using var core = new MemoryReading(LibvirtSaves.Instance.Core);
         using var save = new MemoryReading(LibvirtSaves.Instance.Of(format));
         Assert.Equal("libvirt-save/" + format, save.Image.Format);
         Assert.Empty(save.Gaps.ToList());
         Assert.Equal([new MemoryRun(0, MemoryEnd)], save.Image.Runs);
-        Assert.Equal(core.Sha256(0, RomsFrom), save.Sha256(0, RomsFrom));
-        Assert.Equal(core.Sha256(RomsTo, MemoryEnd), save.Sha256(RomsTo, MemoryEnd));
-
-        List<long> planted = save.Find(Encoding.ASCII.GetBytes(MemoryGuest.Planted));
-        Assert.Equal(core.Find(Encoding.ASCII.GetBytes(MemoryGuest.Planted)), planted);
+        (string sha256, IReadOnlyList<long> planted) = save.SumAndFind(MemoryEnd, RomsFrom, RomsTo, Planted);
+        Assert.Equal(OfCore.Value.Sha256, sha256);
+        Assert.NotEmpty(planted);
+        Assert.Equal(OfCore.Value.Found, planted);
         GuestSystem system = Assert.IsType<GuestSystem>(GuestSystem.Find(save.Image, save.Context));
         Assert.Contains(system.Locate(planted.Select(p => p & ~0xFFFL)).Values.SelectMany(m => m), m => m.Process.Name == "holder" && !m.IsKernel);
     }

@@ -59,19 +59,36 @@ internal sealed class MemoryReading : IDisposable
         }
     }
 
-    /// <summary>A sum over physical memory from one address to another.</summary>
-    public string Sha256(long from, long to)
+    /// <summary>
+    /// A sum over physical memory up to an address, without what lies between two others, and where a text stands. Each byte is read once and
+    /// none after a later one: packed memory is unpacked no more than it must be.
+    /// </summary>
+    public (string Sha256, IReadOnlyList<long> Found) SumAndFind(long end, long exceptFrom, long exceptTo, byte[] text)
     {
+        const int Step = 1 << 20;
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        byte[] part = new byte[1 << 20];
-        for (long at = from; at < to; at += part.Length)
+        List<long> found = [];
+        byte[] part = new byte[text.Length + Step];
+        int kept = 0;
+        for (long at = 0; at < end; at += Step)
         {
-            Span<byte> bytes = part.AsSpan(0, (int)Math.Min(part.Length, to - at));
-            Image.Physical.Read(at, bytes);
-            hash.AppendData(bytes);
+            int count = (int)Math.Min(Step, end - at);
+            Image.Physical.Read(at, part.AsSpan(kept, count));
+            ReadOnlySpan<byte> bytes = part.AsSpan(kept, count);
+            hash.AppendData(bytes[..(int)Math.Clamp(exceptFrom - at, 0, count)]);
+            hash.AppendData(bytes[(int)Math.Clamp(exceptTo - at, 0, count)..]);
+            Span<byte> searched = part.AsSpan(0, kept + count);
+            for (int i = searched.IndexOf(text), from = 0; i >= 0; i = searched[from..].IndexOf(text))
+            {
+                found.Add(at - kept + from + i);
+                from += i + 1;
+            }
+
+            kept = Math.Min(text.Length - 1, kept + count);
+            searched[^kept..].CopyTo(part);
         }
 
-        return Convert.ToHexStringLower(hash.GetHashAndReset());
+        return (Convert.ToHexStringLower(hash.GetHashAndReset()), found);
     }
 
     /// <summary>Where a text stands in physical memory.</summary>

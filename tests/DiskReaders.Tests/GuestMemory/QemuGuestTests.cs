@@ -15,6 +15,14 @@ public sealed class QemuGuestTests
     private const long RomsTo = 0x100000;
     private const long MemoryEnd = MemoryGuest.MemoryMiB << 20;
 
+    private static readonly byte[] Planted = Encoding.ASCII.GetBytes(MemoryGuest.Planted);
+
+    private static readonly Lazy<(string Sha256, IReadOnlyList<long> Found)> OfCore = new(() =>
+    {
+        using var core = new MemoryReading(MemoryGuest.Instance.Core);
+        return core.SumAndFind(MemoryEnd, RomsFrom, RomsTo, Planted);
+    });
+
     [Fact]
     public void A_text_in_a_process_memory_is_located_to_the_process()
     {
@@ -72,20 +80,20 @@ public sealed class QemuGuestTests
 
     private static void AssertEqualsCore(string path, string format)
     {
-        using var core = new MemoryReading(MemoryGuest.Instance.Core);
         using var stream = new MemoryReading(path);
         Assert.Equal(format, stream.Image.Format);
         Assert.Empty(stream.Gaps.ToList());
         Assert.Equal([new MemoryRun(0, MemoryEnd)], stream.Image.Runs);
-        Assert.Equal(core.Sha256(0, RomsFrom), stream.Sha256(0, RomsFrom));
-        Assert.Equal(core.Sha256(RomsTo, MemoryEnd), stream.Sha256(RomsTo, MemoryEnd));
+        (string sha256, IReadOnlyList<long> found) = stream.SumAndFind(MemoryEnd, RomsFrom, RomsTo, Planted);
+        Assert.Equal(OfCore.Value.Sha256, sha256);
+        Assert.Equal(OfCore.Value.Found, found);
         Assert.Contains(stream.Image.Areas, a => a.Name == "pc.bios");
-        AssertLocated(stream);
+        AssertLocated(stream, found);
     }
 
-    private static void AssertLocated(MemoryReading memory)
+    private static void AssertLocated(MemoryReading memory, IReadOnlyList<long>? planted = null)
     {
-        List<long> planted = memory.Find(Encoding.ASCII.GetBytes(MemoryGuest.Planted));
+        planted ??= memory.Find(Planted);
         Assert.NotEmpty(planted);
         GuestSystem system = Assert.IsType<GuestSystem>(GuestSystem.Find(memory.Image, memory.Context));
         Assert.Equal("linux", system.Kind);

@@ -18,11 +18,18 @@ public sealed class VhdxMutationTests
         (VhdxWriter.MetadataAt, 256), (VhdxWriter.ItemsAt, 256), (VhdxWriter.BatAt, 64),
     ];
 
+    /// <summary>Where <see cref="VhdxWriter.Repair"/> writes.</summary>
+    private static readonly (int, int)[] Checksums =
+    [
+        .. new[] { VhdxWriter.HeaderAt, VhdxWriter.SecondHeaderAt, VhdxWriter.RegionsAt, VhdxWriter.SecondRegionsAt }
+            .Concat(Enumerable.Range(0, Megabyte / 4096).Select(i => VhdxWriter.LogAt + (i * 4096))).Select(at => (at + 4, 4)),
+    ];
+
     [Fact]
     [Trait("Category", "Slow")]
     public void Damaged_dynamic_disks_give_data_or_a_fault() =>
         Mutations.Check(
-            Short(new VhdxWriter { DiskBytes = DiskBytes }.Block(1, 6, VhdxWriter.Noise(1, Megabyte))), Read, Structures, repair: VhdxWriter.Repair);
+            Short(new VhdxWriter { DiskBytes = DiskBytes }.Block(1, 6, VhdxWriter.Noise(1, Megabyte))), Read, Structures, repair: VhdxWriter.Repair, repaired: Checksums);
 
     [Fact]
     [Trait("Category", "Slow")]
@@ -36,7 +43,7 @@ public sealed class VhdxMutationTests
             child,
             (image, context) => Read(image, context, parents),
             [.. Structures, (VhdxWriter.BatAt + (8192 * 8), 8)],
-            repair: VhdxWriter.Repair);
+            repair: VhdxWriter.Repair, repaired: Checksums);
     }
 
     [Fact]
@@ -55,7 +62,7 @@ public sealed class VhdxMutationTests
             image,
             Read,
             [.. Structures, (Log + (254 * 4096), 96), (Log + (255 * 4096), 128), (Log + (1 * 4096), 96), (Log + (255 * 4096), 128)],
-            repair: VhdxWriter.Repair);
+            repair: VhdxWriter.Repair, repaired: Checksums);
     }
 
     /// <summary>Without the rest of the last block, which lies beyond the disk: each mutation copies the image.</summary>

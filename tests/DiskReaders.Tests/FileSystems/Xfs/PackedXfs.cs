@@ -34,13 +34,20 @@ public static class PackedXfs
             ? (BinaryPrimitives.ReadInt32LittleEndian(packed), BinaryPrimitives.ReadInt32LittleEndian(packed.AsSpan(4)))
             : (0, 0);
         count = (int)Math.Clamp((long)count, 0, Math.Max(0, packed.Length - 8) / (BlockBytes + 4));
-        var places = new Dictionary<long, long>();
+        var blocks = new (long Number, long Place)[count];
+        bool inOrder = true;
         for (int i = 0; i < count; i++)
         {
-            places[BinaryPrimitives.ReadUInt32LittleEndian(packed.AsSpan(8 + (i * 4)))] = HeaderBytes(count) + ((long)i * BlockBytes);
+            blocks[i] = (BinaryPrimitives.ReadUInt32LittleEndian(packed.AsSpan(8 + (i * 4))), HeaderBytes(count) + ((long)i * BlockBytes));
+            inOrder &= i == 0 || blocks[i].Number > blocks[i - 1].Number;
         }
 
-        return new MappedSource(new Map(places, Math.Clamp(length, 0, MostLength)), [new MemorySource(packed)]);
+        if (!inOrder)
+        {
+            blocks = [.. blocks.GroupBy(b => b.Number).Select(g => g.Last()).OrderBy(b => b.Number)];
+        }
+
+        return new MappedSource(new Map(blocks, Math.Clamp(length, 0, MostLength)), [new MemorySource(packed)]);
     }
 
     /// <summary>Where a byte of the image lies in the packed form; -1 when it is one of the zeros.</summary>
@@ -65,15 +72,48 @@ public static class PackedXfs
 
     public static int HeaderBytes(int count) => 8 + (count * 4);
 
-    private sealed class Map(Dictionary<long, long> places, long length) : IExtentMap
+    /// <summary>In runs: the log alone is read in windows of two mebibytes.</summary>
+    private sealed class Map : IExtentMap
     {
-        public long Length => length;
+        private readonly List<(long From, long To, long Place)> _runs = [];
+
+        public Map((long Number, long Place)[] blocks, long length)
+        {
+            Length = length;
+            foreach ((long number, long place) in blocks)
+            {
+                long from = number * BlockBytes;
+                if (_runs.Count > 0 && _runs[^1] is var last && last.To == from && last.Place + (last.To - last.From) == place)
+                {
+                    _runs[^1] = last with { To = from + BlockBytes };
+                }
+                else
+                {
+                    _runs.Add((from, from + BlockBytes, place));
+                }
+            }
+        }
+
+        public long Length { get; }
 
         Extent IExtentMap.Map(long offset, long count)
         {
-            long within = offset % BlockBytes;
-            long part = Math.Min(count, BlockBytes - within);
-            return places.TryGetValue(offset / BlockBytes, out long place) ? new Extent(ExtentKind.Data, part, place + within) : new Extent(ExtentKind.Hole, part);
+            int low = 0, high = _runs.Count;
+            while (low < high)
+            {
+                int middle = (low + high) / 2;
+                (low, high) = _runs[middle].To <= offset ? (middle + 1, high) : (low, middle);
+            }
+
+            if (low == _runs.Count)
+            {
+                return new Extent(ExtentKind.Hole, count);
+            }
+
+            (long from, long to, long place) = _runs[low];
+            return offset < from
+                ? new Extent(ExtentKind.Hole, Math.Min(count, from - offset))
+                : new Extent(ExtentKind.Data, Math.Min(count, to - offset), place + (offset - from));
         }
     }
 }
