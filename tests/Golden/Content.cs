@@ -10,8 +10,8 @@ public static class Content
     public static string Sha256(this IBlockSource source, long limit = long.MaxValue, int step = 1 << 20)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        byte[] buffer = new byte[step];
         long end = Math.Min(source.Length, limit);
+        byte[] buffer = BufferFor(end, step);
         for (long at = 0; at < end; at += step)
         {
             Span<byte> part = buffer.AsSpan(0, (int)Math.Min(step, end - at));
@@ -21,6 +21,35 @@ public static class Content
 
         return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
+
+    /// <summary>As <see cref="Sha256"/>, as the scan does: what is not stored is not read.</summary>
+    public static string SparseSha256(this IBlockSource source)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        byte[] buffer = BufferFor(source.Length, 1 << 20);
+        for (long at = 0; at < source.Length;)
+        {
+            StoredExtent extent = source.Locate(at, source.Length - at);
+            long part = Math.Min(extent.Length, buffer.Length);
+            Span<byte> bytes = buffer.AsSpan(0, (int)part);
+            if (extent.IsStored)
+            {
+                source.Read(at, bytes);
+            }
+            else
+            {
+                bytes.Clear();
+            }
+
+            hash.AppendData(bytes);
+            at += part;
+        }
+
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
+
+    // A mebibyte for each of thousands of small files would be most of what a listing costs.
+    private static byte[] BufferFor(long bytes, int most) => new byte[(int)Math.Clamp(bytes, 0, most)];
 
     public static byte[] ReadAll(this IBlockSource source)
     {

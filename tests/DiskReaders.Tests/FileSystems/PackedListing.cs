@@ -124,7 +124,7 @@ internal static class PackedListing
                 using (IBlockSource content = system.OpenContent(file))
                 {
                     Assert.Equal(file.SizeBytes, content.Length);
-                    return string.Create(CultureInfo.InvariantCulture, $"F {file.SizeBytes} {ExtListing.SparseSha256(content)} ");
+                    return string.Create(CultureInfo.InvariantCulture, $"F {file.SizeBytes} {content.SparseSha256()} ");
                 }
 
             default:

@@ -236,7 +236,7 @@ internal sealed class LogArea
             for (int i = count - 1; i >= 0; i--)
             {
                 ReadOnlySpan<byte> header = bytes.Slice(i * LogRecord.SectorBytes, LogRecord.SectorBytes);
-                if (BinaryPrimitives.ReadUInt32BigEndian(header) != LogRecord.Magic)
+                if (BinaryPrimitives.ReadUInt32BigEndian(header) != LogRecord.Magic || LogRecord.IsBlank(header))
                 {
                     continue;
                 }

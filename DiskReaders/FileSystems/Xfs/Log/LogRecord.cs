@@ -17,12 +17,19 @@ internal readonly struct LogRecord
     public const int ExtendedBytes = 260;          // xlog_rec_ext_header
 
     private const int CycleBytes = 32 << 10;       // XLOG_HEADER_CYCLE_SIZE: as much as one sector keeps the first words of
+    private const int LengthField = 12;
     private const int ChecksumField = 32;
 
     public readonly uint Cycle, Version, Checksum, Operations, Format;
     public readonly int Length, HeaderSectors;
     public readonly ulong Lsn, TailLsn;
     public readonly Guid Uuid;
+
+    /// <summary>
+    /// A sector that was only marked with its cycle: after a mount the kernel does so with all that writes in flight may have reached, thousands of
+    /// sectors, so that none of them is taken for a record.
+    /// </summary>
+    public static bool IsBlank(ReadOnlySpan<byte> sector) => BinaryPrimitives.ReadUInt32BigEndian(sector[LengthField..]) == 0;
 
     /// <exception cref="DiskFormatException">It is no header of a record.</exception>
     public LogRecord(BeView v)
@@ -31,8 +38,8 @@ internal readonly struct LogRecord
         Cycle = v.U32(4);
         Version = v.U32(8);
         v.Require(Version is 1 or 2, 8, "h_version");
-        uint length = v.U32(12);
-        v.Require(length is > 0 and <= MostBytes && length % 4 == 0, 12, "h_len");
+        uint length = v.U32(LengthField);
+        v.Require(length is > 0 and <= MostBytes && length % 4 == 0, LengthField, "h_len");
         Length = (int)length;
         Lsn = v.U64(16);
         TailLsn = v.U64(24);
@@ -44,7 +51,7 @@ internal readonly struct LogRecord
         v.Require(Version == 1 || size <= MostBytes, 320, "h_size");
         HeaderSectors = Version == 2 && size > CycleBytes ? (int)((size + CycleBytes - 1) / CycleBytes) : 1;
         // A record of one operation that says how the log was left may be longer than h_size says; no other may.
-        v.Require(length <= (long)HeaderSectors * CycleBytes || Operations == 1, 12, "h_len");
+        v.Require(length <= (long)HeaderSectors * CycleBytes || Operations == 1, LengthField, "h_len");
     }
 
     public int DataSectors => (Length + SectorBytes - 1) / SectorBytes;

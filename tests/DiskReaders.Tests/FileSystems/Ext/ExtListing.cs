@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Security.Cryptography;
 using System.Text;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.FileSystems;
@@ -123,38 +122,12 @@ internal static class ExtListing
                 using (IBlockSource content = system.OpenContent(file))
                 {
                     Assert.Equal(file.SizeBytes, content.Length);
-                    return string.Create(CultureInfo.InvariantCulture, $"F {file.SizeBytes} {SparseSha256(content)} {path}");
+                    return string.Create(CultureInfo.InvariantCulture, $"F {file.SizeBytes} {content.SparseSha256()} {path}");
                 }
 
             default:
                 return null;
         }
-    }
-
-    // As the scan does: what is not stored is not read.
-    internal static string SparseSha256(IBlockSource content)
-    {
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        byte[] buffer = new byte[1 << 20];
-        for (long at = 0; at < content.Length;)
-        {
-            StoredExtent extent = content.Locate(at, content.Length - at);
-            long part = Math.Min(extent.Length, buffer.Length);
-            Span<byte> bytes = buffer.AsSpan(0, (int)part);
-            if (extent.IsStored)
-            {
-                content.Read(at, bytes);
-            }
-            else
-            {
-                bytes.Clear();
-            }
-
-            hash.AppendData(bytes);
-            at += part;
-        }
-
-        return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 
     private static string[] Split(byte[] output) => Encoding.Latin1.GetString(output).Split('\0', StringSplitOptions.RemoveEmptyEntries);

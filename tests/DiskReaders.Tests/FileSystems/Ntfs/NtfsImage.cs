@@ -50,11 +50,23 @@ internal static class NtfsImage
             find . -type f -print0 | xargs -0 -r sha256sum -z ; printf '\0'
             """ + (streams ? """
 
-            find . -mindepth 1 \( -type f -o -type d \) -print0 | while IFS= read -r -d '' f; do
-              { getfattr --absolute-names --only-values -n ntfs.streams.list "$f" 2>/dev/null || true; printf '\0'; } | tr '\0' '\n' | while IFS= read -r s; do
-                if [ -n "$s" ]; then printf '%s %s:%s\0' "$(sha256sum < "$f:$s" | cut -c1-64)/$(stat -c %s "$f:$s")" "${f#./}" "$s"; fi
-              done
-            done
+            python3 - <<'END'
+            import hashlib, os, stat, sys
+            for folder, folders, files in os.walk(b"."):
+                for name in folders + files:
+                    path = os.path.join(folder, name)
+                    mode = os.lstat(path).st_mode
+                    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                        continue
+                    try:
+                        streams = os.getxattr(path, b"ntfs.streams.list")
+                    except OSError:
+                        continue
+                    for stream in filter(None, streams.split(b"\0")):
+                        with open(path + b":" + stream, "rb") as f:
+                            content = f.read()
+                        sys.stdout.buffer.write(b"%s/%d %s:%s\0" % (hashlib.sha256(content).hexdigest().encode(), len(content), path[2:], stream))
+            END
             """ : ""));
         List<List<byte[]>> parts = [[]];
         foreach (Range range in SplitAtZero(output))

@@ -29,7 +29,7 @@ public static class XfsRepair
         using IBlockSource image = PackedXfs.Open(packed);
         for (int place = PackedXfs.HeaderBytes(count); place + LogRecord.SectorBytes <= packed.Length; place += LogRecord.SectorBytes)
         {
-            if (BinaryPrimitives.ReadUInt32BigEndian(packed.AsSpan(place)) != LogRecord.Magic)
+            if (!IsRecord(packed.AsSpan(place, LogRecord.SectorBytes)))
             {
                 continue;
             }
@@ -55,7 +55,7 @@ public static class XfsRepair
         List<(ulong Lsn, int At)> found = [];
         for (int at = 0; at + 512 <= image.Length; at += 512)
         {
-            if (BinaryPrimitives.ReadUInt32BigEndian(image.AsSpan(at)) == LogRecord.Magic)
+            if (IsRecord(image.AsSpan(at, LogRecord.SectorBytes)))
             {
                 found.Add((BinaryPrimitives.ReadUInt64BigEndian(image.AsSpan(at + 16)), at));
             }
@@ -72,6 +72,8 @@ public static class XfsRepair
         ulong tail = BinaryPrimitives.ReadUInt64BigEndian(image.AsSpan(all[^1] + 24));
         return [.. all.Where(at => BinaryPrimitives.ReadUInt64BigEndian(image.AsSpan(at + 16)) >= tail)];
     }
+
+    private static bool IsRecord(ReadOnlySpan<byte> sector) => BinaryPrimitives.ReadUInt32BigEndian(sector) == LogRecord.Magic && !LogRecord.IsBlank(sector);
 
     private static void Block(Span<byte> block)
     {
