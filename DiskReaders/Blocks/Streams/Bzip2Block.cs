@@ -1,4 +1,4 @@
-using System.Runtime.InteropServices;
+using System.Buffers;
 
 namespace Vmsweep.DiskReaders.Blocks.Streams;
 
@@ -17,7 +17,7 @@ internal sealed class Bzip2Block : IDisposable
     private const int RunB = 1;
 
     private readonly RentedBuffer _memory;
-    private readonly RentedBuffer _entries;
+    private uint[] _entries;
     private readonly BudgetReservation _reserved;
     private readonly int _mostBytes;
     private readonly byte[] _selectors = new byte[MostSelectors];
@@ -35,21 +35,12 @@ internal sealed class Bzip2Block : IDisposable
     public Bzip2Block(int mostBytes, ScanBudget budget)
     {
         _mostBytes = mostBytes;
-        _reserved = budget.Reserve(MostSelectors);
-        try
-        {
-            _memory = budget.Rent(256);
-            _entries = budget.Rent(mostBytes * sizeof(uint));
-        }
-        catch
-        {
-            _memory?.Dispose();
-            _reserved.Dispose();
-            throw;
-        }
+        _reserved = budget.Reserve((mostBytes * 4L) + MostSelectors);
+        _memory = budget.Rent(256);
+        _entries = ArrayPool<uint>.Shared.Rent(mostBytes);
     }
 
-    private Span<uint> Vector => MemoryMarshal.Cast<byte, uint>(_entries.Span)[.._mostBytes];
+    private Span<uint> Vector => _entries.AsSpan(0, _mostBytes);
 
     /// <summary>What the block's bytes must sum to.</summary>
     public uint ExpectedCrc { get; private set; }
@@ -154,7 +145,12 @@ internal sealed class Bzip2Block : IDisposable
     public void Dispose()
     {
         _memory.Dispose();
-        _entries.Dispose();
+        if (_entries.Length > 0)
+        {
+            ArrayPool<uint>.Shared.Return(_entries);
+            _entries = [];
+        }
+
         _reserved.Dispose();
     }
 

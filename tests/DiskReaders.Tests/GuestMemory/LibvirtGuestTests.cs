@@ -35,6 +35,14 @@ public sealed class LibvirtGuestTests
         Assert.Equal(OfCore.Value.Sha256, sha256);
         Assert.NotEmpty(planted);
         Assert.Equal(OfCore.Value.Found, planted);
+        if (format is "bzip2" or "xz")
+        {
+            // The same bytes name the same processes; to look for them costs as much again as to unpack all.
+            using var core = new MemoryReading(LibvirtSaves.Instance.Core);
+            save.AssertPagesEqual(core, RomsTo, MemoryEnd);
+            return;
+        }
+
         GuestSystem system = Assert.IsType<GuestSystem>(GuestSystem.Find(save.Image, save.Context));
         Assert.Contains(system.Locate(planted.Select(p => p & ~0xFFFL)).Values.SelectMany(m => m), m => m.Process.Name == "holder" && !m.IsKernel);
     }

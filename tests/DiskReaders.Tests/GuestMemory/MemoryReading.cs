@@ -91,6 +91,21 @@ internal sealed class MemoryReading : IDisposable
         return (Convert.ToHexStringLower(hash.GetHashAndReset()), found);
     }
 
+    /// <summary>Pages here and there, in no order, are those of another image.</summary>
+    public void AssertPagesEqual(MemoryReading other, long from, long to)
+    {
+        var random = new Random(11);
+        byte[] expected = new byte[4096];
+        byte[] actual = new byte[4096];
+        for (int i = 0; i < 40; i++)
+        {
+            long at = random.NextInt64(from >> 12, to >> 12) << 12;
+            other.Image.Physical.Read(at, expected);
+            Image.Physical.Read(at, actual);
+            Assert.True(expected.AsSpan().SequenceEqual(actual), $"page 0x{at:x}");
+        }
+    }
+
     /// <summary>Where a text stands in physical memory.</summary>
     public List<long> Find(ReadOnlySpan<byte> text)
     {

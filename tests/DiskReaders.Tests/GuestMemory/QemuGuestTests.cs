@@ -67,25 +67,33 @@ public sealed class QemuGuestTests
     [InlineData("cat")]
     [InlineData("gzip")]
     [InlineData("bzip2")]
-    [InlineData("xz", "-3")]
+    [InlineData("xz", "-1")]
     [InlineData("xz", "-1", "--block-size=1MiB", "--check=crc32")]
     [InlineData("lzop")]
     [InlineData("zstd")]
     public void A_stream_packed_by_any_program_equals_the_core(string program, params string[] options) =>
         AssertEqualsCore(
             program == "cat" ? MemoryGuest.Instance.Stream : MemoryGuest.Instance.PackedStream(program, options),
-            program == "cat" ? "qemu" : "qemu/" + program);
+            program);
 
-    private static void AssertEqualsCore(string path, string format)
+    private static void AssertEqualsCore(string path, string program)
     {
         using var stream = new MemoryReading(path);
-        Assert.Equal(format, stream.Image.Format);
+        Assert.Equal(program == "cat" ? "qemu" : "qemu/" + program, stream.Image.Format);
         Assert.Empty(stream.Gaps.ToList());
         Assert.Equal([new MemoryRun(0, MemoryEnd)], stream.Image.Runs);
         (string sha256, IReadOnlyList<long> found) = stream.SumAndFind(MemoryEnd, RomsFrom, RomsTo, Planted);
         Assert.Equal(OfCore.Value.Sha256, sha256);
         Assert.Equal(OfCore.Value.Found, found);
         Assert.Contains(stream.Image.Areas, a => a.Name == "pc.bios");
+        if (program is "bzip2" or "xz")
+        {
+            // The same bytes name the same processes; to look for them costs as much again as to unpack all.
+            using var core = new MemoryReading(MemoryGuest.Instance.Core);
+            stream.AssertPagesEqual(core, RomsTo, MemoryEnd);
+            return;
+        }
+
         AssertLocated(stream, found);
     }
 
