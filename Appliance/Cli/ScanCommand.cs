@@ -17,6 +17,8 @@ namespace Vmsweep.Appliance.Cli;
 /// <summary><c>vmsweep scan</c>.</summary>
 internal static class ScanCommand
 {
+    private static readonly TimeSpan InheritedFor = TimeSpan.FromDays(7);
+
     public static Command Create()
     {
         var targets = new Argument<string[]>("TARGET") { Description = "Images of disks or of guest memory, VM configuration files (.vmx), folders of them, or VMs of hypervisors (NAME/VM, libvirt:///system?vm=VM, qemu:///QMP-SOCKET).", Arity = ArgumentArity.OneOrMore };
@@ -60,10 +62,19 @@ internal static class ScanCommand
         {
             Description = "Of hypervisors' VMs, read only what changed since their last scan with this option and the same signatures. Leaves a checkpoint on each VM, which leases list shows and leases reap removes.",
         };
+        var readAll = new Option<bool>("--read-all") { Description = "Read all of every VM; otherwise what shows through whole from a base that was scanned in the last seven days, for whatever VM, is not read again." };
+        var recheck = new Option<int>("--recheck") { Description = "Of what need not be read, so many thousandths are read all the same, to see that it is what it was.", DefaultValueFactory = _ => (int)(ScanSettings.DefaultRecheckShare * 1000), HelpName = "PER-MILLE" };
+        recheck.Validators.Add(r =>
+        {
+            if (r.GetValueOrDefault<int>() is < 0 or > 1000)
+            {
+                r.AddError("--recheck takes thousandths, from 0 to 1000.");
+            }
+        });
         var command = new Command("scan", "Scans virtual disks and says what was found and what was not read.")
         {
             targets, format, output, rules, withBuiltin, strict, hashes, knownGood, ignoreKnownGood, engines, clamd, allow, threads, memory, timeout, bases, key, snapshot, deleted, memoryScan, state, noCache,
-            sandbox, noProgress, configuration, acts, changed,
+            sandbox, noProgress, configuration, acts, changed, readAll, recheck,
         };
         archives.AddTo(command);
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
@@ -91,6 +102,8 @@ internal static class ScanCommand
                 Secrets = KeyFile.Read(parsed.GetValue(key)),
                 Acts = parsed.GetValue(acts) ?? [],
                 OnlyChanges = parsed.GetValue(changed),
+                InheritFrom = parsed.GetValue(readAll) ? null : TimeProvider.System.GetUtcNow() - InheritedFor,
+                RecheckShare = parsed.GetValue(recheck) / 1000.0,
                 Bundle = signatures.Bundle,
                 Allow = signatures.Allow,
                 Faults = signatures.Faults,

@@ -81,7 +81,7 @@ internal static class SweepRunCommand
             using ScanSignatures signatures = ScanSignatures.Choose(Existing(sweep.Signatures.Rules), Existing(sweep.Signatures.Hashes), sweep.Signatures.WithBuiltin, [], folder, TimeProvider.System);
             var weight = new WorkerWeight(sweep.Limits.Nice, sweep.Limits.IoClass);
             var worker = new WorkerProcess((binds, heap) => weight.Put(box.WorkerStart(binds, heap)), ScanRun.Silence);
-            using var scanner = new WorkerScanner(SettingsOf(sweep, signatures, folder), box, worker, TimeProvider.System);
+            using var scanner = new WorkerScanner(SettingsOf(sweep, signatures, folder), box, worker, TimeProvider.System) { Bases = listed.SelectMany(v => v.Parents).ToHashSet(StringComparer.Ordinal) };
             var line = new SweepProgressLine(!parsed.GetValue(noProgress), sweep.Zone);
             using var runner = new SweepRunner(sweep, store, locks, scanner, results, TimeProvider.System, line, options);
             try
@@ -147,6 +147,7 @@ internal static class SweepRunCommand
             MatchTimeoutSeconds = 60,
             StateFolder = state,
             OnlyChanges = sweep.OnlyChanges,
+            RecheckShare = sweep.RecheckShare,
             Bundle = signatures.Bundle,
             Allow = signatures.Allow,
             Faults = signatures.Faults,

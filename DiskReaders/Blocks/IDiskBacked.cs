@@ -13,11 +13,15 @@ public interface IDiskBacked
 /// <param name="Disk">The number of the disk, as <see cref="DiskSource"/> was given it; <see cref="Nowhere"/> for zeros that the format itself means.</param>
 public readonly record struct DiskRange(int Disk, long Offset, long Length)
 {
+    /// <summary>All of the range shows through from it; the disk's own top image where layers were not asked for.</summary>
+    public LayerRange Layer { get; init; }
+
     public const int Nowhere = -1;
 }
 
 /// <summary>The disk that the guest sees, at the bottom of all that is read from it. Owns what it is given.</summary>
-public sealed class DiskSource(IBlockSource content, int disk) : IBlockSource, IFileBacked, IDiskBacked
+/// <param name="tellsLayers">Ranges are of one layer each, and say which.</param>
+public sealed class DiskSource(IBlockSource content, int disk, bool tellsLayers = false) : IBlockSource, IFileBacked, IDiskBacked
 {
     public long Length => content.Length;
 
@@ -30,7 +34,9 @@ public sealed class DiskSource(IBlockSource content, int disk) : IBlockSource, I
     public DiskRange? OnDisk(long offset, long count)
     {
         Bounds.Check(offset, count, Length, "disk");
-        return new DiskRange(disk, offset, count);
+        return tellsLayers && content is ILayered layered && layered.LayerOf(offset, count) is var layer
+            ? new DiskRange(disk, offset, layer.Length) { Layer = layer }
+            : new DiskRange(disk, offset, count);
     }
 
     public void Dispose() => content.Dispose();
