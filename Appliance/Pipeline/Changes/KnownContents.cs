@@ -17,7 +17,7 @@ namespace Vmsweep.Appliance.Pipeline.Changes;
 /// </summary>
 internal sealed class KnownContents
 {
-    /// <summary>Sampled at least, so far as there is as much: a share of little would be nothing.</summary>
+    /// <summary>Sampled at least, or a twentieth of all if that is less: a share of little would be nothing.</summary>
     private const long LeastSampleBytes = 1 << 20;
 
     private readonly TraceLedger? _ofVm;
@@ -195,7 +195,7 @@ internal sealed class KnownContents
     private List<(ContentItem Item, KnownContent Known)> TakeSample()
     {
         long all = _known.Total(k => k.Item.SizeBytes);
-        long left = _share <= 0 ? 0 : Math.Max(LeastSampleBytes, (long)(all * Math.Min(1, _share)));
+        long left = _share <= 0 ? 0 : Math.Max(Math.Min(LeastSampleBytes, all / 20), (long)(all * Math.Min(1, _share)));
         (ContentItem Item, KnownContent Known)[] shuffled = [.. _known];
         RandomNumberGenerator.Shuffle<(ContentItem, KnownContent)>(shuffled);
         List<(ContentItem Item, KnownContent Known)> sample = [];

@@ -24,14 +24,14 @@ internal sealed class LayeredScan : IDisposable
 
     private LayeredScan(VerdictCache cache, IReadOnlyList<VmDisk> disks, TimeProvider time) => (_cache, _disks, _time) = (cache, disks, time);
 
-    /// <summary>Null where nothing is to be inherited, or nothing is shared.</summary>
+    /// <summary>Null where nothing is to be inherited.</summary>
     /// <param name="context">What the scan matches with; null when that cannot be told.</param>
     /// <param name="since">What was read earlier is not used.</param>
     /// <param name="isShared">True for a file that other VMs are made over: it is read as a disk of its own now.</param>
     public static LayeredScan? Begin(
         VerdictCache? cache, long scope, IReadOnlyList<VmDisk> disks, byte[]? context, DateTimeOffset? since, Func<string, bool> isShared, LayerGate gate, TimeProvider time, CancellationToken cancellation)
     {
-        if (cache is null || context is null || since is not { } from || !disks.Any(d => d.Plan.Files.Count > 1 || isShared(d.Plan.Files[0].Path)))
+        if (cache is null || context is null || since is not { } from)
         {
             return null;
         }

@@ -1,9 +1,13 @@
+using Vmsweep.Appliance.Cli;
+using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Pipeline;
-using Vmsweep.Appliance.Pipeline.Changes;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
+using Vmsweep.Appliance.Sweeps.Planning;
+using Vmsweep.Appliance.Sweeps.Running;
 using Vmsweep.Appliance.Tests.Hostile;
 using Vmsweep.Appliance.Tests.Results;
-using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.Appliance.Worker;
 
 namespace Vmsweep.Appliance.Tests.Changes;
 
@@ -27,13 +31,12 @@ public sealed class InheritanceTests
             // One over the base itself, and then each over the one before.
             string name = $"clone{round}.{format}";
             clones.Clone(name, over, string.Join('\n', Enumerable.Range(0, 4).Select(_ => Change(random))));
-            Report report = clones.Scan(name);
+            Report report = clones.Scan(name, s => s with { RecheckShare = round == 1 ? 0.2 : 0 });
             Report alone = clones.Alone(name);
             Assert.Equal(LinkedClones.Said(alone), LinkedClones.Said(report));
             Assert.Equal(alone.Totals.FilesSeen, report.Totals.FilesScanned + report.Totals.FilesInherited + (alone.Totals.FilesSeen - alone.Totals.FilesScanned));
             Assert.Equal(report.Totals.BytesSeen, report.Totals.BytesRead + report.Totals.BytesInherited);
-            Assert.True(report.Totals.BytesInherited > 20 << 20, $"{report.Totals}");
-            Assert.True(report.Totals.BytesRead < alone.Totals.BytesRead / 2, $"{report.Totals}");
+            Assert.True(report.Totals is { BytesInherited: > 5 << 20, FilesInherited: > 0 } && (round == 1 || report.Totals.FilesInherited > 5), $"{report.Totals}");
             Assert.Contains(report.Targets[0].Findings, f => f.Inherited == true);
             VolumeReport volume = report.Targets[0].Disks[0].Volumes[0];
             Assert.True(volume.Files.Inherited > 0 && volume.Bytes.Inherited > 0);
@@ -46,7 +49,7 @@ public sealed class InheritanceTests
     {
         using var clones = new LinkedClones();
         clones.Clone("one.qcow2", "base.qcow2", $"printf {HostileScan.Mark} > new; mcopy -i {LinkedClones.Fat} new ::new.bin");
-        Report all = clones.Scan(["base.qcow2", "one.qcow2"], s => s with { RecheckShare = 0 });
+        Report all = clones.Scan(["base.qcow2", "one.qcow2"]);
         Assert.Equal(0, all.Targets[0].Disks[0].Volumes[0].Files.Inherited);
         Assert.True(all.Targets[1].Disks[0].Volumes[0].Files.Inherited > 30);
         Assert.Contains(all.Targets[1].Findings, f => f.Path == "v2/new.bin" && f.Inherited is null);
@@ -148,6 +151,31 @@ public sealed class InheritanceTests
         Report raw = clones.Scan("raw.qcow2");
         Assert.Equal(0, raw.Totals.FilesInherited);
         Assert.Equal(LinkedClones.Said(clones.Alone("raw.qcow2")), LinkedClones.Said(raw));
+    }
+
+    [Fact]
+    public async Task Of_two_clones_that_are_scanned_at_once_one_reads_the_base()
+    {
+        using var clones = new LinkedClones();
+        SweepVm[] vms = [.. ((string[])["one.qcow2", "two.qcow2"]).Select(name => new SweepVm(name, name)
+        {
+            Id = name,
+            Target = clones.Clone(name, "base.qcow2", "true"),
+            Datastores = ["ds"],
+            Open = () => new OpenedVm(new TargetFinder([]).Find(clones[name]).Single()),
+        })];
+        using var scanner = new WorkerScanner(clones.Settings, Sandbox.Probe(SandboxMode.Reduced), new InProcessWorker(), clones.Time) { Bases = new HashSet<string>() };
+        TargetReport[] reports = await Task.WhenAll(vms.Select(vm => Task.Factory.StartNew(
+            () => scanner.Scan(vm, false, DateTimeOffset.UtcNow.AddDays(-1), null, new NdjsonListener(TextWriter.Null), TestContext.Current.CancellationToken).Target,
+            TestContext.Current.CancellationToken, TaskCreationOptions.LongRunning, TaskScheduler.Default)));
+        long[] inherited = [.. reports.Select(r => ScanSummary.Of(r).Files.Inherited).Order()];
+        Assert.True(inherited is [0, > 30], string.Join(' ', inherited));
+
+        // What is recorded of both is the same: where programs are, too.
+        Assert.Equal(Seen(reports[0]), Seen(reports[1]));
+        Assert.NotEmpty(Seen(reports[0]));
+
+        static IEnumerable<string> Seen(TargetReport report) => report.Seen.Select(s => $"{s.Path} {Convert.ToHexString(s.Sha256)}").Order(StringComparer.Ordinal);
     }
 
     /// <summary>Puts what the rule looks for into a file of the base, in place.</summary>

@@ -60,6 +60,10 @@ internal sealed class LinkedClones : IDisposable
     /// <summary>Scans happen later than what was made is changed, but no less than a store's clock can tell.</summary>
     public TimeSpan Later { get; set; } = TimeSpan.FromHours(1);
 
+    public TimeProvider Time => new LaterTime(Later);
+
+    public ScanSettings Settings => HostileScan.Settings with { StateFolder = _scratch["state"], MemoryBytes = 16 << 20, RecheckShare = 0, InheritFrom = DateTimeOffset.UtcNow.AddDays(-1) };
+
     public void Shell(string script) => Tool.Shell("export PATH=$PATH:/usr/sbin:/sbin\nset -e\n" + script, _scratch.Folder);
 
     /// <summary>A disk over another, in which a script has changed what the other holds.</summary>
@@ -84,9 +88,9 @@ internal sealed class LinkedClones : IDisposable
 
     public Report Scan(IReadOnlyList<string> names, Func<ScanSettings, ScanSettings>? change = null)
     {
-        ScanSettings settings = HostileScan.Settings with { StateFolder = _scratch["state"], MemoryBytes = 16 << 20, InheritFrom = DateTimeOffset.UtcNow.AddDays(-1) };
+        ScanSettings settings = Settings;
         using var events = new StringWriter();
-        var run = new ScanRun(change?.Invoke(settings) ?? settings, Sandbox.Probe(SandboxMode.Reduced), new InProcessWorker(), new LaterTime(Later), new NdjsonListener(events), CancellationToken.None);
+        var run = new ScanRun(change?.Invoke(settings) ?? settings, Sandbox.Probe(SandboxMode.Reduced), new InProcessWorker(), Time, new NdjsonListener(events), CancellationToken.None);
         return run.Run([.. names.SelectMany(n => new TargetFinder([]).Find(_scratch[n]))]);
     }
 
