@@ -20,7 +20,7 @@ internal static class DiskScan
         {
             progress.Begin(contents.Coverage.Values, contents.TotalBytes);
             SeenContents? seen = job.KeepsSeen ? new SeenContents(writer.Send) : null;
-            KnownContents? known = KnownContents.Of(job, writer.Find, writer.Send, seen);
+            KnownContents? known = KnownContents.Of(job, vm.Disks.Select(d => d.Opened.Disk.Content), writer.Find, writer.Send, seen);
             var shared = new MatchShared(engines, writer.Find, context.Gaps, context.Cancellation) { Memory = memory, Known = known, Seen = seen };
             using var buffers = new ContentBuffers(job.MemoryBytes);
             var pump = new ContentPump(buffers, job.Threads, engines.HashNeeds, context.Gaps, MostBytes(job), ContentPump.MostZerosOfScan, progress.Step, context.Cancellation) { Known = known };

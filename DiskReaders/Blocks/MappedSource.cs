@@ -113,6 +113,8 @@ public sealed class MappedSource : IBlockSource, IFileBacked, IDiskBacked, ILaye
             : new LayerRange(0, 0, extent.Length);
     }
 
+    public bool ReadLayer(int depth, long offset, Span<byte> destination) => _parent is ILayered layers && layers.ReadLayer(depth, offset, destination);
+
     public void Dispose()
     {
         _units?.Dispose();

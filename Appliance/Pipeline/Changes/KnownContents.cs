@@ -24,6 +24,7 @@ internal sealed class KnownContents
     private readonly ChangedMap[] _changes = [];
     private readonly TraceLedger[] _ofLayers = [];
     private readonly IReadOnlyList<LayeredDisk> _disks = [];
+    private readonly Dictionary<int, DiskSource>? _opened;
     private readonly double _share;
     private readonly Action<FindingReport> _onFinding;
     private readonly SeenContents? _seen;
@@ -31,10 +32,11 @@ internal sealed class KnownContents
     private List<(ContentItem Item, KnownContent Known)> _known = [];
     private bool _isSettling;
 
+    /// <param name="disks">As they were opened.</param>
     /// <param name="onFinding">Told of what an earlier scan found in a content that is the same.</param>
     /// <param name="send">Takes what is to be known by the next scan.</param>
     /// <param name="seen">Told of executables that were not read; null when nobody records where they are.</param>
-    private KnownContents(ScanJob job, Action<FindingReport> onFinding, Action<TracedEvent> send, SeenContents? seen)
+    private KnownContents(ScanJob job, IEnumerable<IBlockSource> disks, Action<FindingReport> onFinding, Action<TracedEvent> send, SeenContents? seen)
     {
         if (job.Tracing is { } tracing)
         {
@@ -48,14 +50,15 @@ internal sealed class KnownContents
             byte[][] name = [SHA256.HashData("layer"u8)];
             _ofLayers = [.. layers.Layers.Select((l, i) => new TraceLedger(l.Key, name, Earlier(l.Earlier), i, send))];
             _disks = layers.Disks;
+            _opened = disks.OfType<DiskSource>().ToDictionary(d => d.Disk);
         }
 
         (_share, _onFinding, _seen) = (job.RecheckShare, onFinding, seen);
     }
 
     /// <summary>Null when there is nothing to know and nothing to remember.</summary>
-    public static KnownContents? Of(ScanJob job, Action<FindingReport> onFinding, Action<TracedEvent> send, SeenContents? seen) =>
-        job.Tracing is null && job.Layers is null ? null : new KnownContents(job, onFinding, send, seen);
+    public static KnownContents? Of(ScanJob job, IEnumerable<IBlockSource> disks, Action<FindingReport> onFinding, Action<TracedEvent> send, SeenContents? seen) =>
+        job.Tracing is null && job.Layers is null ? null : new KnownContents(job, disks, onFinding, send, seen);
 
     /// <summary>True when the content need not be read, so far as is known yet. For the reading thread.</summary>
     public bool IsKnown(ContentItem item, IBlockSource source)
@@ -68,7 +71,7 @@ internal sealed class KnownContents
         (item.Trace, item.LayerTrace, item.Layer) = (null, null, -1);
         try
         {
-            if (ContentPlaces.Of(source) is not { } places)
+            if (ContentPlaces.Of(source, _opened) is not { } places)
             {
                 return false;
             }

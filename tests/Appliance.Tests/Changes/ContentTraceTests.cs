@@ -31,6 +31,26 @@ public sealed class ContentTraceTests
     }
 
     [Fact]
+    public void What_an_image_copied_beside_what_was_written_is_the_layers_still()
+    {
+        byte[] below = [.. Enumerable.Range(0, 4 * Unit).Select(i => (byte)(i % 251))];
+        byte[] top = [.. below];
+        top[(2 * Unit) + 17] ^= 1;
+        var parent = new LayerSource(new MemorySource(below), 1, 5);
+        using var disk = new DiskSource(new MappedSource(new UnitMap("HHDZ"), [new MemorySource(top)], parent: parent), 0, tellsLayers: true);
+        Dictionary<int, DiskSource> disks = new() { [0] = disk };
+        Assert.Equal(1, DepthOf(Unit, Unit + 17));
+        Assert.Equal(0, DepthOf(Unit, Unit + 18));
+        Assert.Equal(0, DepthOf((2 * Unit) - 1, 2 * Unit));
+        Assert.Equal(0, DepthOf((3 * Unit) - 1, 2));
+
+        // Nothing shows through: whose it was is not asked.
+        Assert.Equal(0, DepthOf(2 * Unit, 10));
+
+        int DepthOf(long offset, long length) => ContentPlaces.Of(new SliceSource(disk, offset, length), disks)!.Layer.Depth;
+    }
+
+    [Fact]
     public void Names_order_length_and_place_are_parts_of_what_is_the_same()
     {
         using DiskSource disk = Disk();

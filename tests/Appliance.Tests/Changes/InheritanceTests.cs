@@ -131,7 +131,7 @@ public sealed class InheritanceTests
 
         // Full scans: what was read before they began is read again, once.
         clones.Later = TimeSpan.FromHours(3);
-        Func<ScanSettings, ScanSettings> full = s => s with { InheritFrom = DateTimeOffset.UtcNow.AddHours(2) };
+        Func<ScanSettings, ScanSettings> full = s => s with { InheritFrom = TimeProvider.System.GetUtcNow().AddHours(2) };
         Assert.Equal(0, clones.Scan("one.qcow2", full).Totals.FilesInherited);
         Assert.True(clones.Scan("two.qcow2", full).Totals.FilesInherited > 30);
 
@@ -166,7 +166,7 @@ public sealed class InheritanceTests
         })];
         using var scanner = new WorkerScanner(clones.Settings, Sandbox.Probe(SandboxMode.Reduced), new InProcessWorker(), clones.Time) { Bases = new HashSet<string>() };
         TargetReport[] reports = await Task.WhenAll(vms.Select(vm => Task.Factory.StartNew(
-            () => scanner.Scan(vm, false, DateTimeOffset.UtcNow.AddDays(-1), null, new NdjsonListener(TextWriter.Null), TestContext.Current.CancellationToken).Target,
+            () => scanner.Scan(vm, false, TimeProvider.System.GetUtcNow().AddDays(-1), null, new NdjsonListener(TextWriter.Null), TestContext.Current.CancellationToken).Target,
             TestContext.Current.CancellationToken, TaskCreationOptions.LongRunning, TaskScheduler.Default)));
         long[] inherited = [.. reports.Select(r => ScanSummary.Of(r).Files.Inherited).Order()];
         Assert.True(inherited is [0, > 30], string.Join(' ', inherited));

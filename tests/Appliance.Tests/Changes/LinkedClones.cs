@@ -62,7 +62,7 @@ internal sealed class LinkedClones : IDisposable
 
     public TimeProvider Time => new LaterTime(Later);
 
-    public ScanSettings Settings => HostileScan.Settings with { StateFolder = _scratch["state"], MemoryBytes = 16 << 20, RecheckShare = 0, InheritFrom = DateTimeOffset.UtcNow.AddDays(-1) };
+    public ScanSettings Settings => HostileScan.Settings with { StateFolder = _scratch["state"], MemoryBytes = 16 << 20, RecheckShare = 0, InheritFrom = TimeProvider.System.GetUtcNow().AddDays(-1) };
 
     public void Shell(string script) => Tool.Shell("export PATH=$PATH:/usr/sbin:/sbin\nset -e\n" + script, _scratch.Folder);
 
