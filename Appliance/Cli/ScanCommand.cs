@@ -62,7 +62,7 @@ internal static class ScanCommand
         {
             Description = "Of hypervisors' VMs, read only what changed since their last scan with this option and the same signatures. Leaves a checkpoint on each VM, which leases list shows and leases reap removes.",
         };
-        var readAll = new Option<bool>("--read-all") { Description = "Read all of every VM; otherwise what shows through whole from a base that was scanned in the last seven days, for whatever VM, is not read again." };
+        var inherit = new Option<bool>("--inherit") { Description = "Do not read again what shows through whole from a base that was scanned with this option in the last seven days, for whatever VM." };
         var recheck = new Option<int>("--recheck") { Description = "Of what need not be read, so many thousandths are read all the same, to see that it is what it was.", DefaultValueFactory = _ => (int)(ScanSettings.DefaultRecheckShare * 1000), HelpName = "PER-MILLE" };
         recheck.Validators.Add(r =>
         {
@@ -74,7 +74,7 @@ internal static class ScanCommand
         var command = new Command("scan", "Scans virtual disks and says what was found and what was not read.")
         {
             targets, format, output, rules, withBuiltin, strict, hashes, knownGood, ignoreKnownGood, engines, clamd, allow, threads, memory, timeout, bases, key, snapshot, deleted, memoryScan, state, noCache,
-            sandbox, noProgress, configuration, acts, changed, readAll, recheck,
+            sandbox, noProgress, configuration, acts, changed, inherit, recheck,
         };
         archives.AddTo(command);
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
@@ -102,7 +102,7 @@ internal static class ScanCommand
                 Secrets = KeyFile.Read(parsed.GetValue(key)),
                 Acts = parsed.GetValue(acts) ?? [],
                 OnlyChanges = parsed.GetValue(changed),
-                InheritFrom = parsed.GetValue(readAll) ? null : TimeProvider.System.GetUtcNow() - InheritedFor,
+                InheritFrom = parsed.GetValue(inherit) ? TimeProvider.System.GetUtcNow() - InheritedFor : null,
                 RecheckShare = parsed.GetValue(recheck) / 1000.0,
                 Bundle = signatures.Bundle,
                 Allow = signatures.Allow,

@@ -29,11 +29,13 @@ internal static class ClonesBenchmark
         string Result(string name) => Path.Combine(set.Scratch, name);
         string At(string name) => Path.Combine(folder, name);
         string state = Result("clones.state");
-        Cost Anew(string target, string report, params string[] options)
+        Cost Anew(string target, string report)
         {
             Forget(state);
-            return programs.Scan(target, Result(report), state, null, options);
+            return Inheriting(target, report);
         }
+
+        Cost Inheriting(string target, string report) => programs.Scan(target, Result(report), state, null, "--inherit");
 
         Rounds costs = Rounds.Run(
         [
@@ -41,11 +43,11 @@ internal static class ClonesBenchmark
             new(Linked, [At("linked")], () => Anew(At("linked"), "linked.json")),
             new(Copies, [At("copies/copy1.qcow2")], () => Anew(At("copies"), "copies.json")),
             new(First, [At("days")], () => Anew(At("days/first.qcow2"), "first.json")),
-            new(Changed, [At("days")], () => programs.Scan(At("days/second.qcow2"), Result("changed.json"), state)),
+            new(Changed, [At("days")], () => Inheriting(At("days/second.qcow2"), "changed.json")),
             new(Warm, [At("days")], () =>
             {
                 Anew(At("days/first.qcow2"), "first-again.json");
-                return programs.Scan(At("days/second.qcow2"), Result("warm.json"), state, null, "--read-all");
+                return programs.Scan(At("days/second.qcow2"), Result("warm.json"), state);
             }),
         ], rounds);
         Console.WriteLine($"\nclones: {set.Files} files, {Text.MiB(set.Bytes)}, NTFS in qcow2, {rules.Files.Count} rule files, {threads} threads, {rounds} rounds, page cache warm");
