@@ -41,11 +41,12 @@ internal sealed class ClamAvParts(ClamAvSettings? settings, CancellationToken ca
                 return new ClamAvPartsReport(false, signatures, "they cannot be checked before they are put to ClamAV: clamscan is missing; apt-get install -y clamav, then add or update again");
             }
 
-            if (files.Count > 0 && gone.Count == 0 && IsLoaded(id))
+            if (files.Count > 0 && before.Count > 0 && gone.Count == 0 && IsLoadedNow(id))
             {
                 return Loaded(signatures);
             }
 
+            // Before the daemon is asked for anything: one that is down loads them when it starts.
             ClamdParts.Put(folder, id, files);
             return ClamdParts.Reload(settings.Socket, files.Count > 0 ? id : null, gone, LoadTime, cancellation)
                 ? files.Count > 0 ? Loaded(signatures) : null
@@ -86,6 +87,18 @@ internal sealed class ClamAvParts(ClamAvSettings? settings, CancellationToken ca
     private const string NotConfigured = "vmsweep.json does not say where clamd has its database: \"clamav\": { \"databaseFolder\": \"/var/lib/clamav\" }, then add or update again";
 
     private bool IsLoaded(string id) => ClamdParts.IsLoaded(settings?.Socket ?? ClamdOptions.DefaultSocket, id, cancellation);
+
+    private bool IsLoadedNow(string id)
+    {
+        try
+        {
+            return IsLoaded(id);
+        }
+        catch (ClamdException)
+        {
+            return false;
+        }
+    }
 
     private ClamAvPartsReport Loaded(long signatures) => new(true, signatures, $"loaded by clamd on {settings?.Socket ?? ClamdOptions.DefaultSocket}");
 }

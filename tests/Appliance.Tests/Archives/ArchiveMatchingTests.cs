@@ -6,6 +6,7 @@ using Vmsweep.Golden;
 using Vmsweep.Signatures.Archives;
 using Vmsweep.Signatures.Hashes;
 using Vmsweep.Signatures.Matching;
+using Vmsweep.Signatures.Tests.Archives;
 using Vmsweep.Signatures.Tests.Yara;
 using Vmsweep.Signatures.Yara;
 
@@ -153,6 +154,28 @@ public sealed class ArchiveMatchingTests : IDisposable
         Verdict over = matcher.Match(archive);
         Assert.Equal((Fault.Limit, false), (Assert.Single(over.Gaps).Fault, over.IsSettled));
         Assert.Empty(matcher.Match(archive, isWhole: false).Gaps);
+    }
+
+    [Fact]
+    public void An_archive_that_unpacks_to_itself_is_matched_once_and_nothing_is_left_out()
+    {
+        byte[] quine = GzipQuine.Make();
+        using YaraRules rules = Compile("rule gzip { condition: uint16(0) == 0x8B1F }");
+        Verdict verdict = Match(quine, rules);
+        Assert.True(Assert.Single(verdict.Findings) is { Inner: null } && verdict.IsSettled);
+        Assert.Empty(verdict.Gaps);
+
+        // In another archive, beside what is to be found, whatever the order.
+        foreach (string order in (string[])["q.gz x", "x q.gz"])
+        {
+            File.WriteAllBytes(_scratch["q.gz"], quine);
+            File.WriteAllText(_scratch["x"], "MARKER");
+            Tool.Shell($"rm -f a.zip; zip -q a.zip {order}", _scratch.Folder);
+            using YaraRules both = Compile("rule gzip { condition: uint16(0) == 0x8B1F } rule marker { strings: $a = \"MARKER\" condition: $a at 0 }");
+            Verdict outer = Match(File.ReadAllBytes(_scratch["a.zip"]), both);
+            Assert.Equal(["gzip q.gz", "marker x"], outer.Findings.Select(f => $"{f.Detection.Rule} {string.Join(" > ", f.Inner!.Inside)}").Order(StringComparer.Ordinal));
+            Assert.Empty(outer.Gaps);
+        }
     }
 
     private HashSets Compiled(HashSetKind kind, string line)
