@@ -30,7 +30,7 @@ internal sealed class Opened : IMemberConsumer
         using var shared = new MemberMemory(memory);
         var opened = new Opened { _keep = keep };
         opened.Walk = ArchiveWalk.Open(content, limits ?? new ArchiveLimits(), ArchiveFormats.All, shared, w => opened.Begin(w), onStep ?? (() => { }), TestContext.Current.CancellationToken);
-        Assert.Equal(opened.Members.Count, opened.Left);
+        Assert.True(opened.Walk.IsCut ? opened.Left <= opened.Members.Count : opened.Left == opened.Members.Count, $"{opened.Left} of {opened.Members.Count} were left");
         return opened;
     }
 
