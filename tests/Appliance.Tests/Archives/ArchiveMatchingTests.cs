@@ -66,18 +66,17 @@ public sealed class ArchiveMatchingTests : IDisposable
     [InlineData("genisoimage -quiet -o ../a.img .")]
     [InlineData("genisoimage -quiet -J -R -o ../a.img .")]
     [InlineData("genisoimage -quiet -udf -o ../a.img .")]
-    [InlineData("xorriso -outdev ../a.img -map . / -quiet 2>/dev/null")]
-    [InlineData("cd ..; truncate -s 8M a.img; mkudffs -q --media-type=hd a.img; mkdir m; mount -o loop a.img m; cp -r in/. m; umount m")]
+    [InlineData("xorriso -as mkisofs -quiet -R -J -o ../a.img . 2>/dev/null")]
     [Trait("Category", "Slow")]
     public void Files_of_a_disc_image_inside_of_an_archive_are_those_that_7z_gives(string make)
     {
         Tool.Shell("mkdir -p in/sub; cp /usr/bin/env in/program; seq 1 60000 > in/text.txt; cp in/text.txt in/sub/again.txt; echo x > in/sub/small", _scratch.Folder);
-        Tool.Shell("PATH=$PATH:/usr/sbin:/sbin\n" + make, _scratch["in"]);
+        Tool.Shell(make, _scratch["in"]);
         Tool.Shell("7z x -y -oout a.img >/dev/null; zip -q a.zip a.img", _scratch.Folder);
         string[] theirs = [.. Directory.EnumerateFiles(_scratch["out"], "*", SearchOption.AllDirectories)
             .Where(f => new FileInfo(f).Length > 0 && !f.Contains("[BOOT]", StringComparison.Ordinal)).Select(Golden.Content.Sha256OfFile).Order(StringComparer.Ordinal)];
         Assert.InRange(theirs.Length, 4, 5);
-        using YaraRules rules = Compile("rule any { condition: filesize > 0 }");
+        using YaraRules rules = Compile("rule every { condition: filesize > 0 }");
         Verdict verdict = Match(File.ReadAllBytes(_scratch["a.zip"]), rules);
         Assert.Empty(verdict.Gaps);
         Assert.Equal(theirs, verdict.Findings.Where(f => f.Inner is { Inside: ["a.img", _, ..] }).Select(f => f.Inner!.Sha256).Order(StringComparer.Ordinal));

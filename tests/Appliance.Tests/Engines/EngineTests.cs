@@ -85,14 +85,13 @@ public sealed class EngineTests : IDisposable
             """, "1M");
         string[] expected =
         [
-            "v1/a.zst (zstd)", "v1/b.zip m", "v1/c.zip m", "v1/d.zip", "v1/e.gz", "v1/f f > f > f > f", "v1/g.zip b.zip > m",
+            "v1/a.zst (zstd)", "v1/b.zip m", "v1/c.zip m", "v1/d.zip", "v1/e.gz", "v1/f f > f > f > f", "v1/g.zip b.zip > m", "v1/h.zip b.zip > m",
         ];
         string state = Directory.CreateDirectory(_scratch["state"]).FullName;
         foreach (bool isKnown in (bool[])[false, true])
         {
             ScanResult result = Scan(Settings(["yara", "clamav"]) with { ClamdSocket = clamd.Socket, StateFolder = state });
             Assert.Equal(expected, result.Findings.Select(f => f.Path + (f.Inside is { Count: > 0 } inside ? " " + string.Join(" > ", inside) : "")).Order(StringComparer.Ordinal));
-            Assert.Equal("v1/h.zip", Assert.Single(result.Findings, f => f.Path == "v1/g.zip").AlsoAt.SingleOrDefault() ?? "v1/h.zip");
             Assert.All(result.Gaps, g => Assert.Equal(("limit", "v1/f"), (g.Fault, g.Path)));
             Assert.Equal(isKnown, result.Report.Totals.FilesCached > 0);
         }
