@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using Vmsweep.Signatures.ClamAv;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.Signatures.Bundles;
 
@@ -27,32 +26,59 @@ internal static class ClamAvCheck
         string empty = Path.GetTempFileName();
         try
         {
-            var start = new ProcessStartInfo(Sandbox.Find(Program)!, [.. files.Select(f => "--database=" + f), "--detect-pua=yes", "--no-summary", empty])
+            (int status, _, string error) = Scan(files, [empty], cancellation);
+            if (status != 0)
             {
-                RedirectStandardOutput = true,
-                RedirectStandardError = true,
-            };
-            using Process process = Process.Start(start)!;
-            Task<string> said = process.StandardError.ReadToEndAsync(cancellation);
-            process.OutputDataReceived += (_, _) => { };
-            process.BeginOutputReadLine();
-            using CancellationTokenRegistration end = cancellation.Register(process.Kill);
-            if (!process.WaitForExit(Longest))
-            {
-                process.Kill();
-                throw new BundleException($"clamscan did not load the parts for ClamAV within {Longest.TotalMinutes:0} minutes");
-            }
-
-            cancellation.ThrowIfCancellationRequested();
-            if (process.ExitCode != 0)
-            {
-                throw new BundleException("the parts for ClamAV do not load: " + Said(said.GetAwaiter().GetResult(), folder));
+                throw new BundleException("the parts for ClamAV do not load: " + Said(error, folder));
             }
         }
         finally
         {
             File.Delete(empty);
         }
+    }
+
+    /// <summary>What the parts find in files that are known to be good.</summary>
+    /// <param name="good">A folder, or one file.</param>
+    /// <returns>Path and signature; and what went wrong, empty where nothing did.</returns>
+    public static (IReadOnlyList<(string Path, string Signature)> Alarms, string Fault) Try(IReadOnlyList<string> files, string good, CancellationToken cancellation)
+    {
+        (int status, string output, string error) = Scan(
+            files, ["--infected", "--recursive", "--max-dir-recursion=200", "--follow-dir-symlinks=0", "--follow-file-symlinks=0", "--max-filesize=2000M", "--max-scansize=2000M", good], cancellation);
+        List<(string, string)> alarms = [];
+        foreach (string line in output.Split('\n').Where(l => l.EndsWith(Found, StringComparison.Ordinal)))
+        {
+            int at = line.LastIndexOf(": ", StringComparison.Ordinal);
+            if (at > 0)
+            {
+                alarms.Add((line[..at], line[(at + 2)..^Found.Length]));
+            }
+        }
+
+        return (alarms, status is 0 or 1 ? "" : Said(error, good));
+    }
+
+    private const string Found = " FOUND";
+
+    private static (int Status, string Output, string Error) Scan(IReadOnlyList<string> files, IReadOnlyList<string> arguments, CancellationToken cancellation)
+    {
+        var start = new ProcessStartInfo(Sandbox.Find(Program)!, [.. files.Select(f => "--database=" + f), "--detect-pua=yes", "--no-summary", .. arguments])
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        using Process process = Process.Start(start)!;
+        Task<string> error = process.StandardError.ReadToEndAsync(cancellation);
+        Task<string> output = process.StandardOutput.ReadToEndAsync(cancellation);
+        using CancellationTokenRegistration end = cancellation.Register(process.Kill);
+        if (!process.WaitForExit(Longest))
+        {
+            process.Kill();
+            throw new BundleException($"clamscan did not come to its end within {Longest.TotalMinutes:0} minutes");
+        }
+
+        cancellation.ThrowIfCancellationRequested();
+        return (process.ExitCode, output.GetAwaiter().GetResult(), error.GetAwaiter().GetResult());
     }
 
     private static string Said(string error, string folder) => string.Join("; ", error

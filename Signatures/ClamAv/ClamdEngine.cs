@@ -26,6 +26,9 @@ public sealed class ClamdEngine(ClamdOptions options, string version) : IEngine
         "zip", "zip:method 9", "zip:method 12", "gzip", "bzip2", "xz", "tar", "7z", "7z:method 303011B", "cab", "ole", "mail", "cpio", "chm", "szdd", "tnef", "pdf",
     };
 
+    /// <summary>A signature's name as a detection.</summary>
+    public static Detection DetectionOf(string name) => ClamdAnswer.DetectionOf(name);
+
     public bool Opens(string way) => Opened.Contains(way);
 
     public IMatcher CreateMatcher() => new ClamdMatcher(this);

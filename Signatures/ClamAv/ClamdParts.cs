@@ -73,7 +73,7 @@ public static partial class ClamdParts
             using (var file = new FileStream(fresh, FileMode.CreateNew, FileAccess.Write, FileShare.None))
             {
                 content.CopyTo(file);
-                File.SetUnixFileMode(file.SafeFileHandle, ReadOnly);
+                OpenToReaders(file);
                 file.Flush(flushToDisk: true);
             }
 
@@ -109,6 +109,15 @@ public static partial class ClamdParts
             {
                 return false;
             }
+        }
+    }
+
+    /// <summary>For everybody to read, whatever the account's mask says: the daemon has its own.</summary>
+    private static void OpenToReaders(FileStream file)
+    {
+        if (!OperatingSystem.IsWindows())
+        {
+            File.SetUnixFileMode(file.SafeFileHandle, ReadOnly);
         }
     }
 

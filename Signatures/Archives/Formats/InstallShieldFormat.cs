@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Globalization;
 using System.Text;
 
@@ -11,6 +12,8 @@ internal sealed class InstallShieldFormat : IArchiveFormat
 {
     private const int MostText = 260;
     private const int MostBefore = 512;
+
+    private static readonly SearchValues<char> VersionDigits = SearchValues.Create("0123456789.");
 
     public string Name => "InstallShield";
 
@@ -43,7 +46,7 @@ internal sealed class InstallShieldFormat : IArchiveFormat
         (name, data, size) = ("", 0, 0);
         if (content.Length < 16 || content[0] is < (byte)' ' or >= 0x7F
             || !TryText(content, ref data, out name) || !TryText(content, ref data, out string path) || !path.EndsWith(name, StringComparison.Ordinal)
-            || !TryText(content, ref data, out string version) || version.AsSpan().ContainsAnyExcept("0123456789.")
+            || !TryText(content, ref data, out string version) || version.AsSpan().ContainsAnyExcept(VersionDigits)
             || !TryText(content, ref data, out string length))
         {
             return false;

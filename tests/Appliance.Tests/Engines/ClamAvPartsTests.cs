@@ -129,7 +129,7 @@ public sealed class ClamAvPartsTests : IDisposable
 
     [Fact]
     [Trait("Category", "Slow")]
-    public void Changes_do_not_disturb_what_is_being_scanned()
+    public async Task Changes_do_not_disturb_what_is_being_scanned()
     {
         using ClamdServer clamd = new ClamdServer("AlertExceedsMax yes").Start();
         ClamAvParts parts = Parts(clamd);
@@ -165,8 +165,8 @@ public sealed class ClamAvPartsTests : IDisposable
             _kit.Store.RollBack();
         }
 
-        enough.Cancel();
-        Task.WaitAll(scans, TestContext.Current.CancellationToken);
+        await enough.CancelAsync();
+        await Task.WhenAll(scans);
         Assert.Empty(wrong);
     }
 
@@ -195,6 +195,15 @@ public sealed class ClamAvPartsTests : IDisposable
         (status, output, _) = Launcher.Run(["signatures", "rollback", .. common]);
         Assert.Equal(0, status);
         Assert.DoesNotContain("Bundle.Logic", Launcher.Run(["scan", _scratch["disk.raw"], .. common]).Output, StringComparison.Ordinal);
+
+        // Tried on what is known to be good.
+        Directory.CreateDirectory(_scratch["good/sub"]);
+        File.WriteAllText(_scratch["good/fine"], "fine");
+        Assert.Equal(0, Launcher.Run("signatures", "test", "--bundle", _kit.Bundle(3), "--good", _scratch["good"]).Status);
+        File.WriteAllText(_scratch["good/sub/marked"], "x MARKER-of-the-bundle");
+        (status, output, _) = Launcher.Run("signatures", "test", "--bundle", _kit["acme-3.vmbundle"], "--good", _scratch["good"]);
+        Assert.Equal(1, status);
+        Assert.Contains("Bundle.Marker.UNOFFICIAL  sub/marked", output, StringComparison.Ordinal);
 
         // Without the configuration it is said that they are not in use.
         (status, output, _) = Launcher.Run("signatures", "rollback", "--state", state, "--config", Empty());
