@@ -16,6 +16,7 @@ var root = new RootCommand("vmsweep scans the virtual disks of VMs for malware f
     ReadCommand.Create(),
     InventoryCommand.Create(),
     SweepCommand.Create(),
+    ServeCommand.Create(),
     FindingsCommand.Create(),
     HuntCommand.Create(),
     StateCommand.Create(),

@@ -79,7 +79,7 @@ internal sealed partial class Sandbox
     /// <param name="heapBytes">The runtime's heap limit.</param>
     public ProcessStartInfo WorkerStart(IReadOnlyList<(string Host, string Inside)> binds, long heapBytes)
     {
-        string program = Path.Combine(AppContext.BaseDirectory, "vmsweep.dll");
+        string program = ProgramPath;
         string host = HostPath();
         var environment = new Dictionary<string, string>
         {
@@ -189,8 +189,11 @@ internal sealed partial class Sandbox
         }
     }
 
+    /// <summary>This program, for <see cref="HostPath"/>.</summary>
+    public static string ProgramPath => Path.Combine(AppContext.BaseDirectory, "vmsweep.dll");
+
     /// <summary>The <c>dotnet</c> that runs this process, links resolved.</summary>
-    private static string HostPath()
+    public static string HostPath()
     {
         string path = Environment.ProcessPath ?? throw new InvalidOperationException("this process has no path");
         if (Path.GetFileName(path) != "dotnet")

@@ -38,6 +38,8 @@ public sealed class MemoryGuest : IDisposable
             qemu.Kill();
             qemu.WaitForExit();
         }
+
+        DumpTakenIn();
     }
 
     public static MemoryGuest Instance => Shared.Value;
@@ -54,7 +56,10 @@ public sealed class MemoryGuest : IDisposable
     /// <summary>Migration stream of the guest as it ran, in several rounds with XBZRLE.</summary>
     public string LiveStream => _scratch["live.qemu"];
 
-    /// <summary>ELF core of the moment at which <see cref="LiveStream"/> ends.</summary>
+    /// <summary>
+    /// ELF core of another QEMU that took <see cref="LiveStream"/> in. Not that of the guest itself: under software emulation QEMU may copy a page
+    /// while a processor writes to it and then not send it again, so the stream need not be what the guest had.
+    /// </summary>
     public string LiveCore => _scratch["live.core"];
 
     /// <summary>Rounds that the live migration took.</summary>
@@ -154,14 +159,14 @@ public sealed class MemoryGuest : IDisposable
 
     private void WriteInitrd() => Boot(_scratch);
 
-    private Process Start()
+    private Process Start(params string[] more)
     {
         var start = new ProcessStartInfo(
             Tool.Find("qemu-system-x86_64"),
             [
                 "-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", MemoryMiB.ToString(CultureInfo.InvariantCulture), "-smp", "2", "-nodefaults", "-no-reboot", "-nographic", "-serial", "stdio",
                 "-kernel", "/boot/vmlinuz-" + LinuxGuest.Kernel(), "-initrd", _scratch["initrd"], "-append", "console=ttyS0 quiet panic=-1",
-                "-qmp", $"unix:{_scratch["qmp"]},server=on,wait=off",
+                "-qmp", $"unix:{_scratch["qmp"]},server=on,wait=off", .. more,
             ])
         {
             RedirectStandardOutput = true,
@@ -196,50 +201,111 @@ public sealed class MemoryGuest : IDisposable
 
     private void Dump()
     {
-        using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        socket.Connect(new UnixDomainSocketEndPoint(_scratch["qmp"]));
-        using var stream = new NetworkStream(socket);
-        using var from = new StreamReader(stream);
-        using var to = new StreamWriter(stream);
-        from.ReadLine();
-        Command(to, from, """{"execute":"qmp_capabilities"}""");
-        Command(to, from, """{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"xbzrle","state":true}]}}""");
-        Command(to, from, """{"execute":"migrate-set-parameters","arguments":{"max-bandwidth":33554432,"downtime-limit":50}}""");
-        JsonElement live = Migrate(to, from, LiveStream);
+        using var monitor = new Monitor(_scratch["qmp"]);
+        monitor.Command("""{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"xbzrle","state":true}]}}""");
+        monitor.Command("""{"execute":"migrate-set-parameters","arguments":{"max-bandwidth":33554432,"downtime-limit":50}}""");
+        JsonElement live = Migrate(monitor, LiveStream);
         LiveRounds = live.GetProperty("ram").GetProperty("dirty-sync-count").GetInt32();
         DeltaPages = live.GetProperty("xbzrle-cache").GetProperty("pages").GetInt64();
 
-        // The guest has stopped where the stream ends. It is not migrated again before it ran.
-        DumpCore(to, from, LiveCore);
-        Command(to, from, """{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"xbzrle","state":false}]}}""");
-        Command(to, from, """{"execute":"migrate-set-parameters","arguments":{"max-bandwidth":0}}""");
-        Command(to, from, """{"execute":"cont"}""");
-        Command(to, from, """{"execute":"stop"}""");
-        DumpCore(to, from, Core);
-        Migrate(to, from, Stream);
+        // It is not migrated again before it ran.
+        monitor.Command("""{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"xbzrle","state":false}]}}""");
+        monitor.Command("""{"execute":"migrate-set-parameters","arguments":{"max-bandwidth":0}}""");
+        monitor.Command("""{"execute":"cont"}""");
+        monitor.Command("""{"execute":"stop"}""");
+        DumpCore(monitor, Core);
+        Migrate(monitor, Stream);
     }
 
-    private static void DumpCore(StreamWriter to, StreamReader from, string path) =>
-        Command(to, from, $$$"""{"execute":"dump-guest-memory","arguments":{"paging":false,"protocol":"file:{{{path}}}"}}""");
-
-    private static JsonElement Migrate(StreamWriter to, StreamReader from, string path)
+    private void DumpTakenIn()
     {
-        Command(to, from, $$$"""{"execute":"migrate","arguments":{"uri":"exec:cat > {{{path}}}"}}""");
+        File.Delete(_scratch["qmp"]);
+        using Process qemu = Start("-S", "-incoming", $"exec:cat {LiveStream}");
+        try
+        {
+            using var monitor = new Monitor(_scratch["qmp"]);
+            WaitFor(monitor, "query-status", "paused", "inmigrate");
+            DumpCore(monitor, LiveCore);
+        }
+        finally
+        {
+            qemu.Kill();
+            qemu.WaitForExit();
+        }
+    }
+
+    private static void DumpCore(Monitor monitor, string path) =>
+        monitor.Command($$$"""{"execute":"dump-guest-memory","arguments":{"paging":false,"protocol":"file:{{{path}}}"}}""");
+
+    private static JsonElement Migrate(Monitor monitor, string path)
+    {
+        monitor.Command($$$"""{"execute":"migrate","arguments":{"uri":"exec:cat > {{{path}}}"}}""");
+        return WaitFor(monitor, "query-migrate", "completed", "setup", "active", "device");
+    }
+
+    private static JsonElement WaitFor(Monitor monitor, string query, string wanted, params string[] before)
+    {
         var taken = Stopwatch.StartNew();
         while (taken.Elapsed < Patience)
         {
-            JsonElement state = Command(to, from, """{"execute":"query-migrate"}""");
-            switch (state.TryGetProperty("status", out JsonElement status) ? status.GetString() : "")
+            JsonElement state = monitor.Command($$"""{"execute":"{{query}}"}""");
+            string? status = state.TryGetProperty("status", out JsonElement given) ? given.GetString() : before[0];
+            if (status == wanted)
             {
-                case "completed":
-                    return state;
-                case "failed" or "cancelled":
-                    throw new InvalidOperationException(state.ToString());
+                return state;
+            }
+
+            if (!before.Contains(status))
+            {
+                throw new InvalidOperationException($"{query}: {state}");
             }
 
             Thread.Sleep(100);
         }
 
-        throw new InvalidOperationException("the migration did not end");
+        throw new InvalidOperationException($"{query}: not {wanted} in time");
+    }
+
+    /// <summary>A connection to a QEMU's monitor, which may be about to start.</summary>
+    private sealed class Monitor : IDisposable
+    {
+        private readonly Socket _socket;
+        private readonly StreamReader _from;
+        private readonly StreamWriter _to;
+
+        public Monitor(string path)
+        {
+            long started = Stopwatch.GetTimestamp();
+            while (true)
+            {
+                _socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+                try
+                {
+                    _socket.Connect(new UnixDomainSocketEndPoint(path));
+                    break;
+                }
+                catch (SocketException) when (Stopwatch.GetElapsedTime(started) < Patience)
+                {
+                    // A socket whose connection failed cannot be used again.
+                    _socket.Dispose();
+                    Thread.Sleep(50);
+                }
+            }
+
+            var stream = new NetworkStream(_socket);
+            _from = new StreamReader(stream);
+            _to = new StreamWriter(stream);
+            _from.ReadLine();
+            Command("""{"execute":"qmp_capabilities"}""");
+        }
+
+        public JsonElement Command(string json) => MemoryGuest.Command(_to, _from, json);
+
+        public void Dispose()
+        {
+            _from.Dispose();
+            _to.Dispose();
+            _socket.Dispose();
+        }
     }
 }

@@ -94,7 +94,8 @@ public static class RunningGuest
           dd if=/dev/zero of=/mnt/beat bs=4k count=8 conv=fsync 2>/dev/null
           read -r u r < /proc/uptime
           echo $(( ${u%.*}${u#*.} - ${t%.*}${t#*.} )) >> /latency
-          echo $n > /beats
+          echo $n > /beats.new
+          mv /beats.new /beats
           usleep 200000
         done) &
         echo {{Alive}}

@@ -44,7 +44,7 @@ public sealed class ScheduleTests
             ["hourly"] = CronSchedule.Parse("0 * * * *", Berlin, time.GetUtcNow()),
         };
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
-        Task loop = new ScheduleLoop(schedules, starter, time).RunAsync(stop.Token);
+        Task loop = new ScheduleLoop(() => schedules, starter, time).RunAsync(stop.Token);
         await Advance(time, TimeSpan.FromDays(1));
         Assert.Equal([At("2026-10-25T00:30Z")], starter.Of("nightly"));
         Assert.Equal(24, starter.Of("hourly").Count);
@@ -63,14 +63,34 @@ public sealed class ScheduleTests
     {
         var time = new FakeTimeProvider(At("2026-06-10T12:00Z"));
         var starter = new Starter { Running = new TaskCompletionSource() };
+        var schedules = new Dictionary<string, CronSchedule> { ["hourly"] = CronSchedule.Parse("0 * * * *", Berlin, time.GetUtcNow()) };
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
-        Task loop = new ScheduleLoop(new Dictionary<string, CronSchedule> { ["hourly"] = CronSchedule.Parse("0 * * * *", Berlin, time.GetUtcNow()) }, starter, time).RunAsync(stop.Token);
+        Task loop = new ScheduleLoop(() => schedules, starter, time).RunAsync(stop.Token);
         await Advance(time, TimeSpan.FromHours(5));
         Assert.Single(starter.Of("hourly"));
         starter.Running.SetResult();
         starter.Running = null;
         await Advance(time, TimeSpan.FromHours(2));
         Assert.Equal(3, starter.Of("hourly").Count);
+        await stop.CancelAsync();
+        await loop;
+    }
+
+    [Fact]
+    public async Task Other_schedules_count_once_they_are_read()
+    {
+        var time = new FakeTimeProvider(At("2026-06-10T12:00Z"));
+        var starter = new Starter();
+        CronSchedule hourly = CronSchedule.Parse("0 * * * *", Berlin, time.GetUtcNow());
+        var schedules = new Dictionary<string, CronSchedule> { ["a"] = hourly, ["b"] = hourly };
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+        Task loop = new ScheduleLoop(() => schedules, starter, time).RunAsync(stop.Token);
+        await Advance(time, TimeSpan.FromMinutes(90));
+        schedules = new Dictionary<string, CronSchedule> { ["b"] = CronSchedule.Parse("45 * * * *", Berlin, time.GetUtcNow()), ["c"] = hourly };
+        await Advance(time, TimeSpan.FromMinutes(60));
+        Assert.Equal([At("2026-06-10T13:00Z")], starter.Of("a"));
+        Assert.Equal([At("2026-06-10T13:00Z"), At("2026-06-10T13:45Z")], starter.Of("b"));
+        Assert.Equal([At("2026-06-10T14:00Z")], starter.Of("c"));
         await stop.CancelAsync();
         await loop;
     }

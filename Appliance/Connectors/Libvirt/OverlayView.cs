@@ -22,6 +22,9 @@ internal sealed class OverlayView : IVmView
     /// <summary>Merging what a guest wrote while it was scanned.</summary>
     private static readonly TimeSpan MostMerge = TimeSpan.FromMinutes(30);
 
+    /// <summary>A detail of the lease, noted when libvirt said that the disks had moved onto their overlays: one that is on another file later was merged.</summary>
+    private const string Moved = "moved";
+
     /// <summary>For a daemon to carry out what was asked for by a process that is gone.</summary>
     private static readonly TimeSpan MostBegin = TimeSpan.FromSeconds(30);
 
@@ -90,6 +93,7 @@ internal sealed class OverlayView : IVmView
                 domain.SnapshotDisks(BackupXml.Snapshot("vmsweep-" + lease.Record.Key, all));
                 return true;
             });
+            lease.Update(r => r with { Details = new Dictionary<string, string>(r.Details) { [Moved] = "yes" } });
             Vm below = FilesView.Read(vm with { Disks = files }, read.Target, [.. connector.Settings.Bases, .. request.Bases]);
             return new OverlayView(connector, below with { Disks = [.. read.Disks, .. below.Disks], Gaps = [.. gaps, .. below.Gaps] }, lease, limits);
         }
@@ -127,7 +131,7 @@ internal sealed class OverlayView : IVmView
             {
                 // A daemon goes on with what a killed scan asked for: first it makes the overlay, then the disk moves onto it.
                 long started = Environment.TickCount64;
-                while (domain.IsActive && File.Exists(overlay) && !IsTop(domain.Xml(), disk, overlay) && Environment.TickCount64 - started < MostBegin.TotalMilliseconds)
+                while (!lease.Details.ContainsKey(Moved) && domain.IsActive && File.Exists(overlay) && !IsTop(domain.Xml(), disk, overlay) && Environment.TickCount64 - started < MostBegin.TotalMilliseconds)
                 {
                     Thread.Sleep(50);
                 }

@@ -31,6 +31,9 @@ internal sealed class SweepLocks(string folder)
         }
     }
 
+    /// <summary>Whoever starts sweeps when they are due.</summary>
+    public IDisposable? TryTakeService() => TryTake("service");
+
     /// <summary>A VM, over all sweeps.</summary>
     public IDisposable? TryTakeVm(string key) => TryTake("vm\n" + key);
 

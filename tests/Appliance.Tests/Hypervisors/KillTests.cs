@@ -25,7 +25,7 @@ public sealed class KillTests(LibvirtFixture libvirt)
         List<string> reached = [];
         foreach (string step in steps)
         {
-            using Process scan = Program.Start("scan", target, "--no-progress", "--config", Configuration(method), "--state", libvirt.State);
+            using Process scan = Program.Start("scan", target, "--no-progress", "--config", Configuration(), "--state", libvirt.State);
             bool isThere = WaitFor(step, name, scan);
             scan.Kill();
             scan.WaitForExit();
@@ -34,7 +34,7 @@ public sealed class KillTests(LibvirtFixture libvirt)
                 reached.Add(step);
             }
 
-            (int status, string output, string error) = Program.Run(["leases", "reap", "--config", Configuration(method), "--state", libvirt.State]);
+            (int status, string output, string error) = Program.Run(["leases", "reap", "--config", Configuration(), "--state", libvirt.State]);
             Assert.True(status == 0, $"{step}: {output}{error}");
             libvirt.AssertNothingLeft(name);
             Assert.Contains("running", libvirt.Rig.Virsh("domstate", name), StringComparison.Ordinal);
@@ -50,11 +50,10 @@ public sealed class KillTests(LibvirtFixture libvirt)
     }
 
     /// <summary>The target is named by its address, so that a lease must be undone from what it records alone.</summary>
-    private string Configuration(string? method)
+    private string Configuration()
     {
         string path = Path.Combine(libvirt.State, "empty.json");
         File.WriteAllText(path, "{}");
-        _ = method;
         return path;
     }
 
@@ -62,8 +61,12 @@ public sealed class KillTests(LibvirtFixture libvirt)
     {
         string leases = Path.Combine(libvirt.State, "leases");
         bool wasThere = false;
+        bool wasWorker = false;
+        bool wasInUse = false;
         while (!scan.HasExited)
         {
+            // Often enough for the short steps, and the scan needs a processor too.
+            Thread.Sleep(1);
             string? key = Directory.Exists(leases) ? Directory.GetFiles(leases, "*.json").Select(f => Path.GetFileNameWithoutExtension(f)).FirstOrDefault() : null;
             if (key is null)
             {
@@ -74,6 +77,8 @@ public sealed class KillTests(LibvirtFixture libvirt)
             string[] ours = Directory.GetFiles(libvirt.Rig.Images, $"vmsweep-{key}-*");
             bool isOpen = ours.Length > 0 && (File.Exists(folder + "/nbd") || ours[0].EndsWith(".qcow2", StringComparison.Ordinal));
             wasThere |= isOpen;
+            bool isInUse = step is "in use" or "merged" && libvirt.Rig.Virsh("domblklist", name).Contains("vmsweep-" + key, StringComparison.Ordinal);
+            wasInUse |= isInUse;
             bool isReached = step switch
             {
                 "lease" => true,
@@ -81,28 +86,24 @@ public sealed class KillTests(LibvirtFixture libvirt)
                 "scratch" or "overlay" => ours.Length > 0,
                 "socket" => File.Exists(folder + "/nbd"),
                 "taken" => File.Exists(folder + "/nbd") && (File.GetUnixFileMode(folder + "/nbd") & UnixFileMode.OtherRead) == 0,
-                "in use" => libvirt.Rig.Virsh("domblklist", name).Contains("vmsweep-" + key, StringComparison.Ordinal),
+                "in use" => isInUse,
                 "worker" => isOpen && HasWorker(scan),
                 "later" => isOpen && HasWorker(scan) && Later(),
                 "ending" => wasThere && isOpen && wasWorker && !HasWorker(scan),
                 "removed" => wasThere && ours.Length == 0,
                 "merging" => libvirt.Rig.TryVirsh("blockjob", name, "vda").Output.Length > 0,
-                "merged" => wasThere && !libvirt.Rig.Virsh("domblklist", name).Contains("vmsweep-" + key, StringComparison.Ordinal),
+                "merged" => wasInUse && !isInUse,
                 _ => throw new ArgumentOutOfRangeException(nameof(step)),
             };
             wasWorker |= isOpen && HasWorker(scan);
             if (isReached)
             {
-                wasWorker = false;
                 return true;
             }
         }
 
-        wasWorker = false;
         return false;
     }
-
-    private bool wasWorker;
 
     private static bool Later()
     {

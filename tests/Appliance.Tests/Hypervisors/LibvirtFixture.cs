@@ -4,7 +4,7 @@ using Vmsweep.Rigs;
 namespace Vmsweep.Appliance.Tests.Hypervisors;
 
 /// <summary>One libvirtd for all tests of this collection, which run one after the other; each has a guest of its own.</summary>
-[CollectionDefinition(Name, DisableParallelization = true)]
+[CollectionDefinition(Name)]
 public sealed class LibvirtCollection : ICollectionFixture<LibvirtFixture>
 {
     public const string Name = "libvirt";

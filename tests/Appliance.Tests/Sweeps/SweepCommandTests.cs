@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Text;
 using System.Text.Json;
 using Vmsweep.Appliance.Tests.EndToEnd;
 using Vmsweep.Appliance.Tests.Hostile;
@@ -78,6 +79,62 @@ public sealed class SweepCommandTests : IDisposable
 
     [Fact]
     [Trait("Category", "Slow")]
+    public void A_service_starts_what_is_due_follows_the_configuration_and_goes_on_after_kill_9()
+    {
+        Datastore(3);
+        Launcher.Run("--version");
+        Configure("\"timeZone\": \"Europe/Berlin\"");
+        var said = new StringBuilder();
+        using (Process service = Serve(said))
+        {
+            Until(() => Said(said, "nothing is started until one does"), service);
+            (int status, _, string error) = Launcher.Run("serve", "--config", Config, "--state", _scratch["state"]);
+            Assert.True(status == 2 && error.Contains("another vmsweep serve runs", StringComparison.Ordinal), error);
+            Tool.Shell($"kill -TERM {service.Id}");
+            Assert.True(service.WaitForExit(LongEnough));
+            Assert.Equal(0, service.ExitCode);
+        }
+
+        // Slow enough that it is killed at work.
+        Configure("\"when\": \"* * * * * ?\", \"limits\": { \"disks\": 1, \"bytesPerSecond\": \"64K\" }");
+        using (Process service = Serve(said))
+        {
+            Until(() => Said(said, "nightly: begins") && Last()?.GetProperty("state").GetString() == "running", service);
+            int[] sweeps = [.. Tool.Shell($"cat /proc/{service.Id}/task/*/children").Split(' ', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).Select(int.Parse)];
+            Assert.NotEmpty(sweeps);
+            service.Kill();
+            Tool.Shell($"kill -9 {string.Join(' ', sweeps)}");
+            service.WaitForExit();
+        }
+
+        string run = Last()!.Value.GetProperty("runId").GetString()!;
+        said.Clear();
+        Configure("\"when\": \"0 0 1 1 *\"");
+        using (Process service = Serve(said))
+        {
+            Until(() => Last()?.GetProperty("state").GetString() == "finished", service);
+            Assert.Equal(run, Last()!.Value.GetProperty("runId").GetString());
+            Until(() => Said(said, "nightly: something was found"), service);
+            Assert.True(Said(said, "its last run did not come to its end"), said.ToString());
+
+            // What is wrong changes nothing; what is right is followed.
+            File.WriteAllText(Config, "{ \"sweeps\": 1 }");
+            Until(() => Said(said, "stays as it was"), service);
+            Configure("\"when\": \"* * * * * ?\"");
+            Until(() => Last()?.GetProperty("runId").GetString() is { } next && next != run, service);
+            Tool.Shell($"kill -INT {service.Id}");
+            Assert.True(service.WaitForExit(LongEnough));
+            Assert.Equal(0, service.ExitCode);
+        }
+
+        // With itself it ended what it had started.
+        Assert.DoesNotContain("\"running\"", Sweep("show", "nightly", "--format", "json").Output, StringComparison.Ordinal);
+
+        JsonElement? Last() => Sweep("show", "nightly", "--format", "json") is { Status: 0 } shown ? JsonDocument.Parse(shown.Output).RootElement : null;
+    }
+
+    [Fact]
+    [Trait("Category", "Slow")]
     public void Kill_9_at_random_moments_loses_and_doubles_nothing()
     {
         Datastore(10);
@@ -134,6 +191,28 @@ public sealed class SweepCommandTests : IDisposable
     }
 
     private (int Status, string Output, string Error) Sweep(params string[] arguments) => Launcher.Run(["sweep", .. arguments, "--state", _scratch["state"]]);
+
+    private Process Serve(StringBuilder said)
+    {
+        Process process = Process.Start(new ProcessStartInfo(Path.Combine(RepositoryRoot.Path, "vmsweep"), ["serve", "--config", Config, "--state", _scratch["state"]]) { RedirectStandardError = true })!;
+        process.ErrorDataReceived += (_, line) =>
+        {
+            lock (said)
+            {
+                said.AppendLine(line.Data);
+            }
+        };
+        process.BeginErrorReadLine();
+        return process;
+    }
+
+    private static bool Said(StringBuilder said, string text)
+    {
+        lock (said)
+        {
+            return said.ToString().Contains(text, StringComparison.Ordinal);
+        }
+    }
 
     private Process Start(params string[] arguments)
     {

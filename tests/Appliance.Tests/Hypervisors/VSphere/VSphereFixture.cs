@@ -11,7 +11,7 @@ using Vmsweep.Rigs;
 namespace Vmsweep.Appliance.Tests.Hypervisors.VSphere;
 
 /// <summary>One simulated vCenter for all tests of this collection, which run one after the other.</summary>
-[CollectionDefinition(Name, DisableParallelization = true)]
+[CollectionDefinition(Name)]
 public sealed class VSphereCollection : ICollectionFixture<VSphereFixture>
 {
     public const string Name = "vsphere";
