@@ -33,7 +33,7 @@ internal static class ScanCommand
         Option<string?> clamd = CommonOptions.Clamd();
         var engines = new Option<string[]>("--engine")
         {
-            Description = $"Engines, separated by commas: {string.Join(", ", EngineNames.All)}; by default yara, hash with --hashes, clamav with --clamd. One that is named and cannot take part is a gap.",
+            Description = $"Engines, separated by commas: {string.Join(", ", EngineNames.All)}; by default yara, hash with --hashes, clamav with --clamd or where it is configured. One that is named and cannot take part is a gap.",
             HelpName = string.Join(',', EngineNames.All),
             CustomParser = ParseEngines,
         };
@@ -80,6 +80,8 @@ internal static class ScanCommand
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
             using IDisposable log = Logging.Open(parsed.GetValue(state));
+            ApplianceConfiguration configured = ApplianceConfiguration.Read(parsed.GetValue(configuration));
+            string? daemon = parsed.GetValue(clamd) ?? configured.ClamAv?.Socket;
             using ScanSignatures signatures = ScanSignatures.Choose(
                 Existing(parsed.GetValue(rules) ?? []), Existing(parsed.GetValue(hashes) ?? []), parsed.GetValue(withBuiltin), Existing(parsed.GetValue(allow) ?? []), StateFolder.Of(parsed.GetValue(state)), TimeProvider.System);
             var settings = new ScanSettings
@@ -89,9 +91,10 @@ internal static class ScanCommand
                 StrictRules = parsed.GetValue(strict),
                 HashLists = signatures.HashLists,
                 KnownGood = parsed.GetValue(ignoreKnownGood) ? [] : [.. Existing(parsed.GetValue(knownGood) ?? []), .. signatures.KnownGoodLists],
-                Engines = parsed.GetValue(engines) is { Length: > 0 } chosen ? chosen : [.. EngineNames.All.Where(n => n != ClamdEngine.EngineName || parsed.GetValue(clamd) is not null)],
+                Engines = parsed.GetValue(engines) is { Length: > 0 } chosen ? chosen : [.. EngineNames.All.Where(n => n != ClamdEngine.EngineName || daemon is not null)],
                 EnginesAreNamed = parsed.GetValue(engines) is { Length: > 0 },
-                ClamdSocket = parsed.GetValue(clamd) ?? ClamdOptions.DefaultSocket,
+                ClamdSocket = daemon ?? ClamdOptions.DefaultSocket,
+                ClamdDatabaseFolder = configured.ClamAv?.DatabaseFolder ?? ClamdState.DefaultDatabaseFolder,
                 Threads = parsed.GetValue(threads),
                 MemoryBytes = (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes),
                 MatchTimeoutSeconds = parsed.GetValue(timeout),
@@ -119,7 +122,6 @@ internal static class ScanCommand
             }
 
             var finder = new TargetFinder(parsed.GetValue(bases) ?? [], cancellation);
-            ApplianceConfiguration configured = ApplianceConfiguration.Read(parsed.GetValue(configuration));
             using Hypervisors hypervisors = Hypervisors.Of(configured, parsed.GetValue(state), parsed.GetValue(bases) ?? []);
             hypervisors.Reap();
             using PeriodicReaper reaper = hypervisors.ReapPeriodically();

@@ -298,9 +298,9 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         if (twin is null || !shared.Unkept.TryGetValue(twin.Value, out Verdict? own))
         {
             own = _unkept.Match(content.Bytes, isWhole: false);
-            if (content.Windows is null && own.Gaps.Any(g => g.Fault == Fault.Limit))
+            if (content.Windows is null && (ContentMatcher.IsUnread(own) || verdict.Ways?.All(_unkept.Opens) != true))
             {
-                // It opens archives itself; what is over its own limits may still be found in the members.
+                // It opens archives itself. It is given the members of those that it does not open, and where it did not look at all of one.
                 own = _unkept.WithMembers(own, content.Bytes);
             }
 

@@ -35,6 +35,9 @@ internal sealed record ScanSettings
 
     public string ClamdSocket { get; init; } = ClamdOptions.DefaultSocket;
 
+    /// <summary>Where the daemon has its database.</summary>
+    public string ClamdDatabaseFolder { get; init; } = ClamdState.DefaultDatabaseFolder;
+
     /// <summary>Of <see cref="EngineNames.All"/>.</summary>
     public required IReadOnlyList<string> Engines { get; init; }
 
