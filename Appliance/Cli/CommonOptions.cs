@@ -48,7 +48,7 @@ internal static class CommonOptions
 
     public static Option<string?> Clamd() => new("--clamd")
     {
-        Description = $"The Unix socket of ClamAV's daemon; {ClamdOptions.DefaultSocket} where only --engine asks for it.",
+        Description = $"The Unix socket of ClamAV's daemon; by default what vmsweep.json says, or {ClamdOptions.DefaultSocket} where only --engine asks for it.",
         HelpName = "SOCKET",
     };
 
@@ -94,7 +94,7 @@ internal static class CommonOptions
 
     public static Option<string?> State() => new("--state") { Description = "Folder for logs and databases; none keeps nothing.", HelpName = "DIR|none" };
 
-    public static Option<string?> Configuration() => new("--config") { Description = "Configuration of connectors; /etc/vmsweep/vmsweep.json by default for root.", HelpName = "FILE" };
+    public static Option<string?> Configuration() => new("--config") { Description = "Configuration file; /etc/vmsweep/vmsweep.json by default for root.", HelpName = "FILE" };
 
     public static Option<bool> NoProgress() => new("--no-progress") { Description = "No progress line; there is none anyway unless standard error is a terminal." };
 

@@ -3,7 +3,9 @@ using System.Runtime.InteropServices;
 using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Pipeline;
+using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Sweeps.Configuration;
+using Vmsweep.Appliance.Updates;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.Signatures.Bundles;
 using Vmsweep.Signatures.ClamAv;
@@ -71,8 +73,14 @@ internal static class DoctorCommand
         Check("worker", works, worker, "see the message; with --sandbox reduced it runs without namespaces");
         (bool isCurrent, string signatures, string remedy) = Signatures(state);
         Check("signatures", isCurrent, signatures, remedy);
-        (bool isSet, string daemon, string start) = EngineChecks.Clamd(clamd ?? ClamdOptions.DefaultSocket);
+        clamd ??= configuration.ClamAv?.Socket;
+        (bool isSet, string daemon, string start) = EngineChecks.Clamd(clamd ?? ClamdOptions.DefaultSocket, configuration.ClamAv?.DatabaseFolder ?? ClamdState.DefaultDatabaseFolder);
         Check("clamav", isSet || (clamd is null && !File.Exists(ClamdOptions.DefaultSocket)), isSet || clamd is not null ? daemon : $"not in use: {daemon}", start);
+        if (ClamAvPartsOf(state, clamd, configuration.ClamAv) is { } parts)
+        {
+            Check("clamav", parts.IsLoaded, $"signatures of the bundle: {parts.Detail}", "vmsweep signatures update, or add the bundle again");
+        }
+
         foreach ((string path, HashSetKind kind) in hashes.Select(h => (h, HashSetKind.Bad)).Concat(knownGood.Select(k => (k, HashSetKind.KnownGood))))
         {
             (bool isWhole, string set) = EngineChecks.HashSet(path, kind);
@@ -129,6 +137,14 @@ internal static class DoctorCommand
         {
             return (false, e.Message, "vmsweep signatures update, or add a bundle by hand; rollback goes back to the previous one");
         }
+    }
+
+    /// <summary>Whether what the bundle has for ClamAV takes part; null where it has nothing or nobody uses ClamAV.</summary>
+    private static ClamAvPartsReport? ClamAvPartsOf(string? state, string? clamd, ClamAvSettings? settings)
+    {
+        StoredBundle? active = state is null ? null : new BundleStore(StateFolder.Signatures(state), TimeProvider.System).List().FirstOrDefault(b => b.IsActive);
+        return active?.Manifest is not { } manifest ? null
+            : new ClamAvParts(clamd is null ? settings : new ClamAvSettings(clamd, settings?.DatabaseFolder), CancellationToken.None).Look(active.Id, manifest);
     }
 
     /// <summary>Starts a worker for real and lets it compile the built-in rules, which takes libyara.</summary>

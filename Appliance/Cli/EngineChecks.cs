@@ -11,12 +11,12 @@ internal static class EngineChecks
     /// <summary>ClamAV's database is new several times a day; beyond this nobody fetches it.</summary>
     private static readonly TimeSpan OldDatabase = TimeSpan.FromDays(7);
 
-    public static (bool Works, string Detail, string Remedy) Clamd(string socket)
+    public static (bool Works, string Detail, string Remedy) Clamd(string socket, string databaseFolder)
     {
         ClamdState state;
         try
         {
-            state = ClamdState.Ask(socket);
+            state = ClamdState.Ask(socket, databaseFolder);
         }
         catch (ClamdException e)
         {

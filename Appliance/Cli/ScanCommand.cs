@@ -17,6 +17,8 @@ namespace Vmsweep.Appliance.Cli;
 /// <summary><c>vmsweep scan</c>.</summary>
 internal static class ScanCommand
 {
+    private static readonly TimeSpan InheritedFor = TimeSpan.FromDays(7);
+
     public static Command Create()
     {
         var targets = new Argument<string[]>("TARGET") { Description = "Images of disks or of guest memory, VM configuration files (.vmx), folders of them, or VMs of hypervisors (NAME/VM, libvirt:///system?vm=VM, qemu:///QMP-SOCKET).", Arity = ArgumentArity.OneOrMore };
@@ -31,7 +33,7 @@ internal static class ScanCommand
         Option<string?> clamd = CommonOptions.Clamd();
         var engines = new Option<string[]>("--engine")
         {
-            Description = $"Engines, separated by commas: {string.Join(", ", EngineNames.All)}; by default yara, hash with --hashes, clamav with --clamd. One that is named and cannot take part is a gap.",
+            Description = $"Engines, separated by commas: {string.Join(", ", EngineNames.All)}; by default yara, hash with --hashes, clamav with --clamd or where it is configured. One that is named and cannot take part is a gap.",
             HelpName = string.Join(',', EngineNames.All),
             CustomParser = ParseEngines,
         };
@@ -60,15 +62,26 @@ internal static class ScanCommand
         {
             Description = "Of hypervisors' VMs, read only what changed since their last scan with this option and the same signatures. Leaves a checkpoint on each VM, which leases list shows and leases reap removes.",
         };
+        var inherit = new Option<bool>("--inherit") { Description = "Do not read again what shows through whole from a base that was scanned with this option in the last seven days, for whatever VM." };
+        var recheck = new Option<int>("--recheck") { Description = "Of what need not be read, so many thousandths are read all the same, to see that it is what it was.", DefaultValueFactory = _ => (int)(ScanSettings.DefaultRecheckShare * 1000), HelpName = "PER-MILLE" };
+        recheck.Validators.Add(r =>
+        {
+            if (r.GetValueOrDefault<int>() is < 0 or > 1000)
+            {
+                r.AddError("--recheck takes thousandths, from 0 to 1000.");
+            }
+        });
         var command = new Command("scan", "Scans virtual disks and says what was found and what was not read.")
         {
             targets, format, output, rules, withBuiltin, strict, hashes, knownGood, ignoreKnownGood, engines, clamd, allow, threads, memory, timeout, bases, key, snapshot, deleted, memoryScan, state, noCache,
-            sandbox, noProgress, configuration, acts, changed,
+            sandbox, noProgress, configuration, acts, changed, inherit, recheck,
         };
         archives.AddTo(command);
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
             using IDisposable log = Logging.Open(parsed.GetValue(state));
+            ApplianceConfiguration configured = ApplianceConfiguration.Read(parsed.GetValue(configuration));
+            string? daemon = parsed.GetValue(clamd) ?? configured.ClamAv?.Socket;
             using ScanSignatures signatures = ScanSignatures.Choose(
                 Existing(parsed.GetValue(rules) ?? []), Existing(parsed.GetValue(hashes) ?? []), parsed.GetValue(withBuiltin), Existing(parsed.GetValue(allow) ?? []), StateFolder.Of(parsed.GetValue(state)), TimeProvider.System);
             var settings = new ScanSettings
@@ -78,9 +91,10 @@ internal static class ScanCommand
                 StrictRules = parsed.GetValue(strict),
                 HashLists = signatures.HashLists,
                 KnownGood = parsed.GetValue(ignoreKnownGood) ? [] : [.. Existing(parsed.GetValue(knownGood) ?? []), .. signatures.KnownGoodLists],
-                Engines = parsed.GetValue(engines) is { Length: > 0 } chosen ? chosen : [.. EngineNames.All.Where(n => n != ClamdEngine.EngineName || parsed.GetValue(clamd) is not null)],
+                Engines = parsed.GetValue(engines) is { Length: > 0 } chosen ? chosen : [.. EngineNames.All.Where(n => n != ClamdEngine.EngineName || daemon is not null)],
                 EnginesAreNamed = parsed.GetValue(engines) is { Length: > 0 },
-                ClamdSocket = parsed.GetValue(clamd) ?? ClamdOptions.DefaultSocket,
+                ClamdSocket = daemon ?? ClamdOptions.DefaultSocket,
+                ClamdDatabaseFolder = configured.ClamAv?.DatabaseFolder ?? ClamdState.DefaultDatabaseFolder,
                 Threads = parsed.GetValue(threads),
                 MemoryBytes = (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes),
                 MatchTimeoutSeconds = parsed.GetValue(timeout),
@@ -91,6 +105,8 @@ internal static class ScanCommand
                 Secrets = KeyFile.Read(parsed.GetValue(key)),
                 Acts = parsed.GetValue(acts) ?? [],
                 OnlyChanges = parsed.GetValue(changed),
+                InheritFrom = parsed.GetValue(inherit) ? TimeProvider.System.GetUtcNow() - InheritedFor : null,
+                RecheckShare = parsed.GetValue(recheck) / 1000.0,
                 Bundle = signatures.Bundle,
                 Allow = signatures.Allow,
                 Faults = signatures.Faults,
@@ -106,7 +122,6 @@ internal static class ScanCommand
             }
 
             var finder = new TargetFinder(parsed.GetValue(bases) ?? [], cancellation);
-            ApplianceConfiguration configured = ApplianceConfiguration.Read(parsed.GetValue(configuration));
             using Hypervisors hypervisors = Hypervisors.Of(configured, parsed.GetValue(state), parsed.GetValue(bases) ?? []);
             hypervisors.Reap();
             using PeriodicReaper reaper = hypervisors.ReapPeriodically();

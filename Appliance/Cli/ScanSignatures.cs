@@ -31,9 +31,6 @@ internal sealed class ScanSignatures : IDisposable
     /// <summary>Hashes of known good files in the bundle.</summary>
     public IReadOnlyList<string> KnownGoodLists => _bundle?.FilesOf(PartKind.KnownGood) ?? [];
 
-    /// <summary>The folder with the bundle's databases for ClamAV; null for none.</summary>
-    public string? ClamAvFolder => _bundle?.FolderOf(PartKind.ClamAv);
-
     /// <param name="state">The state folder; null for none.</param>
     /// <exception cref="TargetException">An allow list that was asked for is none.</exception>
     /// <exception cref="BundleException">The active bundle cannot be used.</exception>

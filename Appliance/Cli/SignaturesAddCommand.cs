@@ -17,7 +17,8 @@ internal static class SignaturesAddCommand
         Option<string> format = CommonOptions.Format("text", "json");
         Option<string?> state = CommonOptions.State();
         Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
-        var command = new Command("add", "Checks a bundle and makes it active.") { source, unsigned, format, state, sandbox };
+        Option<string?> configuration = CommonOptions.Configuration();
+        var command = new Command("add", "Checks a bundle and makes it active.") { source, unsigned, format, state, sandbox, configuration };
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
             using IDisposable log = Logging.Open(parsed.GetValue(state));
@@ -34,11 +35,12 @@ internal static class SignaturesAddCommand
                 Console.Error.WriteLine("vmsweep: WARNING: --unsigned: nobody but you vouches for these signatures");
             }
 
+            ClamAvParts clamAv = SignaturesCommand.ClamAv(parsed.GetValue(configuration), cancellation);
             PartsChecker checker = Checker(parsed.GetValue(sandbox), cancellation);
             Installed installed = IsBundle(path) ? store.Install(path, new InstallOptions(mayBeUnsigned), checker.Check)
                 : mayBeUnsigned ? InstallOwn(path, store, checker)
                 : throw new TargetException($"{path}: no bundle; --unsigned takes a folder of rules as it is, vmsweep signatures build makes a signed bundle of it");
-            return SignaturesCommand.Say(parsed.GetRequiredValue(format), installed, null, parsed.GetValue(state));
+            return SignaturesCommand.Say(parsed.GetRequiredValue(format), installed, null, parsed.GetValue(state), clamAv.Apply(store));
         }));
         return command;
     }

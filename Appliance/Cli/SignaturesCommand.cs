@@ -2,8 +2,10 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
+using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Updates;
 using Vmsweep.Signatures.Bundles;
 
 namespace Vmsweep.Appliance.Cli;
@@ -31,14 +33,20 @@ internal static class SignaturesCommand
         return (new BundleStore(folder, TimeProvider.System), folder);
     }
 
+    /// <summary>What brings parts of bundles to ClamAV, as the configuration says.</summary>
+    /// <param name="configuration">As <c>--config</c> has it.</param>
+    public static ClamAvParts ClamAv(string? configuration, CancellationToken cancellation) => new(ApplianceConfiguration.Read(configuration).ClamAv, cancellation);
+
     public static BundleReport Report(Installed installed) => BundleReport.Of(installed.Id, installed.Manifest, installed.Signer, TimeProvider.System.GetUtcNow());
 
     public static void Write<T>(T report, JsonTypeInfo<T> type) => Console.Out.WriteLine(JsonSerializer.Serialize(report, type));
 
     /// <summary>What became of a bundle, for people and programs.</summary>
     /// <param name="state">As <c>--state</c> has it, for its audit log.</param>
-    public static int Say(string format, Installed installed, string? from, string? state)
+    /// <param name="clamAv">What became of its parts for ClamAV; null: nothing.</param>
+    public static int Say(string format, Installed installed, string? from, string? state, ClamAvPartsReport? clamAv)
     {
+        int status = clamAv is { IsLoaded: false } ? ExitStatus.Incomplete : ExitStatus.Clean;
         BundleReport bundle = Report(installed);
         if (installed.Outcome == InstallOutcome.Activated)
         {
@@ -53,9 +61,10 @@ internal static class SignaturesCommand
                     Outcome = installed.Outcome switch { InstallOutcome.Activated => "activated", InstallOutcome.AlreadyActive => "unchanged", _ => "rolled-back-before" },
                     From = from,
                     Active = installed.Outcome == InstallOutcome.RolledBackBefore ? null : bundle,
+                    ClamAv = clamAv,
                 },
                 SignaturesJson.Default.SignaturesReport);
-            return ExitStatus.Clean;
+            return status;
         }
 
         Console.Out.WriteLine(installed.Outcome switch
@@ -69,7 +78,17 @@ internal static class SignaturesCommand
             Console.Out.WriteLine(Line(bundle));
         }
 
-        return ExitStatus.Clean;
+        Say(clamAv);
+        return status;
+    }
+
+    /// <summary>One line on the parts for ClamAV, where there are any.</summary>
+    public static void Say(ClamAvPartsReport? clamAv)
+    {
+        if (clamAv is not null)
+        {
+            Console.Out.WriteLine($"          {(clamAv.IsLoaded ? "ClamAV signatures: " : "ClamAV signatures NOT IN USE: ")}{Printable.Of(clamAv.Detail)}");
+        }
     }
 
     /// <summary>Contents, validity and signer of a bundle on one line.</summary>
@@ -94,11 +113,13 @@ internal static class SignaturesCommand
     {
         Option<string> format = CommonOptions.Format("text", "json");
         Option<string?> state = CommonOptions.State();
-        var command = new Command("list", "The active bundle, the one before it, and what they hold.") { format, state };
-        command.SetAction((parsed, _) => CommandFailure.Guard(() =>
+        Option<string?> configuration = CommonOptions.Configuration();
+        var command = new Command("list", "The active bundle, the one before it, and what they hold.") { format, state, configuration };
+        command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
             (BundleStore store, string _) = Open(parsed.GetValue(state));
             IReadOnlyList<StoredBundle> bundles = store.List();
+            ClamAvPartsReport? clamAv = bundles.FirstOrDefault(b => b.IsActive) is { Manifest: { } manifest } used ? ClamAv(parsed.GetValue(configuration), cancellation).Look(used.Id, manifest) : null;
             DateTimeOffset now = TimeProvider.System.GetUtcNow();
             if (parsed.GetRequiredValue(format) == "json")
             {
@@ -108,6 +129,7 @@ internal static class SignaturesCommand
                         Active = Of(bundles.FirstOrDefault(b => b.IsActive), now),
                         Previous = Of(bundles.FirstOrDefault(b => b.IsPrevious), now),
                         Kept = [.. bundles.Where(b => b is { IsActive: false, IsPrevious: false }).Select(b => Of(b, now)).OfType<BundleReport>()],
+                        ClamAv = clamAv,
                         Faults = [.. bundles.Where(b => b.Fault.Length > 0).Select(b => b.Fault)],
                     },
                     SignaturesJson.Default.SignaturesReport);
@@ -126,6 +148,7 @@ internal static class SignaturesCommand
                     if (report is not null)
                     {
                         Console.Out.WriteLine(Line(report));
+                        Say(bundle.IsActive ? clamAv : null);
                     }
                 }
             }
@@ -170,12 +193,14 @@ internal static class SignaturesCommand
     {
         Option<string> format = CommonOptions.Format("text", "json");
         Option<string?> state = CommonOptions.State();
-        var command = new Command("rollback", "Makes the previous bundle active again; an update does not bring back the one that was left.") { format, state };
-        command.SetAction((parsed, _) => CommandFailure.Guard(() =>
+        Option<string?> configuration = CommonOptions.Configuration();
+        var command = new Command("rollback", "Makes the previous bundle active again; an update does not bring back the one that was left.") { format, state, configuration };
+        command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
             (BundleStore store, string _) = Open(parsed.GetValue(state));
+            ClamAvParts clamAv = ClamAv(parsed.GetValue(configuration), cancellation);
             StoredBundle active = store.RollBack();
-            return Say(parsed.GetRequiredValue(format), new Installed(InstallOutcome.Activated, active.Id, active.Manifest!, active.Signer), null, parsed.GetValue(state));
+            return Say(parsed.GetRequiredValue(format), new Installed(InstallOutcome.Activated, active.Id, active.Manifest!, active.Signer), null, parsed.GetValue(state), clamAv.Apply(store));
         }));
         return command;
     }

@@ -4,8 +4,11 @@ using System.Text.Json;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Updates;
 using Vmsweep.Appliance.Worker;
+using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.Signatures.Bundles;
+using Vmsweep.Signatures.ClamAv;
 using Vmsweep.Signatures.Hashes;
 
 namespace Vmsweep.Appliance.Cli;
@@ -42,6 +45,11 @@ internal static class SignaturesTestCommand
             var trial = new Trial(box, new WorkerProcess(box.WorkerStart, ScanRun.Silence), cancellation);
             long held = parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes;
             trial.Run(bundle?.PartsFolder, rules, bundle is null && rules.Count == 0, bundle?.FilesOf(PartKind.Hashes) ?? [], folder, parsed.GetValue(sample) ?? 16 << 20, held, parsed.GetValue(timeout));
+            if (bundle?.FilesOf(PartKind.ClamAv) is { Count: > 0 } clamAv)
+            {
+                trial.RunClamAv(clamAv, folder);
+            }
+
             using TextWriter writer = Outputs.OpenText(parsed.GetValue(output));
             var report = new RuleTestReport(
                 trial.FalseAlarms.Count > 0 ? "false-alarms" : trial.Gaps.Count > 0 ? "incomplete" : "clean",
@@ -145,6 +153,28 @@ internal static class SignaturesTestCommand
             string OnHost(string text) => sources.Concat(lists).Aggregate(text, (t, b) => t.Replace(b.Inside, OnRoot(b.Host), StringComparison.Ordinal));
 
             string OnRoot(string path) => root is null ? path : Path.GetRelativePath(root, path);
+        }
+
+        /// <summary>Of these one false alarm for each file, and no cost.</summary>
+        public void RunClamAv(IReadOnlyList<string> parts, string good)
+        {
+            if (!ClamAvCheck.IsPossible)
+            {
+                Gaps.Add(new GapReport(Faults.Name(Fault.Unsupported), good, ClamdEngine.EngineName, -1, 0, "the parts for ClamAV were not tried: clamscan is missing; apt-get install -y clamav"));
+                return;
+            }
+
+            (IReadOnlyList<(string Path, string Signature)> alarms, string fault) = ClamAvCheck.Try(parts, good, cancellation);
+            foreach ((string path, string signature) in alarms)
+            {
+                string name = File.Exists(good) ? Path.GetFileName(good) : Path.GetRelativePath(good, path);
+                FalseAlarms.Add(FindingReports.Of(new VerdictFinding(ClamdEngine.DetectionOf(signature)), [name], new FileInfo(path) is { Exists: true } file ? file.Length : 0, ""));
+            }
+
+            if (fault.Length > 0)
+            {
+                Gaps.Add(new GapReport(Faults.Name(Fault.Unsupported), good, ClamdEngine.EngineName, -1, 0, fault));
+            }
         }
 
         private void OnEvent(WorkerEvent message)

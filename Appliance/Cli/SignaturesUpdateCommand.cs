@@ -32,30 +32,34 @@ internal static class SignaturesUpdateCommand
         Option<string> format = CommonOptions.Format("text", "json");
         Option<string?> state = CommonOptions.State();
         Option<SandboxMode?> sandbox = CommonOptions.SandboxChoice();
-        var command = new Command("update", "Brings the newest bundle of a source. Nothing changes unless it is signed by a trusted publisher, newer, and compiles.") { from, proxy, authority, limit, format, state, sandbox };
+        Option<string?> configuration = CommonOptions.Configuration();
+        var command = new Command("update", "Brings the newest bundle of a source. Nothing changes unless it is signed by a trusted publisher, newer, and compiles.") { from, proxy, authority, limit, format, state, sandbox, configuration };
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
             using IDisposable log = Logging.Open(parsed.GetValue(state));
             (BundleStore store, string folder) = SignaturesCommand.Open(parsed.GetValue(state));
             IReadOnlyList<UpdateSource> sources = parsed.GetValue(from) is { } named ? [new UpdateSource { From = named }] : UpdateSources.Read(folder);
             sources = [.. sources.Select(s => s with { Proxy = parsed.GetValue(proxy) ?? s.Proxy, Ca = parsed.GetValue(authority) ?? s.Ca })];
+            ClamAvParts clamAv = SignaturesCommand.ClamAv(parsed.GetValue(configuration), cancellation);
             PartsChecker checker = SignaturesAddCommand.Checker(parsed.GetValue(sandbox), cancellation);
             UpdateResult result = new SignatureUpdate(store, folder, checker.Check, parsed.GetValue(limit) ?? 2L << 30, cancellation).Run(sources);
+            ClamAvPartsReport? applied = clamAv.Apply(store);
             if (result.Installed is { } installed)
             {
-                return SignaturesCommand.Say(parsed.GetRequiredValue(format), installed, result.From, parsed.GetValue(state));
+                return SignaturesCommand.Say(parsed.GetRequiredValue(format), installed, result.From, parsed.GetValue(state), applied);
             }
 
             if (parsed.GetRequiredValue(format) == "json")
             {
-                SignaturesCommand.Write(new SignaturesReport { Outcome = "unchanged", From = result.From }, SignaturesJson.Default.SignaturesReport);
+                SignaturesCommand.Write(new SignaturesReport { Outcome = "unchanged", From = result.From, ClamAv = applied }, SignaturesJson.Default.SignaturesReport);
             }
             else
             {
                 Console.Out.WriteLine($"{Printable.Of(result.From)} has nothing new");
+                SignaturesCommand.Say(applied);
             }
 
-            return ExitStatus.Clean;
+            return applied is { IsLoaded: false } ? ExitStatus.Incomplete : ExitStatus.Clean;
         }));
         return command;
     }

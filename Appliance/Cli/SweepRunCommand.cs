@@ -81,7 +81,7 @@ internal static class SweepRunCommand
             using ScanSignatures signatures = ScanSignatures.Choose(Existing(sweep.Signatures.Rules), Existing(sweep.Signatures.Hashes), sweep.Signatures.WithBuiltin, [], folder, TimeProvider.System);
             var weight = new WorkerWeight(sweep.Limits.Nice, sweep.Limits.IoClass);
             var worker = new WorkerProcess((binds, heap) => weight.Put(box.WorkerStart(binds, heap)), ScanRun.Silence);
-            using var scanner = new WorkerScanner(SettingsOf(sweep, signatures, folder), box, worker, TimeProvider.System);
+            using var scanner = new WorkerScanner(SettingsOf(sweep, signatures, folder, configured.ClamAv), box, worker, TimeProvider.System) { Bases = listed.SelectMany(v => v.Parents).ToHashSet(StringComparer.Ordinal) };
             var line = new SweepProgressLine(!parsed.GetValue(noProgress), sweep.Zone);
             using var runner = new SweepRunner(sweep, store, locks, scanner, results, TimeProvider.System, line, options);
             try
@@ -129,9 +129,10 @@ internal static class SweepRunCommand
         return isOpen ? last!.Id : null;
     }
 
-    private static ScanSettings SettingsOf(SweepSettings sweep, ScanSignatures signatures, string state)
+    private static ScanSettings SettingsOf(SweepSettings sweep, ScanSignatures signatures, string state, ClamAvSettings? clamAv)
     {
         SweepSignatures of = sweep.Signatures;
+        string? daemon = of.ClamdSocket ?? clamAv?.Socket;
         return new ScanSettings
         {
             RuleSources = signatures.Rules,
@@ -139,14 +140,16 @@ internal static class SweepRunCommand
             StrictRules = false,
             HashLists = signatures.HashLists,
             KnownGood = [.. Existing(of.KnownGood), .. signatures.KnownGoodLists],
-            Engines = of.Engines.Count > 0 ? of.Engines : [.. EngineNames.All.Where(n => n != ClamdEngine.EngineName || of.ClamdSocket is not null)],
+            Engines = of.Engines.Count > 0 ? of.Engines : [.. EngineNames.All.Where(n => n != ClamdEngine.EngineName || daemon is not null)],
             EnginesAreNamed = of.Engines.Count > 0,
-            ClamdSocket = of.ClamdSocket ?? ClamdOptions.DefaultSocket,
+            ClamdSocket = daemon ?? ClamdOptions.DefaultSocket,
+            ClamdDatabaseFolder = clamAv?.DatabaseFolder ?? ClamdState.DefaultDatabaseFolder,
             Threads = sweep.Limits.Threads,
             MemoryBytes = sweep.Limits.MemoryBytes,
             MatchTimeoutSeconds = 60,
             StateFolder = state,
             OnlyChanges = sweep.OnlyChanges,
+            RecheckShare = sweep.RecheckShare,
             Bundle = signatures.Bundle,
             Allow = signatures.Allow,
             Faults = signatures.Faults,

@@ -153,14 +153,15 @@ internal static class TextReport
         double seconds = (report.FinishedAt - report.StartedAt).TotalSeconds;
         string cached = totals.FilesCached > 0 ? string.Create(CultureInfo.InvariantCulture, $" ({totals.FilesCached:N0} known from earlier scans)") : "";
         string unchanged = totals.FilesUnchanged > 0 ? string.Create(CultureInfo.InvariantCulture, $", {totals.FilesUnchanged:N0} more with {Sizes.Show(totals.BytesUnchanged)} unchanged since they were scanned") : "";
-        console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"{totals.FilesScanned:N0} of {totals.FilesSeen:N0} files{cached}{unchanged}, {Sizes.Show(totals.BytesRead)} of {Sizes.Show(totals.BytesSeen)} in {seconds:0.0} s; {rules}{bundle}");
+        string inherited = totals.FilesInherited > 0 ? string.Create(CultureInfo.InvariantCulture, $", {totals.FilesInherited:N0} more with {Sizes.Show(totals.BytesInherited)} inherited from bases that were scanned") : "";
+        console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"{totals.FilesScanned:N0} of {totals.FilesSeen:N0} files{cached}{unchanged}{inherited}, {Sizes.Show(totals.BytesRead)} of {Sizes.Show(totals.BytesSeen)} in {seconds:0.0} s; {rules}{bundle}");
         (string colour, string text) = report.Verdict switch
         {
             "detected" => ("red bold", string.Create(CultureInfo.InvariantCulture, $"DETECTED: {totals.Findings:N0} findings{(totals.Gaps > 0 ? $", and {totals.Gaps:N0} gaps" : "")}")),
             "incomplete" => ("yellow bold", string.Create(CultureInfo.InvariantCulture, $"INCOMPLETE: nothing found, but {totals.Gaps:N0} gaps were not scanned")),
             _ => ("green bold", string.Create(
                 CultureInfo.InvariantCulture,
-                $"CLEAN: everything was read and matched{(totals.FilesUnchanged > 0 ? ", or was by an earlier scan and is unchanged" : "")}; {(totals.Informational == 0 ? "nothing found" : $"{totals.Informational:N0} things worth knowing")}")),
+                $"CLEAN: everything was read and matched{(totals.FilesUnchanged + totals.FilesInherited > 0 ? ", or was by an earlier scan and is unchanged" : "")}; {(totals.Informational == 0 ? "nothing found" : $"{totals.Informational:N0} things worth knowing")}")),
         };
         string suppressed = totals.Suppressed > 0 ? string.Create(CultureInfo.InvariantCulture, $" ({totals.Suppressed:N0} suppressed by allow lists)") : "";
         console.MarkupLine($"[{colour}]{Markup.Escape(text)}[/]{Markup.Escape(suppressed)}");

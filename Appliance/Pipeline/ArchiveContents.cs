@@ -64,10 +64,14 @@ internal sealed class ArchiveContents(ArchiveLimits? limits, long memoryBytes, l
 }
 
 /// <summary>Identity of a member's content.</summary>
-internal readonly record struct MemberKey(UInt128 High, UInt128 Low, long SizeBytes)
+/// <param name="IsLeftOut">It was not given to the engines, which open themselves what it lies in.</param>
+internal readonly record struct MemberKey(UInt128 High, UInt128 Low, long SizeBytes, bool IsLeftOut)
 {
-    public static MemberKey Of(ReadOnlySpan<byte> sha256, long sizeBytes) =>
-        new(System.Buffers.Binary.BinaryPrimitives.ReadUInt128BigEndian(sha256), System.Buffers.Binary.BinaryPrimitives.ReadUInt128BigEndian(sha256[16..]), sizeBytes);
+    public static MemberKey Of(ReadOnlySpan<byte> sha256, long sizeBytes, bool isLeftOut) =>
+        new(System.Buffers.Binary.BinaryPrimitives.ReadUInt128BigEndian(sha256), System.Buffers.Binary.BinaryPrimitives.ReadUInt128BigEndian(sha256[16..]), sizeBytes, isLeftOut);
+
+    /// <summary>The same content.</summary>
+    public bool IsOf(MemberKey other) => this with { IsLeftOut = other.IsLeftOut } == other;
 }
 
 /// <summary>What matching a member and all inside of it gave.</summary>
@@ -76,10 +80,12 @@ internal readonly record struct MemberKey(UInt128 High, UInt128 Low, long SizeBy
 /// <param name="Members">How many lie inside.</param>
 /// <param name="Bytes">Their bytes.</param>
 /// <param name="Depth">How deep they lie in it.</param>
-internal sealed record KnownMember(IReadOnlyList<VerdictFinding> Findings, IReadOnlyList<VerdictGap> Gaps, int Members, long Bytes, int Depth);
+/// <param name="Ways">By which ways they came.</param>
+internal sealed record KnownMember(IReadOnlyList<VerdictFinding> Findings, IReadOnlyList<VerdictGap> Gaps, int Members, long Bytes, int Depth, IReadOnlyCollection<string> Ways);
 
 /// <summary>Matches the members of one content and collects what is found in them.</summary>
-internal sealed class MemberMatching(ArchiveContents archives, ArchiveWalk walk, Engines engines, IMemberMatcher matcher, byte[]? contentSha256) : IMemberConsumer
+/// <param name="isUnread">The engines could not read the content itself, so that they are given every member.</param>
+internal sealed class MemberMatching(ArchiveContents archives, ArchiveWalk walk, Engines engines, IMemberMatcher matcher, byte[]? contentSha256, bool isUnread) : IMemberConsumer
 {
     /// <summary>Beyond, a hostile archive would fill the report.</summary>
     private const int MostFindings = 10_000;
@@ -93,14 +99,21 @@ internal sealed class MemberMatching(ArchiveContents archives, ArchiveWalk walk,
 
     public bool IsSettled { get; private set; } = true;
 
+    /// <summary>By which ways members came, at all depths.</summary>
+    public HashSet<string> Ways { get; } = new(StringComparer.Ordinal);
+
     public bool OnMember(IReadOnlyList<string> inside, ReadOnlySpan<byte> content, bool isPartial)
     {
         ContentHashes hashes = engines.HashNeeds.Of(content);
-        var frame = new Frame(isPartial || matcher.UsesNames ? null : MemberKey.Of(hashes.Sha256, content.Length), inside.Count, Findings.Count, Gaps.Count, walk.Members, walk.Bytes, walk.IsCut)
+        Frame? outer = _frames.TryPeek(out Frame? top) ? top : null;
+        bool isLeftOut = !(outer?.IsUnread ?? isUnread) && matcher.Opens(walk.Way);
+        AddWay(outer, walk.Way);
+        var frame = new Frame(
+            outer, isPartial || matcher.UsesNames ? null : MemberKey.Of(hashes.Sha256, content.Length, isLeftOut), inside.Count, Findings.Count, Gaps.Count, walk.Members, walk.Bytes, walk.IsCut)
         {
             Deepest = walk.Depth,
         };
-        bool isOwnAncestor = !isPartial && (hashes.Sha256.AsSpan().SequenceEqual(contentSha256) || _frames.Any(f => f.Key is { } key && key == frame.Key));
+        bool isOwnAncestor = !isPartial && (hashes.Sha256.AsSpan().SequenceEqual(contentSha256) || _frames.Any(f => f.Key is { } key && frame.Key is { } own && key.IsOf(own)));
         _frames.Push(frame);
         if (isOwnAncestor)
         {
@@ -112,13 +125,18 @@ internal sealed class MemberMatching(ArchiveContents archives, ArchiveWalk walk,
         if (frame.Key is { } known && archives.Find(engines.ByContent, known) is { } earlier && walk.TryCharge(earlier.Members, earlier.Bytes, earlier.Depth))
         {
             Take(earlier, inside, hashes, content.Length);
+            foreach (string way in earlier.Ways)
+            {
+                AddWay(outer, way);
+            }
+
             frame.Key = null;
             frame.Deepest = walk.Depth + earlier.Depth;
             return false;
         }
 
         bool isKnownGood = !isPartial && engines.IsKnownGood(hashes);
-        if (!isKnownGood)
+        if (!isKnownGood && !isLeftOut)
         {
             Match(inside, content, isPartial ? "" : hashes.Hex);
         }
@@ -129,6 +147,17 @@ internal sealed class MemberMatching(ArchiveContents archives, ArchiveWalk walk,
         }
 
         return !isKnownGood;
+    }
+
+    /// <summary>What has a way has it in all that it lies in.</summary>
+    private void AddWay(Frame? frame, string way)
+    {
+        for (; frame is not null; frame = frame.Outer)
+        {
+            frame.Ways.Add(way);
+        }
+
+        Ways.Add(way);
     }
 
     public void OnLeave()
@@ -147,7 +176,8 @@ internal sealed class MemberMatching(ArchiveContents archives, ArchiveWalk walk,
                 [.. Gaps.Skip(frame.Gaps).Select(g => g with { Inside = [.. g.Inside.Skip(frame.Names)] })],
                 walk.Members - frame.Members,
                 walk.Bytes - frame.Bytes,
-                frame.Deepest - frame.Names));
+                frame.Deepest - frame.Names,
+                frame.Ways));
         }
     }
 
@@ -180,6 +210,7 @@ internal sealed class MemberMatching(ArchiveContents archives, ArchiveWalk walk,
 
         IsSettled &= verdict.IsSettled;
         _frames.Peek().IsUnsettled |= !verdict.IsSettled;
+        _frames.Peek().IsUnread = ContentMatcher.IsUnread(verdict);
     }
 
     private void Take(KnownMember known, IReadOnlyList<string> inside, ContentHashes hashes, long sizeBytes)
@@ -206,8 +237,18 @@ internal sealed class MemberMatching(ArchiveContents archives, ArchiveWalk walk,
         }
     }
 
-    private sealed class Frame(MemberKey? key, int names, int findings, int gaps, int members, long bytes, bool wasCut)
+    private sealed class Frame(Frame? outer, MemberKey? key, int names, int findings, int gaps, int members, long bytes, bool wasCut)
     {
+        private HashSet<string>? _ways;
+
+        public Frame? Outer => outer;
+
+        /// <summary>By which ways members inside of it came.</summary>
+        public HashSet<string> Ways => _ways ??= new(StringComparer.Ordinal);
+
+        /// <summary>The engines could not read it whole: what is inside is given to them by itself.</summary>
+        public bool IsUnread { get; set; }
+
         public MemberKey? Key { get; set; } = key;
 
         public int Names => names;
@@ -232,6 +273,9 @@ internal sealed class MemberMatching(ArchiveContents archives, ArchiveWalk walk,
 internal interface IMemberMatcher
 {
     bool UsesNames { get; }
+
+    /// <summary>Whether every engine opens this way itself.</summary>
+    bool Opens(string way);
 
     Verdict MatchMember(ReadOnlySpan<byte> content, IReadOnlyList<string> inside);
 }

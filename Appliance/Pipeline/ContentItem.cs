@@ -1,3 +1,4 @@
+using Vmsweep.Appliance.Pipeline.Changes;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.FileSystems;
 using Vmsweep.DiskReaders.Inspection;
@@ -20,6 +21,15 @@ internal abstract class ContentItem
 
     /// <summary>What tells that it is the same as in another scan; null where that cannot be told.</summary>
     public UInt128? Trace { get; set; }
+
+    /// <summary>The same in every VM over a layer; null where no layer has all of it.</summary>
+    public UInt128? LayerTrace { get; set; }
+
+    /// <summary>The job's number of that layer.</summary>
+    public int Layer { get; set; } = -1;
+
+    /// <summary>What it must be, where it is read only to check that; null elsewhere.</summary>
+    public KnownContent? Expected { get; set; }
 
     /// <summary>Why the content cannot be read; null when it can.</summary>
     public virtual DiskFormatException? Fault => null;

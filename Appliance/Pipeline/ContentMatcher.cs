@@ -14,6 +14,11 @@ internal sealed class ContentMatcher(Engines engines, CancellationToken cancella
 
     public bool UsesNames { get; } = engines.ByContent.Any(e => e.UsesNames);
 
+    public bool Opens(string way) => engines.ByContent.Count > 0 && engines.ByContent.All(e => e.Opens(way));
+
+    /// <summary>An engine said that it did not look at all of the content.</summary>
+    public static bool IsUnread(Verdict verdict) => verdict.Gaps.Any(g => g.Fault == Fault.Limit);
+
     /// <summary>Matches without a name: for engines none of which asks for names.</summary>
     /// <param name="content">The whole content, or one window of it.</param>
     /// <param name="isWhole">Whether it is whole, so that what is inside can be opened.</param>
@@ -90,9 +95,10 @@ internal sealed class ContentMatcher(Engines engines, CancellationToken cancella
         }
 
         byte[] sha256 = SHA256.HashData(content);
+        bool isUnread = IsUnread(verdict);
         MemberMatching? members = null;
         ArchiveWalk walk = ArchiveWalk.Open(
-            content, limits, ArchiveContents.Formats, archives.Memory, w => members = new MemberMatching(archives, w, engines, this, sha256), archives.OnStep, cancellation);
+            content, limits, ArchiveContents.Formats, archives.Memory, w => members = new MemberMatching(archives, w, engines, this, sha256, isUnread), archives.OnStep, cancellation);
         archives.Spend(walk.Bytes);
         return verdict with
         {
@@ -100,6 +106,7 @@ internal sealed class ContentMatcher(Engines engines, CancellationToken cancella
             Gaps = members.Gaps.Count == 0 ? verdict.Gaps : [.. verdict.Gaps, .. members.Gaps],
             IsSettled = verdict.IsSettled && members.IsSettled && !walk.IsLate,
             HangsOnHashLists = verdict.HangsOnHashLists || walk.Members > 0,
+            Ways = members.Ways,
         };
     }
 

@@ -45,7 +45,7 @@ internal sealed class ContentPump(
     private long _zeros;
 
     /// <summary>Says which contents need not be read; null when all are.</summary>
-    public ContentTracer? Tracer { get; init; }
+    public KnownContents? Known { get; init; }
 
     /// <param name="items">In reading order.</param>
     /// <param name="createConsumer">Called on each consuming thread.</param>
@@ -119,7 +119,7 @@ internal sealed class ContentPump(
         try
         {
             using IBlockSource source = item.Open();
-            if (Tracer?.IsUnchanged(item, source) == true)
+            if (Known?.IsKnown(item, source) == true)
             {
                 onStep();
                 return;

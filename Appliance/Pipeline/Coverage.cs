@@ -12,6 +12,8 @@ internal sealed class Coverage(string id)
     private long _filesCached;
     private long _filesUnchanged;
     private long _bytesUnchanged;
+    private long _filesInherited;
+    private long _bytesInherited;
     private long _bytesSeen;
     private long _bytesRead;
 
@@ -40,6 +42,13 @@ internal sealed class Coverage(string id)
         Saturating.Add(ref _bytesUnchanged, bytes);
     }
 
+    /// <summary>It shows through from a layer below that was scanned: neither read nor <see cref="Scanned"/>.</summary>
+    public void Inherited(long bytes)
+    {
+        Interlocked.Increment(ref _filesInherited);
+        Saturating.Add(ref _bytesInherited, bytes);
+    }
+
     public CoverageCounts Counts => new(
         Interlocked.Read(ref _filesSeen), Interlocked.Read(ref _filesScanned), Interlocked.Read(ref _bytesSeen), Interlocked.Read(ref _bytesRead),
         Interlocked.Read(ref _filesCached))
@@ -47,5 +56,7 @@ internal sealed class Coverage(string id)
         FilesKnownGood = Interlocked.Read(ref _filesKnownGood),
         FilesUnchanged = Interlocked.Read(ref _filesUnchanged),
         BytesUnchanged = Interlocked.Read(ref _bytesUnchanged),
+        FilesInherited = Interlocked.Read(ref _filesInherited),
+        BytesInherited = Interlocked.Read(ref _bytesInherited),
     };
 }

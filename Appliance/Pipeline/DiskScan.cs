@@ -19,17 +19,25 @@ internal static class DiskScan
         try
         {
             progress.Begin(contents.Coverage.Values, contents.TotalBytes);
-            ContentTracer? tracer = job.Tracing is { } tracing ? new ContentTracer(tracing, writer.Find, writer.Send) : null;
             SeenContents? seen = job.KeepsSeen ? new SeenContents(writer.Send) : null;
-            var shared = new MatchShared(engines, writer.Find, context.Gaps, context.Cancellation) { Memory = memory, Tracer = tracer, Seen = seen };
+            KnownContents? known = KnownContents.Of(job, vm.Disks.Select(d => d.Opened.Disk.Content), writer.Find, writer.Send, seen);
+            var shared = new MatchShared(engines, writer.Find, context.Gaps, context.Cancellation) { Memory = memory, Known = known, Seen = seen };
             using var buffers = new ContentBuffers(job.MemoryBytes);
-            new ContentPump(buffers, job.Threads, engines.HashNeeds, context.Gaps, MostBytes(job), ContentPump.MostZerosOfScan, progress.Step, context.Cancellation) { Tracer = tracer }
-                .Run(contents.Items, () => new MatchConsumer(shared, progress), windowsAreGaps: true);
-            tracer?.Flush();
+            var pump = new ContentPump(buffers, job.Threads, engines.HashNeeds, context.Gaps, MostBytes(job), ContentPump.MostZerosOfScan, progress.Step, context.Cancellation) { Known = known };
+            Read(contents.Items);
+            known?.Settle(Read, job.Disks[0].Files[0].Name, layers => writer.Send(new DisprovedEvent(layers)));
             seen?.Flush();
             if (archives.Unopened > 0)
             {
                 context.Gaps.Add(new CoverageGap(Fault.Limit, job.Disks[0].Files[0].Name, "archives", -1, 0, $"{archives.Unopened} files that hold others were matched but not opened, as asked for"));
+            }
+
+            void Read(IReadOnlyList<ContentItem> items)
+            {
+                if (items.Count > 0)
+                {
+                    pump.Run(items, () => new MatchConsumer(shared, progress), windowsAreGaps: true);
+                }
             }
         }
         finally

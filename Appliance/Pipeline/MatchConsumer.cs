@@ -24,7 +24,7 @@ internal sealed class MatchShared(Engines engines, Action<FindingReport> onFindi
     public ConcurrentDictionary<(long Size, string Sha256), Verdict> Unkept { get; } = new();
 
     /// <summary>Remembers what was done without a gap; null when nothing is.</summary>
-    public ContentTracer? Tracer { get; init; }
+    public KnownContents? Known { get; init; }
 
     /// <summary>Remembers where executables are; null when nobody records it.</summary>
     public SeenContents? Seen { get; init; }
@@ -259,14 +259,20 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         if (!content.IsPartial)
         {
             item.Coverage.Scanned();
-            if (shared.Seen is { } seen && item.HasWhole && SeenContents.IsExecutable(content.Bytes, item.Path))
+            bool isExecutable = (shared.Seen is not null || shared.Known is not null) && item.HasWhole && SeenContents.IsExecutable(content.Bytes, item.Path);
+            hashes ??= isExecutable || shared.Known is not null ? HashNeeds.Sha256Only.Of(content.Bytes) : null;
+            if (isExecutable)
             {
-                seen.Add(item.Path, item.SizeBytes, (hashes ?? HashNeeds.Sha256Only.Of(content.Bytes)).Sha256);
+                shared.Seen?.Add(item.Path, item.SizeBytes, hashes!.Sha256);
             }
 
-            if (verdict is { IsSettled: true, Gaps.Count: 0 })
+            if (shared.Known is { } known)
             {
-                shared.Tracer?.Keep(item, reported);
+                known.Check(item, hashes!.Sha256);
+                if (verdict is { IsSettled: true, Gaps.Count: 0 })
+                {
+                    known.Keep(item, reported, hashes.Sha256, isExecutable);
+                }
             }
         }
     }
@@ -292,9 +298,9 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         if (twin is null || !shared.Unkept.TryGetValue(twin.Value, out Verdict? own))
         {
             own = _unkept.Match(content.Bytes, isWhole: false);
-            if (content.Windows is null && own.Gaps.Any(g => g.Fault == Fault.Limit))
+            if (content.Windows is null && (ContentMatcher.IsUnread(own) || verdict.Ways?.All(_unkept.Opens) != true))
             {
-                // It opens archives itself; what is over its own limits may still be found in the members.
+                // It opens archives itself. It is given the members of those that it does not open, and where it did not look at all of one.
                 own = _unkept.WithMembers(own, content.Bytes);
             }
 
@@ -339,10 +345,12 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
                     shared.Seen?.Add(content.Item.Path, content.Item.SizeBytes, hashes.Sha256);
                 }
 
+                shared.Known?.Check(content.Item, hashes.Sha256);
+
                 // What rules may speak of as a whole was not matched as one: that is a gap.
                 if (!windows.HasGaps && !content.Item.HasWhole)
                 {
-                    shared.Tracer?.Keep(content.Item, reported);
+                    shared.Known?.Keep(content.Item, reported, hashes.Sha256, isExecutable: false);
                 }
             }
         }

@@ -30,6 +30,9 @@ internal sealed class PreparedEngines : IDisposable
     /// <summary>Null when ClamAV takes no part.</summary>
     public ClamdGate? Clamd { get; private set; }
 
+    /// <summary>The daemon has loaded what the bundle has for it.</summary>
+    public bool HasClamAvParts { get; private set; }
+
     public bool CanMatch => Clamd is not null || HashSets.Count > 0;
 
     /// <summary>Digests of those.</summary>
@@ -67,11 +70,14 @@ internal sealed class PreparedEngines : IDisposable
 
         try
         {
-            ClamdState state = ClamdState.Ask(settings.ClamdSocket, cancellation: cancellation);
+            ClamdState state = ClamdState.Ask(settings.ClamdSocket, settings.ClamdDatabaseFolder, cancellation);
+            bool hasParts = settings.Bundle is { } bundle && bundle.Holds(ClamdEngine.EngineName);
+            HasClamAvParts = hasParts && ClamdParts.IsLoaded(settings.ClamdSocket, settings.Bundle!.Digest, cancellation);
+            string[] faults = [.. state.TellsLimits ? (string[])[] : [SilentOnLimits], .. hasParts && !HasClamAvParts ? (string[])[PartsNotLoaded] : []];
             Reports.Add(new EngineReport(ClamdEngine.EngineName, state.Version, state.Signatures, "")
             {
                 SignatureDate = state.DatabaseDate,
-                Fault = state.TellsLimits ? null : SilentOnLimits,
+                Fault = faults.Length == 0 ? null : string.Join("; ", faults),
             });
             Clamd = new ClamdGate(run.File("clamd"), settings.ClamdSocket, TimeSpan.FromSeconds(settings.MatchTimeoutSeconds));
         }
@@ -85,6 +91,8 @@ internal sealed class PreparedEngines : IDisposable
     /// <summary>What is wrong with a daemon in its default configuration.</summary>
     public const string SilentOnLimits =
         "clamd says OK of what it scanned only in part; set AlertExceedsMax and ScanArchive to yes in clamd.conf";
+
+    private const string PartsNotLoaded = "clamd has not loaded the signature bundle's parts for it, so that they were not applied; vmsweep signatures list says why";
 
     private void PrepareHashes(ScanSettings settings, RunFolder run, CancellationToken cancellation)
     {

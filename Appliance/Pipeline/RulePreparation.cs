@@ -144,7 +144,7 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
         if (cache is not null && ContextOf(compiled) is { } context)
         {
             HashSet<UInt128> decisive = RuleIds.Unpack(files.Compiled.Decisive);
-            verdicts = VerdictSession.Begin(cache, context, files.Compiled.Decisive, earlier, basis => AddedSince(basis, decisive, files.Compiled, decided), lists);
+            verdicts = VerdictSession.Begin(cache, VerdictSession.ScopeOf(settings.Scope), context, files.Compiled.Decisive, earlier, basis => AddedSince(basis, decisive, files.Compiled, decided), lists);
         }
 
         return new PreparedRules(files, [.. compiled.Engines.Select(e => e with { SignatureDate = NewestRule(binds) })], FaultsOf(compiled, binds), verdicts);
@@ -179,7 +179,7 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
             || record.Decided.Any(d => d.AsSpan().SequenceEqual(earlier[0].Digest)) || !RuleParts.IsWorthwhile(decisive, RuleIds.Unpack(earlier[0].Rules));
     }
 
-    private IReadOnlyList<Basis> EarlierOf(CompiledEvent compiled) => cache is not null && ContextOf(compiled) is { } context ? VerdictSession.Earlier(cache, context) : [];
+    private IReadOnlyList<Basis> EarlierOf(CompiledEvent compiled) => cache is not null && ContextOf(compiled) is { } context ? VerdictSession.Earlier(cache, VerdictSession.ScopeOf(settings.Scope), context) : [];
 
     /// <summary>
     /// What a verdict on content depends on beside the bytes and the YARA rules: this program, the engine's library, the other engines that

@@ -1,6 +1,7 @@
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Worker;
+using Vmsweep.Signatures.ClamAv;
 using Vmsweep.Signatures.Yara;
 
 namespace Vmsweep.Appliance.Pipeline;
@@ -56,7 +57,7 @@ internal sealed class ScanLane : IDisposable
 
             // A bundle's id stands for all sources in it, and is what "signatures list" shows.
             return new ScanLane(
-                run, engines, shared is null, cache, prepared, [.. prepared.Engines.Select(e => settings.Bundle is { } bundle && bundle.Holds(e.Name) ? e with { Bundle = bundle.Id } : e)]);
+                run, engines, shared is null, cache, prepared, [.. prepared.Engines.Select(e => settings.Bundle is { } bundle && bundle.Holds(e.Name) && (e.Name != ClamdEngine.EngineName || engines.HasClamAvParts) ? e with { Bundle = bundle.Id } : e)]);
         }
         catch
         {

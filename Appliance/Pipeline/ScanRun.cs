@@ -35,6 +35,9 @@ internal sealed record ScanSettings
 
     public string ClamdSocket { get; init; } = ClamdOptions.DefaultSocket;
 
+    /// <summary>Where the daemon has its database.</summary>
+    public string ClamdDatabaseFolder { get; init; } = ClamdState.DefaultDatabaseFolder;
+
     /// <summary>Of <see cref="EngineNames.All"/>.</summary>
     public required IReadOnlyList<string> Engines { get; init; }
 
@@ -74,6 +77,17 @@ internal sealed record ScanSettings
 
     /// <summary>Of a hypervisor's VM only what changed since its last scan is read, where that can be told; and a mark is left for the next one.</summary>
     public bool OnlyChanges { get; init; }
+
+    /// <summary>What shows through whole from a base that other VMs may be made over is not read where a scan since then has; null: everything is read.</summary>
+    public DateTimeOffset? InheritFrom { get; init; }
+
+    /// <summary>The part, by bytes, of what need not be read that is read all the same, to see that it is what it was.</summary>
+    public double RecheckShare { get; init; } = DefaultRecheckShare;
+
+    public const double DefaultRecheckShare = 0.002;
+
+    /// <summary>Whose VMs they are, where he shares no verdicts with others; empty for all others together.</summary>
+    public string Scope { get; init; } = "";
 
     /// <summary>The signature bundle that rules and lists come from; null for none.</summary>
     public BundleReport? Bundle { get; init; }
@@ -119,12 +133,19 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     /// <summary>Which contents were seen is told with a VM's report, for whoever records it.</summary>
     public bool KeepsSeen { get; init; }
 
+    /// <summary>What runs beside this one has the same, so that none reads a base that another is reading.</summary>
+    public LayerGate Gate { get; init; } = new();
+
+    /// <summary>Files that other VMs are made over, where those are not all in one <see cref="Run"/>.</summary>
+    public IReadOnlySet<string> Bases { get; set; } = new HashSet<string>();
+
     /// <exception cref="JobFailedException">The rules cannot be used.</exception>
     public Report Run(IReadOnlyList<Vm> vms)
     {
         DateTimeOffset started = time.GetUtcNow();
         using ScanLane lane = ScanLane.Open(settings, sandbox, worker, time, cancellation);
         List<TargetReport> targets = [];
+        Bases = vms.SelectMany(v => v.Disks).SelectMany(d => PlannedLayers.Parents(d.Plan)).Concat(Bases).ToHashSet(StringComparer.Ordinal);
         foreach (Vm vm in vms)
         {
             DateTimeOffset begun = time.GetUtcNow();
@@ -149,12 +170,12 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         listener.OnTarget(target, number, count);
         if (vm.Open is null)
         {
-            Scan(target, vm, lane.Prepared, lane.Engines, null, () => null, cancellation);
+            Scan(target, vm, lane, null, () => null, cancellation);
             Act(target, vm, null);
         }
         else
         {
-            ScanView(target, vm, lane.Prepared, lane.Engines, settings.OnlyChanges ? TrackedScan.Begin(lane.Cache, vm.Identity.Id, settings, lane.Prepared, lane.Engines) : null, lane.Run);
+            ScanView(target, vm, lane, settings.OnlyChanges ? TrackedScan.Begin(lane.Cache, vm.Identity.Id, settings, lane.Prepared, lane.Engines) : null);
         }
 
         return target;
@@ -162,7 +183,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
     /// <summary>A VM of a hypervisor: its disks are there only while a view of it is open.</summary>
     /// <param name="tracking">Null when all is to be read.</param>
-    private void ScanView(TargetReport target, Vm listed, PreparedRules prepared, PreparedEngines engines, TrackedScan? tracking, RunFolder run)
+    private void ScanView(TargetReport target, Vm listed, ScanLane lane, TrackedScan? tracking)
     {
         IVmView view;
         try
@@ -186,7 +207,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             bool isWhole;
             using (var watch = new ViewWatch(view, cancellation))
             {
-                isWhole = Scan(target, view.Vm, prepared, engines, tracking is null ? null : new Tracking(tracking, view.Changes, run), () => watch.Closed, watch.Token);
+                isWhole = Scan(target, view.Vm, lane, tracking is null ? null : new Tracking(tracking, view.Changes), () => watch.Closed, watch.Token);
             }
 
             foreach (GapReport gap in view.Conclude())
@@ -252,7 +273,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     /// <param name="tracking">Null when all is to be read and nothing of it is remembered.</param>
     /// <param name="stopped">Why the scan was stopped, where it was not by the operator.</param>
     /// <returns>False when the worker did not come to its end.</returns>
-    private bool Scan(TargetReport target, Vm vm, PreparedRules prepared, PreparedEngines engines, Tracking? tracking, Func<string?> stopped, CancellationToken stop)
+    private bool Scan(TargetReport target, Vm vm, ScanLane lane, Tracking? tracking, Func<string?> stopped, CancellationToken stop)
     {
         foreach (GapReport gap in vm.Gaps)
         {
@@ -264,9 +285,9 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             Add(target, HostileImage.ForbiddenReference(vm.Identity.Id, LengthOf(vm.Identity.Id), name));
         }
 
-        foreach (EngineReport engine in prepared.Engines.Where(e => e.Fault is not null && settings.IsAskedFor(e.Name)))
+        foreach (EngineReport engine in lane.Prepared.Engines.Where(e => e.Fault is not null && settings.IsAskedFor(e.Name)))
         {
-            Fault fault = engine.Name != ClamdEngine.EngineName ? Fault.Unsupported : engines.Clamd is null ? Fault.Transport : Fault.Limit;
+            Fault fault = engine.Name != ClamdEngine.EngineName ? Fault.Unsupported : lane.Engines.Clamd is null ? Fault.Transport : Fault.Limit;
             Add(target, new CoverageGap(fault, vm.Target, $"engine {engine.Name}", -1, 0, engine.Fault!).ToReport());
         }
 
@@ -281,12 +302,13 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         }
 
         target.Memory = MemoryScan.Announce(vm, settings.ScanMemory, gap => Add(target, gap));
-        return (vm.Disks.Count == 0 && target.Memory is not { IsScanned: true }) || ScanDisks(target, vm, prepared, engines, tracking, stopped, stop);
+        return (vm.Disks.Count == 0 && target.Memory is not { IsScanned: true }) || ScanDisks(target, vm, lane, tracking, stopped, stop);
     }
 
     /// <summary>All disks of a VM go to one worker: groups, arrays and file systems may span them.</summary>
-    private bool ScanDisks(TargetReport target, Vm vm, PreparedRules prepared, PreparedEngines engines, Tracking? tracking, Func<string?> whyStopped, CancellationToken stop)
+    private bool ScanDisks(TargetReport target, Vm vm, ScanLane lane, Tracking? tracking, Func<string?> whyStopped, CancellationToken stop)
     {
+        (PreparedRules prepared, PreparedEngines engines) = (lane.Prepared, lane.Engines);
         foreach (VmDisk disk in vm.Disks)
         {
             target.Disks.Add(new DiskReport { Path = disk.Path });
@@ -323,6 +345,8 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         List<(string Host, string Inside)> knownGood = sandbox.Binds(engines.KnownGood, "known-good");
         List<(string Host, string Inside)> clamd = engines.Clamd is { } gate ? [(gate.Path, sandbox.Inside(gate.Path, "clamd"))] : [];
         binds.AddRange([.. sets, .. knownGood, .. clamd]);
+        using LayeredScan? layers = LayeredScan.Begin(
+            lane.Cache, VerdictSession.ScopeOf(settings.Scope), vm.Disks, settings.InheritFrom is null ? null : ScanContext.Of(settings, prepared, engines, out _), settings.InheritFrom, Bases.Contains, Gate, time, stop);
         var job = new ScanJob(rules, [.. sets.Select(l => l.Inside)], settings.Threads, settings.MemoryBytes, settings.MatchTimeoutSeconds)
         {
             Limits = Limits(settings, vm.Disks.SelectMany(d => d.Plan.Files).Concat(memory is null ? [] : vm.Memory!.Plan.Files).DistinctBy(f => (f.Path, f.Export)).Total(f => f.Export?.SizeBytes ?? LengthOf(f.Path))),
@@ -337,11 +361,13 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             IncludeDeleted = settings.IncludeDeleted,
             Archives = settings.Archives,
             KeepsSeen = KeepsSeen || Recorder is not null,
-            Tracing = tracking?.Scan.JobOf(vm.Disks, tracking.Changes, tracking.Run, sandbox, binds),
+            Tracing = tracking?.Scan.JobOf(vm.Disks, tracking.Changes, lane.Run, sandbox, binds),
+            Layers = layers?.JobOf(lane.Run, sandbox, binds),
+            RecheckShare = settings.RecheckShare,
             Pacing = Pacing?.JobOf(vm.Disks, sandbox, binds),
         };
         prepared.Verdicts?.BeginWorker();
-        WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message, prepared.Verdicts, tracking?.Scan), null, stop);
+        WorkerOutcome outcome = worker.Run(job, binds, message => OnEvent(target, message, prepared.Verdicts, tracking?.Scan, layers), null, stop);
         string stopped = vm.Disks.Count == 1 ? vm.Disks[0].Path : vm.Target;
         switch (outcome.End)
         {
@@ -360,10 +386,15 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 break;
         }
 
+        if (layers?.Finish(outcome.End == WorkerEnd.Done, Inherited(target)) is { } unproven)
+        {
+            Add(target, unproven);
+        }
+
         return outcome.End == WorkerEnd.Done;
     }
 
-    private void OnEvent(TargetReport target, WorkerEvent message, VerdictSession? verdicts, TrackedScan? tracking)
+    private void OnEvent(TargetReport target, WorkerEvent message, VerdictSession? verdicts, TrackedScan? tracking, LayeredScan? layers)
     {
         switch (message)
         {
@@ -393,8 +424,14 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             case KeepEvent keep:
                 verdicts?.OnKeep(keep);
                 break;
-            case TracedEvent traced:
+            case TracedEvent { Layer: < 0 } traced:
                 tracking?.OnTraced(traced);
+                break;
+            case TracedEvent ofLayer:
+                layers?.OnTraced(ofLayer);
+                break;
+            case DisprovedEvent disproved:
+                layers?.OnDisproved(disproved);
                 break;
             case PaceEvent pace:
                 Pacing?.OnPace(pace);
@@ -437,8 +474,8 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             {
                 if (coverage.TryGetValue(volume.Id, out CoverageCounts? counts))
                 {
-                    volume.Files = new FileCounts(counts.FilesSeen, counts.FilesScanned, Cached: counts.FilesCached, KnownGood: counts.FilesKnownGood, Unchanged: counts.FilesUnchanged);
-                    volume.Bytes = new ByteCounts(counts.BytesSeen, counts.BytesRead, counts.BytesUnchanged);
+                    volume.Files = new FileCounts(counts.FilesSeen, counts.FilesScanned, counts.FilesInherited, Cached: counts.FilesCached, KnownGood: counts.FilesKnownGood, Unchanged: counts.FilesUnchanged);
+                    volume.Bytes = new ByteCounts(counts.BytesSeen, counts.BytesRead, counts.BytesUnchanged, counts.BytesInherited);
                 }
             }
         }
@@ -477,6 +514,8 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             targets.Total(t => t.Findings.Count(f => f.Suppressed is not null)))
         {
             FilesUnchanged = Saturating.Add(volumes.Total(v => v.Files.Unchanged), disks.Total(d => d.Outside.FilesUnchanged)),
+            FilesInherited = Saturating.Add(volumes.Total(v => v.Files.Inherited), disks.Total(d => d.Outside.FilesInherited)),
+            BytesInherited = Inherited(disks),
             BytesUnchanged = Saturating.Add(volumes.Total(v => v.Bytes.Unchanged), disks.Total(d => d.Outside.BytesUnchanged)),
             Informational = targets.Total(t => t.Findings.Count(f => f.Suppressed is null && BuiltinDetection.IsOnlyWorthKnowing(f.Engine, f.Severity))),
         };
@@ -497,10 +536,15 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     }
 
     private static long Unread(TargetReport target) => Saturating.Add(
-        target.Disks.SelectMany(d => d.Volumes).Total(v => Math.Max(0, v.Bytes.Seen - v.Bytes.Read - v.Bytes.Unchanged)),
-        target.Disks.Total(d => Math.Max(0, d.Outside.BytesSeen - d.Outside.BytesRead - d.Outside.BytesUnchanged)));
+        target.Disks.SelectMany(d => d.Volumes).Total(v => Math.Max(0, v.Bytes.Seen - v.Bytes.Read - v.Bytes.Unchanged - v.Bytes.Inherited)),
+        target.Disks.Total(d => Math.Max(0, d.Outside.BytesSeen - d.Outside.BytesRead - d.Outside.BytesUnchanged - d.Outside.BytesInherited)));
 
-    private sealed record Tracking(TrackedScan Scan, IViewChanges? Changes, RunFolder Run);
+    private static long Inherited(TargetReport target) => Inherited(target.Disks);
+
+    private static long Inherited(IReadOnlyList<DiskReport> disks) =>
+        Saturating.Add(disks.SelectMany(d => d.Volumes).Total(v => v.Bytes.Inherited), disks.Total(d => d.Outside.BytesInherited));
+
+    private sealed record Tracking(TrackedScan Scan, IViewChanges? Changes);
 
     private static long LengthOf(string path) => new FileInfo(path) is { Exists: true } file ? file.Length : 0;
 

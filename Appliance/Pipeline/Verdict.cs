@@ -17,6 +17,9 @@ internal sealed record Verdict(IReadOnlyList<VerdictFinding> Findings, IReadOnly
     /// <summary>It was known from an earlier scan, all of it or all but what rules added since say.</summary>
     public bool IsRemembered { get; init; }
 
+    /// <summary>By which ways members came, see <see cref="Signatures.Archives.ArchiveWalk.Way"/>; null where that is not known.</summary>
+    public IReadOnlyCollection<string>? Ways { get; init; }
+
     /// <summary>
     /// Contents inside were looked up in hash lists, or would have been had there been any: it holds only under the same lists. The lists are
     /// asked anew for the content itself whenever a verdict is used.

@@ -23,6 +23,7 @@ internal static class VerdictMerge
         {
             IsSettled = first.IsSettled && second.IsSettled,
             HangsOnHashLists = hangsOnHashLists,
+            Ways = first.Ways,
         };
     }
 

@@ -40,7 +40,7 @@ internal static class VerdictPayload
                 d.Severity, d.Matches, d.MatchesLeftOut, finding.Inner));
         }
 
-        byte[] payload = JsonSerializer.SerializeToUtf8Bytes(new KeptFindings(findings, verdict.Gaps, verdict.HangsOnHashLists), KeptJson.Default.KeptFindings);
+        byte[] payload = JsonSerializer.SerializeToUtf8Bytes(new KeptFindings(findings, verdict.Gaps, verdict.HangsOnHashLists, verdict.Ways), KeptJson.Default.KeptFindings);
         return payload.Length <= KeptVerdict.MostPayloadBytes ? payload : null;
     }
 
@@ -85,7 +85,7 @@ internal static class VerdictPayload
             findings.Add(new VerdictFinding(new Detection(f.Engine, f.Rule, f.Namespace, f.Tags, meta, f.Severity, f.Matches, f.MatchesLeftOut), f.Inner));
         }
 
-        return new Verdict(findings, kept.Gaps) { HangsOnHashLists = kept.HangsOnHashLists };
+        return new Verdict(findings, kept.Gaps) { HangsOnHashLists = kept.HangsOnHashLists, Ways = kept.Ways };
     }
 }
 
@@ -104,7 +104,7 @@ internal sealed record KeptFinding(
 
 internal sealed record KeptMeta(string Key, MetaKind Kind, string? Text, long Number);
 
-internal sealed record KeptFindings(IReadOnlyList<KeptFinding> Findings, IReadOnlyList<VerdictGap> Gaps, bool HangsOnHashLists);
+internal sealed record KeptFindings(IReadOnlyList<KeptFinding> Findings, IReadOnlyList<VerdictGap> Gaps, bool HangsOnHashLists, IReadOnlyCollection<string>? Ways = null);
 
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,

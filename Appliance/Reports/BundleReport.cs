@@ -39,6 +39,10 @@ internal sealed record BundleReport(
         ? Counts.ContainsKey(PartKinds.Name(PartKind.Hashes)) || Counts.ContainsKey(PartKinds.Name(PartKind.KnownGood))
         : Counts.ContainsKey(engine);
 
+    /// <summary>The id as the store has it.</summary>
+    [JsonIgnore]
+    public string Digest => Id["sha256:".Length..];
+
     /// <summary>For people: <c>NAME version N</c>.</summary>
     [JsonIgnore]
     public string Title => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{Name} version {Version}");
@@ -63,12 +67,21 @@ internal sealed record SignaturesReport
 
     public BundleReport? Previous { get; init; }
 
+    /// <summary>Whether the active bundle's databases for ClamAV take part; absent where it has none.</summary>
+    public ClamAvPartsReport? ClamAv { get; init; }
+
     /// <summary>Bundles that are neither, kept because a scan uses them.</summary>
     public IReadOnlyList<BundleReport>? Kept { get; init; }
 
     /// <summary>What is wrong.</summary>
     public IReadOnlyList<string>? Faults { get; init; }
 }
+
+/// <summary>What became of a bundle's databases for ClamAV.</summary>
+/// <param name="IsLoaded"><c>clamd</c> matches with them.</param>
+/// <param name="Signatures">How many there are.</param>
+/// <param name="Detail">Where they are loaded, or why they are not.</param>
+internal sealed record ClamAvPartsReport(bool IsLoaded, long Signatures, string Detail);
 
 /// <summary>What <c>signatures trust</c> answers in JSON.</summary>
 internal sealed record TrustReport(IReadOnlyList<TrustedKeyReport> Keys)

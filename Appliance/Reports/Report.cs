@@ -173,13 +173,15 @@ internal sealed record VolumeReport
     public ByteCounts Bytes { get; set; } = new();
 }
 
+/// <param name="Inherited">Beside those scanned: they show through whole from a base that was scanned, and that other VMs may be made over.</param>
 /// <param name="Cached">Of those scanned: matched by an earlier scan already, so that at most rules added since were run.</param>
 /// <param name="KnownGood">Of those scanned: by their hash alone, because a set of known-good hashes has it.</param>
 /// <param name="Unchanged">Beside those scanned: an earlier scan did, and the hypervisor says that none of their bytes was written since.</param>
 internal sealed record FileCounts(long Seen = 0, long Scanned = 0, long Inherited = 0, long Cached = 0, long KnownGood = 0, long Unchanged = 0);
 
 /// <param name="Unchanged">Of the files that are unchanged: not read.</param>
-internal sealed record ByteCounts(long Seen = 0, long Read = 0, long Unchanged = 0);
+/// <param name="Inherited">Of the files that are inherited: not read.</param>
+internal sealed record ByteCounts(long Seen = 0, long Read = 0, long Unchanged = 0, long Inherited = 0);
 
 /// <summary>How much of a volume, or of what lies outside volumes, was seen and scanned.</summary>
 internal sealed record CoverageCounts(long FilesSeen = 0, long FilesScanned = 0, long BytesSeen = 0, long BytesRead = 0, long FilesCached = 0)
@@ -192,8 +194,13 @@ internal sealed record CoverageCounts(long FilesSeen = 0, long FilesScanned = 0,
 
     public long BytesUnchanged { get; init; }
 
+    /// <summary>Not part of what was scanned.</summary>
+    public long FilesInherited { get; init; }
+
+    public long BytesInherited { get; init; }
+
     [JsonIgnore]
-    public bool IsSound => FilesUnchanged >= 0 && BytesUnchanged >= 0 && FilesKnownGood >= 0 && FilesSeen >= 0 && FilesScanned >= 0 && FilesCached >= 0 && BytesSeen >= 0 && BytesRead >= 0;
+    public bool IsSound => FilesInherited >= 0 && BytesInherited >= 0 && FilesUnchanged >= 0 && BytesUnchanged >= 0 && FilesKnownGood >= 0 && FilesSeen >= 0 && FilesScanned >= 0 && FilesCached >= 0 && BytesSeen >= 0 && BytesRead >= 0;
 }
 
 internal sealed record FindingReport
@@ -232,6 +239,9 @@ internal sealed record FindingReport
     /// <summary>True: an earlier scan found it, and what it was found in was not written since; absent when it was found now.</summary>
     public bool? Unchanged { get; init; }
 
+    /// <summary>True: found in a base that this VM is made over, where what it was found in shows through; absent when it was found now.</summary>
+    public bool? Inherited { get; init; }
+
     /// <summary>Where it lies in the guest's memory; absent for files.</summary>
     public MemoryPlace? Memory { get; init; }
 }
@@ -260,6 +270,12 @@ internal sealed record ReportTotals(long FilesSeen, long FilesScanned, long Byte
 
     /// <summary>Theirs, which were not read.</summary>
     public long BytesUnchanged { get; init; }
+
+    /// <summary>Beside those scanned: they show through whole from a base that was.</summary>
+    public long FilesInherited { get; init; }
+
+    /// <summary>Theirs, which were not read.</summary>
+    public long BytesInherited { get; init; }
 }
 
 /// <summary>How reports and worker messages become JSON.</summary>

@@ -24,7 +24,7 @@ internal sealed class ReadPlaces
         _scan = scan;
         IReadOnlyList<VolumeReport> volumes = [.. scan.Target.Disks.SelectMany(d => d.Volumes)];
         _volumes = [.. volumes.Select(v => v.Id)];
-        _unlisted = [.. volumes.Where(v => v.Files.Unchanged > 0 || v.Files.Inherited > 0).Select(v => v.Id)];
+        _unlisted = [.. volumes.Where(v => v.Files.Unchanged > 0).Select(v => v.Id)];
         foreach (GapReport gap in scan.Target.Gaps)
         {
             if (gap.Structure.StartsWith("engine ", StringComparison.Ordinal))

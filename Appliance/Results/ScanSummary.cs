@@ -20,14 +20,15 @@ internal sealed record ScanSummary(FileCounts Files, ByteCounts Bytes, long Find
             new FileCounts(
                 Saturating.Add(volumes.Total(v => v.Files.Seen), outside.Total(o => o.FilesSeen)),
                 Saturating.Add(volumes.Total(v => v.Files.Scanned), outside.Total(o => o.FilesScanned)),
-                volumes.Total(v => v.Files.Inherited),
+                Saturating.Add(volumes.Total(v => v.Files.Inherited), outside.Total(o => o.FilesInherited)),
                 Saturating.Add(volumes.Total(v => v.Files.Cached), outside.Total(o => o.FilesCached)),
                 Saturating.Add(volumes.Total(v => v.Files.KnownGood), outside.Total(o => o.FilesKnownGood)),
                 Saturating.Add(volumes.Total(v => v.Files.Unchanged), outside.Total(o => o.FilesUnchanged))),
             new ByteCounts(
                 Saturating.Add(Saturating.Add(volumes.Total(v => v.Bytes.Seen), outside.Total(o => o.BytesSeen)), target.Memory?.Bytes.Seen ?? 0),
                 Saturating.Add(Saturating.Add(volumes.Total(v => v.Bytes.Read), outside.Total(o => o.BytesRead)), target.Memory?.Bytes.Read ?? 0),
-                Saturating.Add(volumes.Total(v => v.Bytes.Unchanged), outside.Total(o => o.BytesUnchanged))),
+                Saturating.Add(volumes.Total(v => v.Bytes.Unchanged), outside.Total(o => o.BytesUnchanged)),
+                Saturating.Add(volumes.Total(v => v.Bytes.Inherited), outside.Total(o => o.BytesInherited))),
             target.Findings.LongCount(f => f.Suppressed is null),
             target.Findings.LongCount(f => f.Suppressed is not null),
             target.Findings.LongCount(f => f.Suppressed is null && BuiltinDetection.IsOnlyWorthKnowing(f.Engine, f.Severity)),

@@ -8,7 +8,7 @@ using Vmsweep.Signatures.Yara;
 namespace Vmsweep.Appliance.Results;
 
 /// <summary>
-/// What the supervisor remembers from scan to scan: verdicts, compiled rules and traces of contents. It never costs a scan more than its own benefit: what goes
+/// What the supervisor remembers from scan to scan: verdicts, compiled rules and traces of contents, by VM and by shared layer. It never costs a scan more than its own benefit: what goes
 /// wrong here is a warning, and then nothing is remembered. For one thread.
 /// </summary>
 internal sealed class VerdictCache : IDisposable
@@ -16,7 +16,7 @@ internal sealed class VerdictCache : IDisposable
     /// <summary>Some forty million verdicts.</summary>
     private const long MostBytes = 5L << 30;
 
-    /// <summary>Sixteen bytes for each file: of some sixty million.</summary>
+    /// <summary>Some twenty-five bytes for each file: of some forty million. As much again for shared layers.</summary>
     private const long MostTraceBytes = 1L << 30;
 
     private readonly Database _database;
@@ -29,6 +29,7 @@ internal sealed class VerdictCache : IDisposable
         _time = time;
         Verdicts = new VerdictStore(database, time, mostBytes);
         Traces = new TraceStore(database, time, MostTraceBytes);
+        Layers = new LayerStore(database, time, MostTraceBytes);
         Compiled = new CompiledRuleStore(database, Path.Combine(folder, "compiled"), Program, time);
     }
 
@@ -42,6 +43,8 @@ internal sealed class VerdictCache : IDisposable
     public VerdictStore Verdicts { get; }
 
     public TraceStore Traces { get; }
+
+    public LayerStore Layers { get; }
 
     public CompiledRuleStore Compiled { get; }
 

@@ -1,3 +1,6 @@
+using System.Buffers.Binary;
+using System.Security.Cryptography;
+using System.Text;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Results.Sqlite;
 using Vmsweep.Appliance.Worker;
@@ -10,9 +13,6 @@ namespace Vmsweep.Appliance.Results;
 /// </summary>
 internal sealed class VerdictSession
 {
-    /// <summary>One tenant for all, until tenants are told apart: what a taken-over worker claims would otherwise reach another's disks.</summary>
-    private const long Scope = 0;
-
     /// <summary>How many earlier sets of rules are of use at once.</summary>
     public const int MostEarlier = 6;
 
@@ -23,6 +23,7 @@ internal sealed class VerdictSession
     private const long MostPayloadBytes = 256 << 20;
 
     private readonly VerdictCache _cache;
+    private readonly long _scope;
     private readonly long _basis;
     private readonly byte[] _lists;
     private readonly Dictionary<long, int> _ranks = [];
@@ -31,9 +32,10 @@ internal sealed class VerdictSession
     private readonly Dictionary<ContentKey, long> _pending = [];
     private long _payloadBytes;
 
-    private VerdictSession(VerdictCache cache, Basis present, IReadOnlyList<(Basis Basis, DataPart Added)> earlier, byte[] lists)
+    private VerdictSession(VerdictCache cache, long scope, Basis present, IReadOnlyList<(Basis Basis, DataPart Added)> earlier, byte[] lists)
     {
         _cache = cache;
+        _scope = scope;
         _basis = present.Id;
         _lists = lists;
         _ranks[present.Id] = 0;
@@ -64,14 +66,15 @@ internal sealed class VerdictSession
     public IReadOnlyList<DataPart> Plans { get; }
 
     /// <summary>Sets of rules under which verdicts are kept, most useful first.</summary>
-    public static IReadOnlyList<Basis> Earlier(VerdictCache cache, byte[] context) => cache.Try(() => cache.Verdicts.Most(Scope, context, MostEarlier)) ?? [];
+    public static IReadOnlyList<Basis> Earlier(VerdictCache cache, long scope, byte[] context) => cache.Try(() => cache.Verdicts.Most(scope, context, MostEarlier)) ?? [];
 
     /// <summary>Null when the store fails.</summary>
+    /// <param name="scope">Those who share what they know.</param>
     /// <param name="added">What was added since an earlier set; null when it is not known.</param>
     /// <param name="lists">Digest of the run's hash lists.</param>
-    public static VerdictSession? Begin(VerdictCache cache, byte[] context, byte[] rules, IReadOnlyList<Basis> earlier, Func<Basis, DataPart?> added, byte[] lists) => cache.Try(() =>
+    public static VerdictSession? Begin(VerdictCache cache, long scope, byte[] context, byte[] rules, IReadOnlyList<Basis> earlier, Func<Basis, DataPart?> added, byte[] lists) => cache.Try(() =>
     {
-        Basis present = cache.Verdicts.Open(Scope, context, rules);
+        Basis present = cache.Verdicts.Open(scope, context, rules);
         List<(Basis, DataPart)> usable = [];
         foreach (Basis basis in earlier.Where(b => b.Id != present.Id))
         {
@@ -81,8 +84,12 @@ internal sealed class VerdictSession
             }
         }
 
-        return new VerdictSession(cache, present, usable, lists);
+        return new VerdictSession(cache, scope, present, usable, lists);
     });
+
+    /// <summary>Those who share what they know: all who say nothing else, or one who keeps what he has to himself.</summary>
+    /// <param name="name">Of a tenant that shares with nobody; empty for all others together.</param>
+    public static long ScopeOf(string name) => name.Length == 0 ? 0 : BinaryPrimitives.ReadInt64LittleEndian(SHA256.HashData(Encoding.UTF8.GetBytes(name))) | 1;
 
     /// <summary>Another worker begins, and owes nothing for the one before.</summary>
     public void BeginWorker()
@@ -102,7 +109,7 @@ internal sealed class VerdictSession
 
         var known = new KnownVerdict[keys.Length];
         Array.Fill(known, KnownVerdict.None);
-        FoundVerdict[]? found = _cache.Try(() => _cache.Verdicts.Find(Scope, keys, _ranks, _lists));
+        FoundVerdict[]? found = _cache.Try(() => _cache.Verdicts.Find(_scope, keys, _ranks, _lists));
         for (int i = 0; i < keys.Length; i++)
         {
             FoundVerdict verdict = found?[i] ?? default;
@@ -141,7 +148,7 @@ internal sealed class VerdictSession
         {
             _cache.Try(() =>
             {
-                _cache.Verdicts.Keep(Scope, _basis, stored);
+                _cache.Verdicts.Keep(_scope, _basis, stored);
                 return true;
             });
         }

@@ -24,6 +24,11 @@ internal sealed class PartsChecker(Sandbox sandbox, IWorker worker, Cancellation
             cancellation);
         cancellation.ThrowIfCancellationRequested();
         string detail = outcome.Detail.Replace(inside + "/", "", StringComparison.Ordinal);
+        if (outcome.End == WorkerEnd.Done && parts.Any(p => p.Kind == PartKind.ClamAv) && ClamAvCheck.IsPossible)
+        {
+            ClamAvCheck.Run([.. parts.Where(p => p.Kind == PartKind.ClamAv).Select(p => Path.Combine(folder, p.Path))], folder, cancellation);
+        }
+
         return outcome.End != WorkerEnd.Done ? throw new BundleException(outcome.End == WorkerEnd.Failed ? detail : "the parts could not be checked: " + detail)
             : counts.Count != parts.Count ? throw new BundleException("the parts could not be checked")
             : [.. parts.Zip(counts, (p, c) => p with { Count = c })];

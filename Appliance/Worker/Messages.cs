@@ -101,6 +101,12 @@ internal sealed record ScanJob(ScanRules? Rules, IReadOnlyList<string> HashSets,
     /// <summary>What of the disks is known to be as it was; null when contents are not traced.</summary>
     public TracingJob? Tracing { get; init; }
 
+    /// <summary>The layers of the disks' chains of which something is known or is to be; null: none.</summary>
+    public LayersJob? Layers { get; init; }
+
+    /// <summary>The part, by bytes, of what need not be read that is read all the same, to see that it is what it was.</summary>
+    public double RecheckShare { get; init; }
+
     /// <summary>How fast stored bytes may be read; null: as fast as they come.</summary>
     public PacingJob? Pacing { get; init; }
 }
@@ -123,6 +129,22 @@ internal sealed record TracingJob(byte[] Key, IReadOnlyList<TracedDisk> Disks, s
 /// <param name="Name">What tells the disk from the VM's others, now and before.</param>
 /// <param name="Changed">Offset and length of each range that may have changed, in order; null when all of it may have.</param>
 internal sealed record TracedDisk(string Name, IReadOnlyList<ChangedRange>? Changed);
+
+/// <summary>Layers that other VMs may be made over too: what shows through from one whole, and was matched there, need not be read.</summary>
+/// <param name="Layers">Each once, whatever disks have it.</param>
+/// <param name="Disks">In the order of the job's.</param>
+internal sealed record LayersJob(IReadOnlyList<LayerTraces> Layers, IReadOnlyList<LayeredDisk> Disks);
+
+/// <param name="Key">Of the layer, not known to any guest.</param>
+/// <param name="Earlier">What <see cref="Pipeline.Changes.EarlierTraces"/> reads, by its sandbox path; null when nothing is known yet.</param>
+internal sealed record LayerTraces(byte[] Key, string? Earlier);
+
+internal sealed record LayeredDisk(IReadOnlyList<DiskLayer> Layers);
+
+/// <param name="Depth">How many layers are above it.</param>
+/// <param name="File">The number of its top file in the disk's plan.</param>
+/// <param name="Layer">The number in <see cref="LayersJob.Layers"/>.</param>
+internal sealed record DiskLayer(int Depth, int File, int Layer);
 
 /// <summary>Where something lies in a file of several.</summary>
 internal readonly record struct DataPart(long Offset, long Length)
@@ -241,12 +263,19 @@ internal sealed record KeptVerdict(byte[] Key, byte[] Payload, bool HangsOnHashL
 }
 
 /// <summary>Contents that were done without a gap.</summary>
-/// <param name="Traces">One after another, <see cref="Pipeline.Changes.EarlierTraces.TraceBytes"/> each.</param>
+/// <param name="Traces">One after another, <see cref="Pipeline.Changes.EarlierTraces.RecordBytes"/> each.</param>
 /// <param name="Findings">For those with findings.</param>
 internal sealed record TracedEvent(byte[] Traces, IReadOnlyList<TracedFindings> Findings) : WorkerEvent
 {
     public const int MostTraces = 4096;
+
+    /// <summary>The job's number of the layer that they belong to; -1: to the VM.</summary>
+    public int Layer { get; init; } = -1;
 }
+
+/// <summary>Contents that were not to have changed have.</summary>
+/// <param name="Layers">The job's numbers of the layers that they lie in; -1: of the VM's own disks.</param>
+internal sealed record DisprovedEvent(IReadOnlyList<int> Layers) : WorkerEvent;
 
 /// <param name="Trace">One of the event's.</param>
 /// <param name="Payload">The findings, which are bytes to the supervisor.</param>
@@ -300,6 +329,7 @@ internal sealed record DoneEvent : WorkerEvent;
 [JsonSerializable(typeof(AskEvent))]
 [JsonSerializable(typeof(KeepEvent))]
 [JsonSerializable(typeof(TracedEvent))]
+[JsonSerializable(typeof(DisprovedEvent))]
 [JsonSerializable(typeof(SeenEvent))]
 [JsonSerializable(typeof(FailedEvent))]
 [JsonSerializable(typeof(DoneEvent))]

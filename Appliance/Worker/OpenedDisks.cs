@@ -23,9 +23,9 @@ internal sealed class OpenedDisks : IDisposable
         try
         {
             VirtualDisk disk = chain.OpenDisk();
-            if (job is ScanJob { Tracing: not null })
+            if (job is ScanJob { Tracing: not null } or ScanJob { Layers: not null })
             {
-                disk = disk with { Content = new DiskSource(disk.Content, index) };
+                disk = disk with { Content = new DiskSource(disk.Content, index, job is ScanJob { Layers: not null }) };
             }
 
             _disks.Add((new OpenedDisk(disk, image, DiskBinds.Prefix(index, job.Disks.Count)), index));

@@ -33,7 +33,7 @@ internal static partial class WorkerEvents
             CompiledEvent compiled => compiled.Engines.All(e => e is not null && EngineWord().IsMatch(e.Name) && EngineWord().IsMatch(e.Version) && e.Rules is not < 0) && (compiled.Rules is null || IsSound(compiled.Rules)),
             AskEvent ask => ask.Keys.Length % ContentKey.Bytes == 0 && ask.Keys.Length is > 0 and <= AskEvent.MostKeys * ContentKey.Bytes,
             KeepEvent keep => keep.Verdicts.Count <= KeepEvent.MostVerdicts && keep.Verdicts.All(v => v is not null && v.Key.Length == ContentKey.Bytes && v.Payload.Length <= KeptVerdict.MostPayloadBytes),
-            TracedEvent traced => traced.Traces.Length % EarlierTraces.TraceBytes == 0 && traced.Traces.Length <= TracedEvent.MostTraces * EarlierTraces.TraceBytes
+            TracedEvent traced => traced.Layer >= -1 && traced.Traces.Length % EarlierTraces.RecordBytes == 0 && traced.Traces.Length <= TracedEvent.MostTraces * EarlierTraces.RecordBytes
                 && traced.Findings.Count <= TracedEvent.MostTraces && traced.Findings.All(f => f is not null && f.Trace.Length == EarlierTraces.TraceBytes && f.Payload.Length <= TracedFindings.MostPayloadBytes),
             SeenEvent seen => seen.LeftOut >= 0 && seen.Contents.Count <= SeenEvent.MostContents
                 && seen.Contents.All(c => c is not null && c.Sha256.Length == ContentKey.HashBytes && c.SizeBytes >= 0 && c.Path.Length is > 0 and <= SeenContent.MostPath),

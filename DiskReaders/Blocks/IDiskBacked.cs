@@ -13,12 +13,19 @@ public interface IDiskBacked
 /// <param name="Disk">The number of the disk, as <see cref="DiskSource"/> was given it; <see cref="Nowhere"/> for zeros that the format itself means.</param>
 public readonly record struct DiskRange(int Disk, long Offset, long Length)
 {
+    /// <summary>All of the range shows through from it; the disk's own top image where layers were not asked for.</summary>
+    public LayerRange Layer { get; init; }
+
     public const int Nowhere = -1;
 }
 
 /// <summary>The disk that the guest sees, at the bottom of all that is read from it. Owns what it is given.</summary>
-public sealed class DiskSource(IBlockSource content, int disk) : IBlockSource, IFileBacked, IDiskBacked
+/// <param name="tellsLayers">Ranges are of one layer each, and say which.</param>
+public sealed class DiskSource(IBlockSource content, int disk, bool tellsLayers = false) : IBlockSource, IFileBacked, IDiskBacked
 {
+    /// <summary>Its number.</summary>
+    public int Disk => disk;
+
     public long Length => content.Length;
 
     public void Read(long offset, Span<byte> destination) => content.Read(offset, destination);
@@ -30,7 +37,38 @@ public sealed class DiskSource(IBlockSource content, int disk) : IBlockSource, I
     public DiskRange? OnDisk(long offset, long count)
     {
         Bounds.Check(offset, count, Length, "disk");
-        return new DiskRange(disk, offset, count);
+        return tellsLayers && content is ILayered layered && layered.LayerOf(offset, count) is var layer
+            ? new DiskRange(disk, offset, layer.Length) { Layer = layer }
+            : new DiskRange(disk, offset, count);
+    }
+
+    /// <summary>True when a layer below has the same bytes there: an image copies more of it than is written.</summary>
+    /// <param name="depth">How many layers are above it.</param>
+    public bool IsSameBelow(int depth, long offset, long count)
+    {
+        if (content is not ILayered layers)
+        {
+            return false;
+        }
+
+        byte[] here = new byte[(int)Math.Min(count, 64 << 10)];
+        byte[] below = new byte[here.Length];
+        for (int part; count > 0; offset += part, count -= part)
+        {
+            part = (int)Math.Min(count, here.Length);
+            if (!layers.ReadLayer(depth, offset, below.AsSpan(0, part)))
+            {
+                return false;
+            }
+
+            content.Read(offset, here.AsSpan(0, part));
+            if (!here.AsSpan(0, part).SequenceEqual(below.AsSpan(0, part)))
+            {
+                return false;
+            }
+        }
+
+        return true;
     }
 
     public void Dispose() => content.Dispose();

@@ -4,7 +4,7 @@ namespace Vmsweep.DiskReaders.Blocks;
 /// The product's only read loop: a map says where the bytes are, this reads them. Neighbouring data extents that continue
 /// each other in their source become one read.
 /// </summary>
-public sealed class MappedSource : IBlockSource, IFileBacked, IDiskBacked
+public sealed class MappedSource : IBlockSource, IFileBacked, IDiskBacked, ILayered
 {
     private readonly IExtentMap _map;
     private readonly IReadOnlyList<IBlockSource> _sources;
@@ -97,6 +97,23 @@ public sealed class MappedSource : IBlockSource, IFileBacked, IDiskBacked
             _ => new DiskRange(DiskRange.Nowhere, 0, extent.Length),
         };
     }
+
+    public LayerRange LayerOf(long offset, long count)
+    {
+        Bounds.Check(offset, count, Length, "mapped range");
+        if (_parent is not ILayered layers)
+        {
+            return new LayerRange(0, 0, count);
+        }
+
+        // Zeros beyond the parent's end are this layer's: one over a longer parent would show something else.
+        Extent extent = Checked(_map.Map(offset, count), count);
+        return extent.Kind == ExtentKind.Hole && offset < _parent.Length
+            ? layers.LayerOf(offset, Math.Min(extent.Length, _parent.Length - offset))
+            : new LayerRange(0, 0, extent.Length);
+    }
+
+    public bool ReadLayer(int depth, long offset, Span<byte> destination) => _parent is ILayered layers && layers.ReadLayer(depth, offset, destination);
 
     public void Dispose()
     {

@@ -60,7 +60,10 @@ public sealed class ChainOpener(ChainPlan plan, ReadContext context, int firstFi
         }
 
         _opening.Add(parent.Id);
-        return ContainerFormats.Choose(parent, reference.Format ?? ContainerFormats.Declared(parent.Name)).Open(parent, this, context);
+        // Its own parent, if any, is opened meanwhile: the count says how deep this one is.
+        int depth = _opening.Count - 1;
+        VirtualDisk opened = ContainerFormats.Choose(parent, reference.Format ?? ContainerFormats.Declared(parent.Name)).Open(parent, this, context);
+        return opened with { Content = new LayerSource(opened.Content, depth, parent.Id) };
     }
 
     public IBlockSource OpenLuks(IBlockSource header, IBlockSource? payload) => LuksFormat.OpenPayload(header, payload, context);

@@ -15,7 +15,7 @@ public sealed class ArchiveFormats
     [
         new ZipFormat(), new GzipFormat(), new TarFormat(), new SevenZipFormat(), new RarFormat(), new XzFormat(), new Bzip2Format(), new ZstdFormat(), new Lz4Format(),
         new LzipFormat(), new CompressFormat(), new CabFormat(), new OleFormat(), new MailFormat(), new ArFormat(), new CpioFormat(), new RpmFormat(), new ProgramFormat(),
-        new ChmFormat(), new PdfFormat(), new TnefFormat(), new SzddFormat(), new NsisFormat(),
+        new ChmFormat(), new PdfFormat(), new TnefFormat(), new SzddFormat(), new NsisFormat(), new LzmaFormat(), new LhaFormat(), new ArjFormat(), new XarFormat(), new InstallShieldFormat(),
         new RecognisedFormat(),
     ];
 

@@ -25,6 +25,7 @@ public sealed class ArchiveWalk : IMemberSink
     private readonly CancellationToken _cancellation;
     private readonly Stopwatch _clock = new();
     private readonly List<string> _inside = [];
+    private string _format = "";
     private long _bytesAllowed;
     private bool _isRatioLower;
     private int _gaps;
@@ -57,6 +58,9 @@ public sealed class ArchiveWalk : IMemberSink
 
     /// <summary>How deep the member lies that is read now; 0 for the content itself.</summary>
     public int Depth => _inside.Count;
+
+    /// <summary>What the member that is being delivered was in: the format's name, and <c>:</c> and how it was packed where that is uncommon.</summary>
+    public string Way { get; private set; } = "";
 
     /// <summary>Opens what is inside of a content.</summary>
     /// <param name="content">The content, which was matched itself.</param>
@@ -105,15 +109,15 @@ public sealed class ArchiveWalk : IMemberSink
 
     void IMemberSink.Tick() => Step();
 
-    void IMemberSink.Stored(string name, ReadOnlyMemory<byte> content)
+    void IMemberSink.Stored(string name, ReadOnlyMemory<byte> content, string packing)
     {
         Enter(name);
         Count(content.Length);
-        Deliver(content, isPartial: false);
+        Deliver(content, isPartial: false, packing);
         Leave();
     }
 
-    void IMemberSink.Packed(string name, long sizeBytes, Func<Stream> open, bool canReopen)
+    void IMemberSink.Packed(string name, long sizeBytes, Func<Stream> open, bool canReopen, string packing)
     {
         Enter(name);
         using MemberBuffer buffer = new(_lease);
@@ -127,15 +131,18 @@ public sealed class ArchiveWalk : IMemberSink
         {
             // A packed tar may be larger than memory by far; its members need not be. They are read as it is unpacked once more.
             buffer.Free();
+            string outer = _format;
             Guard(() =>
             {
                 using Stream stream = open();
+                _format = "tar";
                 TarFormat.Read(new StepStream(this, stream), this);
             });
+            _format = outer;
         }
         else if (buffer.Length > 0 || !isPartial)
         {
-            Deliver(buffer.Content, isPartial);
+            Deliver(buffer.Content, isPartial, packing);
         }
 
         Leave();
@@ -194,7 +201,10 @@ public sealed class ArchiveWalk : IMemberSink
             }
 
             int depth = Depth;
+            string outer = _format;
+            _format = format.Name;
             Guard(() => format.Read(content, this));
+            _format = outer;
             Debug.Assert(Depth == depth, "every member that was entered was left");
         }
     }
@@ -223,9 +233,10 @@ public sealed class ArchiveWalk : IMemberSink
         }
     }
 
-    private void Deliver(ReadOnlyMemory<byte> content, bool isPartial)
+    private void Deliver(ReadOnlyMemory<byte> content, bool isPartial, string packing)
     {
         bool isOpened = true;
+        Way = packing.Length == 0 ? _format : $"{_format}:{packing}";
         _clock.Stop();
         Tell(() => isOpened = _consumer.OnMember(_inside, content.Span, isPartial));
         _clock.Start();

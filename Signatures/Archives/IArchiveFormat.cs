@@ -32,14 +32,16 @@ public interface IMemberSink
     void Tick();
 
     /// <summary>A member whose bytes lie in the archive as they are.</summary>
-    void Stored(string name, ReadOnlyMemory<byte> content);
+    /// <param name="packing">As of <see cref="Packed"/>.</param>
+    void Stored(string name, ReadOnlyMemory<byte> content, string packing = "");
 
     /// <summary>A member that is read through a stream. What the stream throws is a gap of this member; the archive goes on.</summary>
     /// <param name="name">As the archive has it; a name that is not from the archive stands in parentheses.</param>
     /// <param name="sizeBytes">What the archive declares; -1 where it does not. Never trusted.</param>
     /// <param name="open">Opens the stream, once; where <paramref name="canReopen"/> again from the start.</param>
     /// <param name="canReopen">Whether <paramref name="open"/> may be called twice.</param>
-    void Packed(string name, long sizeBytes, Func<Stream> open, bool canReopen = false);
+    /// <param name="packing">How, where it is not the way that every program unpacks: engines that open archives too may not have met it.</param>
+    void Packed(string name, long sizeBytes, Func<Stream> open, bool canReopen = false, string packing = "");
 
     /// <summary>Something that was not read.</summary>
     /// <param name="fault">Why.</param>

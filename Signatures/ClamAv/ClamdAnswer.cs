@@ -66,7 +66,7 @@ internal static class ClamdAnswer
         return quoted.Append('"').ToString();
     }
 
-    private static Detection DetectionOf(string name)
+    public static Detection DetectionOf(string name)
     {
         name = name.Length > MostNameLength ? name[..MostNameLength] : name;
         string origin = name.EndsWith(UnofficialSuffix, StringComparison.Ordinal) ? "unofficial" : "official";

@@ -17,6 +17,20 @@ public sealed class ClamdEngine(ClamdOptions options, string version) : IEngine
 
     internal ClamdOutage Outage { get; } = new(options.Outage);
 
+    /// <summary>
+    /// What the daemon opens as we do. It says OK of what it does not open, so that this is a list of what was seen to be found, and anything else is
+    /// given to it member by member. RAR is not on it: Debian's daemon comes without the library for it.
+    /// </summary>
+    private static readonly HashSet<string> Opened = new(StringComparer.Ordinal)
+    {
+        "zip", "zip:method 9", "zip:method 12", "gzip", "bzip2", "xz", "tar", "7z", "7z:method 303011B", "cab", "ole", "mail", "cpio", "chm", "szdd", "tnef", "pdf",
+    };
+
+    /// <summary>A signature's name as a detection.</summary>
+    public static Detection DetectionOf(string name) => ClamdAnswer.DetectionOf(name);
+
+    public bool Opens(string way) => Opened.Contains(way);
+
     public IMatcher CreateMatcher() => new ClamdMatcher(this);
 
     public void Dispose()

@@ -67,7 +67,7 @@ internal static class ClamdExchange
         }
         catch (SocketException e)
         {
-            return new ExchangeResult(ExchangeEnd.Unreachable, e.Message);
+            return new ExchangeResult(ExchangeEnd.Unreachable, File.Exists(path) ? e.Message : "there is no such socket");
         }
     }
 

@@ -25,6 +25,12 @@ public interface IEngine : IDisposable
     /// </summary>
     bool UsesNames { get; }
 
+    /// <summary>
+    /// Whether the engine opens archives itself, and finds what is in a member that came by this way, so that it need not be given it. See
+    /// <see cref="Archives.ArchiveWalk.Way"/>.
+    /// </summary>
+    bool Opens(string way) => false;
+
     /// <summary>A matcher for one thread.</summary>
     IMatcher CreateMatcher();
 }

@@ -38,6 +38,8 @@ bool List(ParseResult p, ImageSet set, BenchmarkRules rules) => ListBenchmark.Ru
 
 bool Cache(ParseResult p, ImageSet set, BenchmarkRules rules) => CacheBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds));
 
+bool Clones(ParseResult p, ImageSet set, BenchmarkRules rules) => ClonesBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds));
+
 bool Engines(ParseResult p, ImageSet set, BenchmarkRules rules)
 {
     EngineBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds));
@@ -122,6 +124,7 @@ var root = new RootCommand("Measures vmsweep against other programs on the same 
     Make("scan", "vmsweep scan against yara over extracted files and over an ntfs-3g mount.", Scan),
     Make("ls", "vmsweep ls --sha256 against openssl over extracted files.", List),
     Make("cache", "vmsweep scan a second time, and after rules were added, against the first scan.", Cache),
+    Make("clones", "Twenty linked clones and twenty full copies against their base, and a disk over a base again after a hundredth was written.", Clones),
     Make("engines", "vmsweep scan with each engine alone, and with all three.", Engines),
     archives,
     readers,

@@ -13,6 +13,9 @@ internal sealed record ApplianceConfiguration(IReadOnlyDictionary<string, Connec
     /// <summary>What is swept, and whose VMs lie where.</summary>
     public SweepConfiguration Sweeps { get; init; } = SweepConfiguration.None;
 
+    /// <summary>ClamAV's daemon; null where none is configured.</summary>
+    public ClamAvSettings? ClamAv { get; init; }
+
     /// <summary>How long results are kept.</summary>
     public Retention Retention { get; init; } = new();
 
@@ -44,13 +47,14 @@ internal sealed record ApplianceConfiguration(IReadOnlyDictionary<string, Connec
     public static ApplianceConfiguration Parse(string file, byte[] json)
     {
         ConfigurationNode root = ConfigurationNode.Parse(file, json);
-        root.Allow("connectors", "sweeps", "tenants", "retention");
+        root.Allow("connectors", "sweeps", "tenants", "retention", "clamav");
         ApplianceConfiguration configuration = root.Members.TryGetValue("connectors", out ConfigurationNode? connectors)
             ? new ApplianceConfiguration(connectors.Expect(JsonTokenType.StartObject, "\"connectors\": an object").Members.ToDictionary(c => c.Key, c => ConnectorSettings.Parse(c.Key, c.Value), StringComparer.Ordinal))
             : Empty;
         return configuration with
         {
             Sweeps = SweepConfiguration.Parse(root, [.. configuration.Connectors.Keys], TimeProvider.System.GetUtcNow()),
+            ClamAv = root.Members.TryGetValue("clamav", out ConfigurationNode? clamAv) ? ClamAvSettings.Parse(clamAv) : null,
             Retention = root.Members.TryGetValue("retention", out ConfigurationNode? retention) ? RetentionOf(retention) : new Retention(),
             Source = (Path.GetFullPath(file), json),
         };

@@ -75,6 +75,13 @@ internal sealed class ConfigurationNode
             ? [.. member.Expect(JsonTokenType.StartArray, $"\"{name}\": a list of texts").Items.Select(i => i.Expect(JsonTokenType.String, "a text").Text)]
             : [];
 
+    /// <summary>A member that is a path; null where it is not there.</summary>
+    /// <exception cref="ConfigurationException">It is something else.</exception>
+    public string? AbsolutePath(string name) =>
+        String(name) is not { } path ? null
+        : Path.IsPathRooted(path) ? Path.GetFullPath(path)
+        : throw Members[name].Wrong($"\"{name}\" must be an absolute path");
+
     private static ConfigurationNode Read(ref Utf8JsonReader reader, string file, byte[] json)
     {
         int line = 1 + json.AsSpan(0, (int)reader.TokenStartIndex).Count((byte)'\n');

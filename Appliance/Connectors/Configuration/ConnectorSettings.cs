@@ -93,15 +93,15 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
             Account = node.String("account"),
             Secret = node.Members.TryGetValue("secret", out ConfigurationNode? secret) ? SecretSource.Parse(secret) : null,
             PinnedCertificate = Pin(node),
-            CaFile = AbsolutePath(node, "ca"),
-            Identity = AbsolutePath(node, "identity"),
+            CaFile = node.AbsolutePath("ca"),
+            Identity = node.AbsolutePath("identity"),
             HostKey = HostKeyOf(node),
             Bases = node.Strings("bases"),
-            Scratch = AbsolutePath(node, "scratch"),
-            Spool = AbsolutePath(node, "spool"),
+            Scratch = node.AbsolutePath("scratch"),
+            Spool = node.AbsolutePath("spool"),
         };
-        settings = AbsolutePath(node, "views") is { } views ? settings with { Views = views } : settings;
-        settings = AbsolutePath(node, "saves") is { } saves ? settings with { Saves = saves } : settings;
+        settings = node.AbsolutePath("views") is { } views ? settings with { Views = views } : settings;
+        settings = node.AbsolutePath("saves") is { } saves ? settings with { Saves = saves } : settings;
         if (node.String("minimumFree") is { } free)
         {
             settings = Sizes.TryParse(free, out long bytes) ? settings with { MinimumFreeBytes = bytes } : throw node.Members["minimumFree"].Wrong($"\"{free}\" is no size, such as 10G");
@@ -124,7 +124,7 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
             settings = settings with
             {
                 Mounts = mounts.Expect(JsonTokenType.StartObject, "\"mounts\": an object of datastores and folders").Members
-                    .ToDictionary(m => m.Key, m => AbsolutePath(mounts, m.Key)!, StringComparer.Ordinal),
+                    .ToDictionary(m => m.Key, m => mounts.AbsolutePath(m.Key)!, StringComparer.Ordinal),
             };
         }
 
@@ -168,10 +168,6 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
             : throw node.Members["hostKey"].Wrong("a host's key is written as ssh-keyscan shows it: its kind, a blank, the key in base64");
     }
 
-    private static string? AbsolutePath(ConfigurationNode node, string name) =>
-        node.String(name) is not { } path ? null
-        : Path.IsPathRooted(path) ? Path.GetFullPath(path)
-        : throw node.Members[name].Wrong($"\"{name}\" must be an absolute path");
 }
 
 /// <summary>Where a secret is: a file that nobody else may read, or a credential that systemd hands to the service.</summary>

@@ -1,6 +1,4 @@
-using System.Buffers.Binary;
 using System.Security.Cryptography;
-using System.Text;
 using Serilog;
 using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Datastore;
@@ -8,8 +6,6 @@ using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Results.Sqlite;
 using Vmsweep.Appliance.Worker;
-using Vmsweep.DiskReaders.Blocks;
-using Vmsweep.Signatures.Yara;
 
 namespace Vmsweep.Appliance.Pipeline.Changes;
 
@@ -57,7 +53,7 @@ internal sealed class TrackedScan
 
     public static TrackedScan Begin(VerdictCache? cache, string vm, ScanSettings settings, PreparedRules prepared, PreparedEngines engines)
     {
-        byte[]? context = ContextOf(settings, prepared, engines, out string why);
+        byte[]? context = ScanContext.Of(settings, prepared, engines, out string why);
         return new TrackedScan(cache, vm, context, cache is null ? "there is no database to remember scans in" : why);
     }
 
@@ -75,7 +71,7 @@ internal sealed class TrackedScan
         if (traced.Any(d => d.Changed is not null) && _last is { } last && _cache.Try(() => _cache.Traces.Parts(last.Id)) is { } parts)
         {
             earlier = run.File("traces");
-            Write(earlier, parts);
+            TraceFile.Write(earlier, parts);
             string inside = sandbox.Inside(earlier, "traces");
             binds.Add((earlier, inside));
             earlier = inside;
@@ -102,7 +98,7 @@ internal sealed class TrackedScan
             return;
         }
 
-        _traces += traced.Traces.Length / EarlierTraces.TraceBytes;
+        _traces += traced.Traces.Length / EarlierTraces.RecordBytes;
         _findingBytes += traced.Findings.Sum(f => (long)f.Payload.Length);
         if (_traces > MostTraces || _findingBytes > MostFindingBytes)
         {
@@ -112,7 +108,7 @@ internal sealed class TrackedScan
 
         if (!_cache!.Try(() =>
         {
-            _cache.Traces.Add(scan, Encode(traced));
+            _cache.Traces.Add(scan, TraceFile.Encode(traced));
             return true;
         }))
         {
@@ -198,76 +194,5 @@ internal sealed class TrackedScan
             Say($"{disk.Path}: {e.Message}");
             return null;
         }
-    }
-
-    private static byte[] Encode(TracedEvent traced)
-    {
-        using var part = new MemoryStream();
-        Span<byte> count = stackalloc byte[sizeof(int)];
-        BinaryPrimitives.WriteInt32LittleEndian(count, traced.Traces.Length);
-        part.Write(count);
-        part.Write(traced.Traces);
-        foreach (TracedFindings findings in traced.Findings)
-        {
-            part.Write(findings.Trace);
-            BinaryPrimitives.WriteInt32LittleEndian(count, findings.Payload.Length);
-            part.Write(count);
-            part.Write(findings.Payload);
-        }
-
-        return part.ToArray();
-    }
-
-    /// <summary>As <see cref="EarlierTraces"/> reads it.</summary>
-    private static void Write(string path, IReadOnlyList<byte[]> parts)
-    {
-        using FileStream file = PrivateFiles.Create(path);
-        Span<byte> count = stackalloc byte[sizeof(long)];
-        BinaryPrimitives.WriteInt64LittleEndian(count, parts.Sum(p => (long)BinaryPrimitives.ReadInt32LittleEndian(p)) / EarlierTraces.TraceBytes);
-        file.Write(count);
-        foreach (byte[] part in parts)
-        {
-            file.Write(part.AsSpan(sizeof(int), BinaryPrimitives.ReadInt32LittleEndian(part)));
-        }
-
-        foreach (byte[] part in parts)
-        {
-            file.Write(part.AsSpan(sizeof(int) + BinaryPrimitives.ReadInt32LittleEndian(part)));
-        }
-    }
-
-    /// <summary>
-    /// All that a content's report follows from beside the content and its names: this program, engines, rules, lists and limits. Null where that is not
-    /// known, or follows from more.
-    /// </summary>
-    private static byte[]? ContextOf(ScanSettings settings, PreparedRules prepared, PreparedEngines engines, out string why)
-    {
-        why = "";
-        byte[] rules = [];
-        if (prepared.Rules is { } files)
-        {
-            if (files.Compiled.AsksTime)
-            {
-                why = "a rule asks for the time, so that everything is matched anew";
-                return null;
-            }
-
-            if (CompiledRuleStore.DigestOfLibrary(files.Compiled.LibraryFile) is not { } library)
-            {
-                why = "it is not known which libyara is in use";
-                return null;
-            }
-
-            rules = [.. library, .. files.Compiled.All];
-        }
-
-        if (prepared.Engines.FirstOrDefault(e => e.Fault is not null || e.Bundle.Length == 0) is { } silent)
-        {
-            why = $"{silent.Name} does not say what it matches with, so that everything is matched anew";
-            return null;
-        }
-
-        string text = string.Join('\n', prepared.Engines.Select(e => $"{e.Name}\0{e.Version}\0{e.Rules}\0{e.Bundle}").Concat(engines.KnownGoodDigests).Append($"{settings.MemoryBytes}\0{settings.IncludeDeleted}\0{settings.ArchivesText}"));
-        return SHA256.HashData([.. VerdictCache.Program, .. SHA256.HashData(rules), .. Encoding.UTF8.GetBytes(text)]);
     }
 }

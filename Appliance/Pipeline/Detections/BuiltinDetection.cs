@@ -33,8 +33,12 @@ internal sealed record BuiltinDetection(string Id, Severity Severity, string Des
         "Name_Reversed", Severity.Medium,
         "a program whose name holds a mark that turns the direction of writing, so that its extension is shown elsewhere");
 
+    public static readonly BuiltinDetection ChangedUnseen = new(
+        "Storage_ChangedUnseen", Severity.Medium,
+        "what was not written to since an earlier scan, as a hypervisor or a store says, is not what was scanned then: a defect in keeping changes, or somebody wrote past it. All of this VM was read");
+
     public static readonly IReadOnlyList<BuiltinDetection> All =
-        [FormatDisagrees, ForbiddenReference, ExecutableOutsideFiles, UnknownBootCode, DoubleExtension, ReversedName];
+        [FormatDisagrees, ForbiddenReference, ExecutableOutsideFiles, UnknownBootCode, DoubleExtension, ReversedName, ChangedUnseen];
 
     /// <summary>True for what this program tells without calling it bad. A rule that matches is a detection, whatever severity it gives itself.</summary>
     public static bool IsOnlyWorthKnowing(string engine, string severity) => engine == Engine && severity == "info";

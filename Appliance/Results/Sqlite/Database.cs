@@ -190,6 +190,26 @@ internal sealed class Database : IDisposable
             scanned INTEGER NOT NULL,
             whole INTEGER) WITHOUT ROWID;
         """,
+        // Layers of chains that VMs share. State 0: some was read; 1: a scan over it came to its end; 2: it was not what it should be.
+        """
+        CREATE TABLE layer (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            scope INTEGER NOT NULL,
+            identity BLOB NOT NULL,
+            context BLOB NOT NULL,
+            key BLOB NOT NULL,
+            at INTEGER NOT NULL,
+            used INTEGER NOT NULL,
+            state INTEGER NOT NULL,
+            bytes INTEGER NOT NULL);
+        CREATE INDEX layer_identity ON layer (identity);
+        CREATE TABLE layer_part (
+            layer INTEGER NOT NULL,
+            number INTEGER NOT NULL,
+            seal INTEGER NOT NULL,
+            part BLOB NOT NULL,
+            PRIMARY KEY (layer, number)) WITHOUT ROWID;
+        """,
     ];
 
     private Database(string path, SqliteConnection connection)

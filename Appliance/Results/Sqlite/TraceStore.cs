@@ -152,7 +152,7 @@ internal sealed class TraceStore(Database database, TimeProvider time, long most
     }
 
     /// <summary>For finding damage, not forgery.</summary>
-    private static long Seal(long scan, byte[] part)
+    public static long Seal(long scan, byte[] part)
     {
         byte[] all = new byte[sizeof(long) + part.Length];
         BinaryPrimitives.WriteInt64LittleEndian(all, scan);

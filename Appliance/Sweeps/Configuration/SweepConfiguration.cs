@@ -40,7 +40,7 @@ internal sealed record SweepConfiguration(IReadOnlyDictionary<string, SweepSetti
     private static TenantSettings ParseTenant(string name, ConfigurationNode node, List<TenantSettings> before, IReadOnlyCollection<string> connectors)
     {
         RequireName(name, node, "tenant");
-        node.Allow("folders");
+        node.Allow("folders", "sharesVerdicts");
         IReadOnlyList<string> folders = [.. node.Strings("folders").Select(f => f.TrimEnd('/'))];
         if (folders.Count == 0)
         {
@@ -62,7 +62,7 @@ internal sealed record SweepConfiguration(IReadOnlyDictionary<string, SweepSetti
             }
         }
 
-        return new TenantSettings(name, folders);
+        return new TenantSettings(name, folders, !node.Members.ContainsKey("sharesVerdicts") || SweepParser.Flag(node, "sharesVerdicts"));
     }
 
     /// <summary>A folder is another one, or holds it.</summary>

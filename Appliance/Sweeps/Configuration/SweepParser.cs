@@ -15,7 +15,7 @@ internal static class SweepParser
     /// <exception cref="ConfigurationException">Something in it is not known or not allowed.</exception>
     public static SweepSettings Parse(string name, ConfigurationNode node, IReadOnlyCollection<string> connectors, IReadOnlyList<TenantSettings> tenants, DateTimeOffset now)
     {
-        node.Allow("what", "when", "windows", "blackOut", "timeZone", "atWindowEnd", "priority", "depth", "fullEveryDays", "signatures", "limits");
+        node.Allow("what", "when", "windows", "blackOut", "timeZone", "atWindowEnd", "priority", "depth", "fullEveryDays", "recheckPerMille", "signatures", "limits");
         TimeZoneInfo zone = Zone(node);
         var settings = new SweepSettings
         {
@@ -28,6 +28,7 @@ internal static class SweepParser
             Priority = node.Strings("priority"),
             OnlyChanges = OneOf(node, "depth", Depth.Full) == Depth.Changed,
             FullEveryDays = Whole(node, "fullEveryDays", 1, 3650) ?? 7,
+            RecheckShare = Whole(node, "recheckPerMille", 0, 1000) / 1000.0 ?? ScanSettings.DefaultRecheckShare,
             Signatures = node.Members.TryGetValue("signatures", out ConfigurationNode? signatures) ? Signatures(signatures) : new(),
             Limits = node.Members.TryGetValue("limits", out ConfigurationNode? limits) ? Limits(limits) : new(),
         };
@@ -248,7 +249,7 @@ internal static class SweepParser
 
     private static TimeSpan? Milliseconds(ConfigurationNode node, string name) => Whole(node, name, 1, 60_000) is { } count ? TimeSpan.FromMilliseconds(count) : null;
 
-    private static bool Flag(ConfigurationNode node, string name) =>
+    public static bool Flag(ConfigurationNode node, string name) =>
         node.Members.TryGetValue(name, out ConfigurationNode? flag) && (flag.Type is JsonTokenType.True or JsonTokenType.False ? flag.Type == JsonTokenType.True : throw flag.Wrong("true or false is expected here"));
 
     private static int? Whole(ConfigurationNode node, string name, int least, int most) =>

@@ -1,3 +1,4 @@
+using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Scheduler.Triggers;
 
 namespace Vmsweep.Appliance.Sweeps.Configuration;
@@ -26,6 +27,9 @@ internal sealed record SweepSettings
 
     /// <summary>With <see cref="OnlyChanges"/>: after so many days all is read again.</summary>
     public int FullEveryDays { get; init; } = 7;
+
+    /// <summary>The part, by bytes, of what need not be read that is read all the same, to see that it is what it was.</summary>
+    public double RecheckShare { get; init; } = ScanSettings.DefaultRecheckShare;
 
     public SweepSignatures Signatures { get; init; } = new();
 
@@ -131,4 +135,5 @@ internal sealed record SweepLimits
 
 /// <summary>Whose VMs lie where.</summary>
 /// <param name="Folders">Folders of this machine, and <c>CONNECTOR/FOLDER</c> of inventories; all below belongs to the tenant.</param>
-internal sealed record TenantSettings(string Name, IReadOnlyList<string> Folders);
+/// <param name="SharesVerdicts">What was matched in his VMs spares others to match it, and the contrary.</param>
+internal sealed record TenantSettings(string Name, IReadOnlyList<string> Folders, bool SharesVerdicts = true);

@@ -3,6 +3,7 @@ using Serilog;
 using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Leases;
+using Vmsweep.Appliance.Pipeline.Changes;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Sweeps.Configuration;
 using Vmsweep.DiskReaders.Blocks;
@@ -57,7 +58,8 @@ internal sealed class SweepInventory(ConnectorCatalog catalog, LeaseJournal jour
                 Power = vm.ToReport().Power,
                 Host = vm.Host,
                 Folder = folder,
-                Tenant = TenantOf(folder),
+                Tenant = TenantOf(folder)?.Name ?? "",
+                Scope = TenantOf(folder) is { SharesVerdicts: false } own ? own.Name : "",
                 Tags = vm.Tags,
                 Datastores = vm.Disks.Count > 0 ? [.. vm.Disks.Select(d => DatastoreOf(d.Source))] : [name],
                 Open = () =>
@@ -101,9 +103,11 @@ internal sealed class SweepInventory(ConnectorCatalog catalog, LeaseJournal jour
                 Target = vm.Target,
                 Power = vm.Identity.Power,
                 Folder = folder,
-                Tenant = TenantOf(folder),
+                Tenant = TenantOf(folder)?.Name ?? "",
+                Scope = TenantOf(folder) is { SharesVerdicts: false } own ? own.Name : "",
                 Datastores = [.. Enumerable.Repeat(root, Math.Max(1, vm.Disks.Count))],
                 Root = root,
+                Parents = [.. vm.Disks.SelectMany(d => PlannedLayers.Parents(d.Plan))],
                 Open = () => new OpenedVm(Again(vm, scope)),
             };
         });
@@ -134,8 +138,7 @@ internal sealed class SweepInventory(ConnectorCatalog catalog, LeaseJournal jour
         Open = () => new OpenedVm(new Vm(target, new VmReport(key, name, "unknown", ""), [], [new CoverageGap(Fault.Transport, target, "inventory", -1, 0, why).ToReport()])),
     };
 
-    private string TenantOf(string folder) =>
-        tenants.Where(t => t.Folders.Any(f => SweepConfiguration.Contains(f, folder))).Select(t => t.Name).FirstOrDefault() ?? "";
+    private TenantSettings? TenantOf(string folder) => tenants.FirstOrDefault(t => t.Folders.Any(f => SweepConfiguration.Contains(f, folder)));
 
     private static bool IsWanted(SweepVm vm, SweepScope scope) =>
         // What could not be listed may hold what is wanted: it is left out by no filter.

@@ -24,6 +24,12 @@ internal sealed record SweepVm(string Key, string Name)
     /// <summary>Whose it is; empty for nobody's.</summary>
     public string Tenant { get; init; } = "";
 
+    /// <summary>The tenant, where he shares no verdicts with others; empty for all others together.</summary>
+    public string Scope { get; init; } = "";
+
+    /// <summary>Files that its disks are made over, so far as they are known.</summary>
+    public IReadOnlyList<string> Parents { get; init; } = [];
+
     public IReadOnlyList<string> Tags { get; init; } = [];
 
     /// <summary>The datastore of each of its disks; one for a VM without disks that are known.</summary>

@@ -9,9 +9,10 @@ namespace Vmsweep.Appliance.Sweeps.Running;
 internal interface ISweepScanner
 {
     /// <param name="onlyChanges">Of a hypervisor's VM only what changed is read.</param>
+    /// <param name="inheritFrom">What was read of shared bases before is read again.</param>
     /// <param name="pacing">Null: as fast as bytes come.</param>
     /// <exception cref="Worker.JobFailedException">The rules cannot be used: no VM can be scanned.</exception>
-    SweepScan Scan(SweepVm vm, bool onlyChanges, IScanPacing? pacing, IScanListener listener, CancellationToken cancellation);
+    SweepScan Scan(SweepVm vm, bool onlyChanges, DateTimeOffset inheritFrom, IScanPacing? pacing, IScanListener listener, CancellationToken cancellation);
 }
 
 /// <param name="Bundle">Null for none.</param>

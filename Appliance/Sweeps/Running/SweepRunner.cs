@@ -139,7 +139,7 @@ internal sealed class SweepRunner : IDisposable
             bool isOpen = IsOpen();
             TakeBack(waiting);
             bool stays = !isEnding && waiting.Count > 0 && (isOpen || (_options.WaitsForWindow && _sweep.AtEnd != WindowEnd.End && open is not null));
-            bool hasStarted = stays && isOpen && StartSome(run, waiting, last, progress);
+            bool hasStarted = stays && isOpen && StartSome(run, row.Begun, waiting, last, progress);
 
             bool isScanning = IsScanning();
             _listener.OnProgress(progress.Now(_held));
@@ -259,7 +259,7 @@ internal sealed class SweepRunner : IDisposable
         start is { } at ? $"the window is closed until {TimeZoneInfo.ConvertTime(at, _sweep.Zone):yyyy-MM-dd HH:mm zzz}" : "the window does not open again";
 
     /// <returns>False: nothing could be started.</returns>
-    private bool StartSome(string run, List<(SweepVmRow Row, SweepVm Vm)> waiting, IReadOnlyDictionary<string, LastScan> last, ProgressBoard progress)
+    private bool StartSome(string run, DateTimeOffset begunAt, List<(SweepVmRow Row, SweepVm Vm)> waiting, IReadOnlyDictionary<string, LastScan> last, ProgressBoard progress)
     {
         string held = "";
         bool hasStarted = false;
@@ -315,21 +315,24 @@ internal sealed class SweepRunner : IDisposable
             }
 
             bool onlyChanges = _sweep.OnlyChanges && last.TryGetValue(vm.Key, out LastScan scan) && scan.Whole is { } whole && _time.GetUtcNow() - whole < TimeSpan.FromDays(_sweep.FullEveryDays);
+
+            // Read anew is what this run reads: a base that it has read for one VM it need not read for the next.
+            DateTimeOffset inheritFrom = onlyChanges ? _time.GetUtcNow() - TimeSpan.FromDays(_sweep.FullEveryDays) : begunAt;
             hasStarted = true;
-            new Thread(() => Scan(run, row with { Report = begun }, vm, onlyChanges, progress, owned!, stop)) { IsBackground = true, Name = "sweep" }.Start();
+            new Thread(() => Scan(run, row with { Report = begun }, vm, onlyChanges, inheritFrom, progress, owned!, stop)) { IsBackground = true, Name = "sweep" }.Start();
         }
 
         _held = held;
         return hasStarted;
     }
 
-    private void Scan(string run, SweepVmRow row, SweepVm vm, bool onlyChanges, ProgressBoard progress, IDisposable owned, CancellationTokenSource stop)
+    private void Scan(string run, SweepVmRow row, SweepVm vm, bool onlyChanges, DateTimeOffset inheritFrom, ProgressBoard progress, IDisposable owned, CancellationTokenSource stop)
     {
         SweepVmReport? done = null;
         try
         {
             using PaceLane? lane = _pace.IsNeeded ? _pace.Join(vm) : null;
-            SweepScan scan = _scanner.Scan(vm, onlyChanges, lane, progress.Begin(vm.Key, vm.Name), stop.Token);
+            SweepScan scan = _scanner.Scan(vm, onlyChanges, inheritFrom, lane, progress.Begin(vm.Key, vm.Name), stop.Token);
             if (!stop.IsCancellationRequested)
             {
                 done = SweepVmReports.Done(row.Report, scan.Target, _time.GetUtcNow());
@@ -340,7 +343,9 @@ internal sealed class SweepRunner : IDisposable
                     throw new SweepStoreException("what was found could not be recorded; the log says why");
                 }
 
-                _store.Finish(run, row with { Report = done }, wasWhole: scan.Target.Changes?.Since is null && !scan.Target.Gaps.Exists(g => g.Fault == Faults.Name(DiskReaders.Blocks.Fault.Transport)), _time.GetUtcNow());
+                // What was inherited from before this run was not read in it.
+                bool hasInherited = onlyChanges && scan.Target.Disks.Exists(d => d.Outside.FilesInherited > 0 || d.Volumes.Exists(v => v.Files.Inherited > 0));
+                _store.Finish(run, row with { Report = done }, wasWhole: scan.Target.Changes?.Since is null && !hasInherited && !scan.Target.Gaps.Exists(g => g.Fault == Faults.Name(DiskReaders.Blocks.Fault.Transport)), _time.GetUtcNow());
             }
             else
             {

@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using Serilog;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Pipeline;
+using Vmsweep.Appliance.Pipeline.Changes;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Sweeps.Planning;
@@ -13,13 +14,17 @@ namespace Vmsweep.Appliance.Sweeps.Running;
 /// <summary>Scans VMs in workers, as <c>vmsweep scan</c> does, several at once.</summary>
 internal sealed class WorkerScanner(ScanSettings settings, Sandbox sandbox, IWorker worker, TimeProvider time) : ISweepScanner, IDisposable
 {
-    private readonly ConcurrentBag<ScanLane> _free = [];
+    private readonly ConcurrentDictionary<string, ConcurrentBag<ScanLane>> _free = new(StringComparer.Ordinal);
     private readonly List<ScanLane> _all = [];
     private readonly Lock _opening = new();
+    private readonly LayerGate _gate = new();
 
-    public SweepScan Scan(SweepVm vm, bool onlyChanges, IScanPacing? pacing, IScanListener listener, CancellationToken cancellation)
+    /// <summary>Files that VMs are made over.</summary>
+    public IReadOnlySet<string> Bases { get; init; } = new HashSet<string>();
+
+    public SweepScan Scan(SweepVm vm, bool onlyChanges, DateTimeOffset inheritFrom, IScanPacing? pacing, IScanListener listener, CancellationToken cancellation)
     {
-        ScanLane lane = TakeLane(cancellation);
+        ScanLane lane = TakeLane(vm.Scope, cancellation);
         try
         {
             OpenedVm opened;
@@ -39,13 +44,13 @@ internal sealed class WorkerScanner(ScanSettings settings, Sandbox sandbox, IWor
 
             using (opened.Owner)
             {
-                var run = new ScanRun(settings with { OnlyChanges = onlyChanges }, sandbox, worker, time, listener, cancellation) { Pacing = pacing, KeepsSeen = true };
+                var run = new ScanRun(settings with { OnlyChanges = onlyChanges, InheritFrom = inheritFrom, Scope = vm.Scope }, sandbox, worker, time, listener, cancellation) { Pacing = pacing, KeepsSeen = true, Gate = _gate, Bases = Bases };
                 return Of(run.Scan(opened.Vm, lane), lane);
             }
         }
         finally
         {
-            _free.Add(lane);
+            _free.GetOrAdd(vm.Scope, _ => []).Add(lane);
         }
     }
 
@@ -64,9 +69,9 @@ internal sealed class WorkerScanner(ScanSettings settings, Sandbox sandbox, IWor
         Rules = lane.RuleIndex,
     };
 
-    private ScanLane TakeLane(CancellationToken cancellation)
+    private ScanLane TakeLane(string scope, CancellationToken cancellation)
     {
-        if (_free.TryTake(out ScanLane? free))
+        if (_free.TryGetValue(scope, out ConcurrentBag<ScanLane>? ofScope) && ofScope.TryTake(out ScanLane? free))
         {
             return free;
         }
@@ -74,7 +79,7 @@ internal sealed class WorkerScanner(ScanSettings settings, Sandbox sandbox, IWor
         lock (_opening)
         {
             // One after the other: what the first compiles, the others find in the database.
-            var lane = ScanLane.Open(settings, sandbox, worker, time, cancellation, _all.Count > 0 ? _all[0].Engines : null);
+            var lane = ScanLane.Open(settings with { Scope = scope }, sandbox, worker, time, cancellation, _all.Count > 0 ? _all[0].Engines : null);
             _all.Add(lane);
             return lane;
         }

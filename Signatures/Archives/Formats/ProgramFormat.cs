@@ -13,6 +13,8 @@ internal sealed class ProgramFormat : IArchiveFormat
     private const int SectionBytes = 40;
     private const int MostFound = 64;
 
+    private static readonly InstallShieldFormat InstallShield = new();
+
     private static readonly IArchiveFormat[] Embedded = [new SevenZipFormat(), new RarFormat(), new CabFormat()];
 
     public string Name => "program";
@@ -80,7 +82,10 @@ internal sealed class ProgramFormat : IArchiveFormat
     }
 
     private static bool HasOverlay(ReadOnlySpan<byte> content, int overlay) =>
-        content.Length - overlay >= SmallestOverlay && FileTypes.Find(content[overlay..]) is { } type && type != FileTypes.Zip && type != FileTypes.NsisData && !Array.Exists(Embedded, f => f.Types[0] == type);
+        content.Length - overlay >= SmallestOverlay && (InstallShield.Fits(content[overlay..]) || IsKnown(content[overlay..]));
+
+    private static bool IsKnown(ReadOnlySpan<byte> overlay) =>
+        FileTypes.Find(overlay) is { } type && type != FileTypes.Zip && type != FileTypes.NsisData && !Array.Exists(Embedded, f => f.Types[0] == type);
 
     /// <summary>Where the last section ends; null where it is no program.</summary>
     private static int? OverlayAt(ReadOnlySpan<byte> content)

@@ -18,6 +18,10 @@ internal sealed class SevenZipDecoder(ReadOnlyMemory<byte> packed, SevenZipHeade
 
     public static bool IsEncrypted(SevenZipFolder folder) => folder.Coders.Exists(c => c.Id == Aes);
 
+    /// <summary>As of <see cref="IMemberSink.Packed"/>: beyond LZMA and the filter for x86 not every program goes along.</summary>
+    public static string PackingOf(SevenZipFolder folder) =>
+        IsEncrypted(folder) ? "encrypted" : folder.Coders.Find(c => c.Id is not (Copy or Lzma or Lzma2 or Bcj)) is { } other ? FormattableString.Invariant($"method {other.Id:X}") : "";
+
     /// <summary>The folder's stream.</summary>
     /// <param name="folder">Which.</param>
     /// <param name="password">For the coders that ask for one.</param>

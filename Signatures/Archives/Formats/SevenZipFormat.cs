@@ -113,12 +113,13 @@ internal sealed class SevenZipFormat : IArchiveFormat
         }
 
         string password = PasswordOf(decoder, folder, sink) ?? throw new ArchiveException(ArchiveFault.Encrypted, "7z folder", -1, "no known password fits");
+        string packing = SevenZipDecoder.PackingOf(folder);
         using var stream = new TellingStream(decoder.Open(folder, password));
         for (int i = 0; i < files.Count; i++)
         {
             (string name, long size, uint? crc) = files[i];
             var part = new PartStream(stream, size);
-            sink.Packed(name, size, () => new CheckedStream(part, "7z member", size, crc));
+            sink.Packed(name, size, () => new CheckedStream(part, "7z member", size, crc), packing: packing);
             if (stream.HasThrown)
             {
                 // The member's own gap says why; those behind it share its fate.

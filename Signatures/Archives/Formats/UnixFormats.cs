@@ -171,13 +171,13 @@ internal sealed class CpioFormat : IArchiveFormat
         size = ((long)Word(bytes, 22, isBig) << 16) | (uint)Word(bytes, 24, isBig);
         dataAt = (BinaryBytes + nameBytes + 1) & ~1;
         name = "";
-        if (Word(bytes, 0, isBig) != 0x71C7 || nameBytes is < 2 or > 4096 || dataAt > bytes.Length || bytes[BinaryBytes + nameBytes - 1] != 0)
+        if (Word(bytes, 0, isBig) != 0x71C7 || nameBytes is < 2 or > 4096 || dataAt > bytes.Length || bytes.Slice(BinaryBytes, nameBytes).IndexOf((byte)0) != nameBytes - 1)
         {
             return false;
         }
 
         name = MemberNames.OfField(bytes.Slice(BinaryBytes, nameBytes));
-        return name.Length == nameBytes - 1;
+        return true;
     }
 
     private static int Word(ReadOnlySpan<byte> bytes, int at, bool isBig) => isBig ? (bytes[at] << 8) | bytes[at + 1] : (bytes[at + 1] << 8) | bytes[at];
@@ -234,6 +234,11 @@ internal sealed class RpmFormat : IArchiveFormat
             throw ArchiveException.Truncated("rpm payload", at);
         }
 
-        sink.Stored("(payload)", content[(int)at..]);
+        ReadOnlyMemory<byte> payload = content[(int)at..];
+        sink.Stored("(payload)", payload);
+        if (!ArchiveFormats.All.IsArchive(payload.Span))
+        {
+            sink.Gap(ArchiveFault.Unsupported, "rpm payload", at, payload.Length, "it is packed in a way that is not known; it was matched as it is");
+        }
     }
 }

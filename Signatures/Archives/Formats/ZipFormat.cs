@@ -16,6 +16,9 @@ internal sealed class ZipFormat : IArchiveFormat
     private const int MostComment = ushort.MaxValue;
     private const ushort StrongEncryption = 0x0040;
 
+    /// <summary>A member that no directory names.</summary>
+    private const string ByHeader = "by its header";
+
     public string Name => "zip";
 
     public bool Fits(ReadOnlySpan<byte> content) =>
@@ -222,16 +225,16 @@ internal sealed class ZipFormat : IArchiveFormat
             {
                 int next = bytes.Span.IndexOf("PK\u0007\u0008"u8);
                 bytes = next >= 0 ? bytes[..next] : bytes;
-                Give(entry with { Name = name, PackedBytes = bytes.Length, SizeBytes = -1, HasCrc = false }, bytes, next < 0, data, sink);
+                Give(entry with { Name = name, PackedBytes = bytes.Length, SizeBytes = -1, HasCrc = false }, bytes, next < 0, data, sink, ByHeader);
                 return data + bytes.Length;
             }
 
             InflateStream? inflate = null;
-            sink.Packed(name, -1, () => inflate = new InflateStream(bytes, entry.Method == 9));
+            sink.Packed(name, -1, () => inflate = new InflateStream(bytes, entry.Method == 9), packing: ByHeader);
             return data + Math.Max(1, inflate!.Consumed);
         }
 
-        Give(entry with { Name = name }, bytes, entry.PackedBytes > packed, data, sink);
+        Give(entry with { Name = name }, bytes, entry.PackedBytes > packed, data, sink, ByHeader);
         return data + packed;
     }
 
@@ -240,8 +243,9 @@ internal sealed class ZipFormat : IArchiveFormat
         entry.Name.Length > 0 && !entry.Name.Contains('\0', StringComparison.Ordinal) && entry.Method is <= 20 or (>= 93 and <= 99)
         && (entry.Method != 0 || entry.PackedBytes == entry.SizeBytes || entry.IsEncrypted || entry.HasDescriptor);
 
-    private static void Give(ZipEntry entry, ReadOnlyMemory<byte> bytes, bool isCut, long at, IMemberSink sink)
+    private static void Give(ZipEntry entry, ReadOnlyMemory<byte> bytes, bool isCut, long at, IMemberSink sink, string packing = "")
     {
+        packing = entry.IsEncrypted ? "encrypted" : packing.Length > 0 || entry.Method is 0 or 8 ? packing : FormattableString.Invariant($"method {entry.Method}");
         if (isCut)
         {
             sink.Gap(ArchiveFault.Truncated, "zip member", at, entry.PackedBytes - bytes.Length, "its data ends with the archive", entry.Name);
@@ -249,7 +253,7 @@ internal sealed class ZipFormat : IArchiveFormat
 
         if (entry.IsEncrypted)
         {
-            sink.Packed(entry.Name, entry.SizeBytes, () => OpenEncrypted(entry, bytes, at, sink));
+            sink.Packed(entry.Name, entry.SizeBytes, () => OpenEncrypted(entry, bytes, at, sink), packing: packing);
         }
         else if (entry.Method == 0)
         {
@@ -258,11 +262,11 @@ internal sealed class ZipFormat : IArchiveFormat
                 sink.Gap(ArchiveFault.Corrupt, "zip member", at, 0, "its checksum is wrong", entry.Name);
             }
 
-            sink.Stored(entry.Name, bytes);
+            sink.Stored(entry.Name, bytes, packing);
         }
         else
         {
-            sink.Packed(entry.Name, entry.SizeBytes, () => Open(entry, bytes, at, sink));
+            sink.Packed(entry.Name, entry.SizeBytes, () => Open(entry, bytes, at, sink), packing: packing);
         }
     }
 

@@ -6,6 +6,7 @@ using Vmsweep.Golden;
 using Vmsweep.Signatures.Archives;
 using Vmsweep.Signatures.Hashes;
 using Vmsweep.Signatures.Matching;
+using Vmsweep.Signatures.Tests.Archives;
 using Vmsweep.Signatures.Tests.Yara;
 using Vmsweep.Signatures.Yara;
 
@@ -59,6 +60,26 @@ public sealed class ArchiveMatchingTests : IDisposable
                 && Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(path))) == inner.Sha256)
             .Select(f => YaraProgram.Line(f.Detection, paths[Path.GetFileName(f.Inner!.Inside[^1])])).Distinct().Order(StringComparer.Ordinal)];
         Assert.Equal(wanted.Distinct().Order(StringComparer.Ordinal), direct);
+    }
+
+    [Theory]
+    [InlineData("genisoimage -quiet -o ../a.img .")]
+    [InlineData("genisoimage -quiet -J -R -o ../a.img .")]
+    [InlineData("genisoimage -quiet -udf -o ../a.img .")]
+    [InlineData("xorriso -as mkisofs -quiet -R -J -o ../a.img . 2>/dev/null")]
+    [Trait("Category", "Slow")]
+    public void Files_of_a_disc_image_inside_of_an_archive_are_those_that_7z_gives(string make)
+    {
+        Tool.Shell("mkdir -p in/sub; cp /usr/bin/env in/program; seq 1 60000 > in/text.txt; cp in/text.txt in/sub/again.txt; echo x > in/sub/small", _scratch.Folder);
+        Tool.Shell(make, _scratch["in"]);
+        Tool.Shell("7z x -y -oout a.img >/dev/null; zip -q a.zip a.img", _scratch.Folder);
+        string[] theirs = [.. Directory.EnumerateFiles(_scratch["out"], "*", SearchOption.AllDirectories)
+            .Where(f => new FileInfo(f).Length > 0 && !f.Contains("[BOOT]", StringComparison.Ordinal)).Select(Golden.Content.Sha256OfFile).Order(StringComparer.Ordinal)];
+        Assert.InRange(theirs.Length, 4, 5);
+        using YaraRules rules = Compile("rule every { condition: filesize > 0 }");
+        Verdict verdict = Match(File.ReadAllBytes(_scratch["a.zip"]), rules);
+        Assert.Empty(verdict.Gaps);
+        Assert.Equal(theirs, verdict.Findings.Where(f => f.Inner is { Inside: ["a.img", _, ..] }).Select(f => f.Inner!.Sha256).Order(StringComparer.Ordinal));
     }
 
     [Fact]
@@ -153,6 +174,28 @@ public sealed class ArchiveMatchingTests : IDisposable
         Verdict over = matcher.Match(archive);
         Assert.Equal((Fault.Limit, false), (Assert.Single(over.Gaps).Fault, over.IsSettled));
         Assert.Empty(matcher.Match(archive, isWhole: false).Gaps);
+    }
+
+    [Fact]
+    public void An_archive_that_unpacks_to_itself_is_matched_once_and_nothing_is_left_out()
+    {
+        byte[] quine = GzipQuine.Make();
+        using YaraRules rules = Compile("rule gzip { condition: uint16(0) == 0x8B1F }");
+        Verdict verdict = Match(quine, rules);
+        Assert.True(Assert.Single(verdict.Findings) is { Inner: null } && verdict.IsSettled);
+        Assert.Empty(verdict.Gaps);
+
+        // In another archive, beside what is to be found, whatever the order.
+        foreach (string order in (string[])["q.gz x", "x q.gz"])
+        {
+            File.WriteAllBytes(_scratch["q.gz"], quine);
+            File.WriteAllText(_scratch["x"], "MARKER");
+            Tool.Shell($"rm -f a.zip; zip -q a.zip {order}", _scratch.Folder);
+            using YaraRules both = Compile("rule gzip { condition: uint16(0) == 0x8B1F } rule marker { strings: $a = \"MARKER\" condition: $a at 0 }");
+            Verdict outer = Match(File.ReadAllBytes(_scratch["a.zip"]), both);
+            Assert.Equal(["gzip q.gz", "marker x"], outer.Findings.Select(f => $"{f.Detection.Rule} {string.Join(" > ", f.Inner!.Inside)}").Order(StringComparer.Ordinal));
+            Assert.Empty(outer.Gaps);
+        }
     }
 
     private HashSets Compiled(HashSetKind kind, string line)

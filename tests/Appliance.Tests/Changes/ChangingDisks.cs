@@ -29,6 +29,9 @@ internal sealed class ChangingDisks : IDisposable
     /// <summary>Marks that the hypervisor keeps.</summary>
     public Dictionary<string, byte[][]> Kept { get; } = [];
 
+    /// <summary>The hypervisor says that nothing was written, whatever was.</summary>
+    public bool Lies { get; set; }
+
     /// <summary>Bytes that were read of the disks in the last scan.</summary>
     public long Served { get; private set; }
 
@@ -52,7 +55,7 @@ internal sealed class ChangingDisks : IDisposable
             Open = () => new View(seen, null),
             OpenTracked = since => new View(seen, new Told(this, since)),
         };
-        ScanSettings settings = HostileScan.Settings with { StateFolder = State, OnlyChanges = onlyChanges };
+        ScanSettings settings = HostileScan.Settings with { StateFolder = State, OnlyChanges = onlyChanges, RecheckShare = 0 };
         using var events = new StringWriter();
         Report report = new ScanRun(change?.Invoke(settings) ?? settings, Sandbox.Probe(SandboxMode.Reduced), worker ?? new InProcessWorker(), TimeProvider.System, new NdjsonListener(events), CancellationToken.None).Run([vm]);
         Served = sources.Sum(s => s.Served);
@@ -108,6 +111,11 @@ internal sealed class ChangingDisks : IDisposable
             }
 
             List<ChangedRange> changed = [];
+            if (_owner.Lies)
+            {
+                return changed;
+            }
+
             for (int at = 0; at < _now[index].Length; at += Granule)
             {
                 int count = Math.Min(Granule, _now[index].Length - at);

@@ -63,6 +63,27 @@ public sealed class TrackedScanTests
     }
 
     [Fact]
+    public void A_hypervisor_that_does_not_tell_of_a_write_is_found_out_and_all_is_read()
+    {
+        using ChangingDisks disks = Make();
+        disks.Scan(onlyChanges: true);
+        Report sampled = disks.Scan(onlyChanges: true, change: s => s with { RecheckShare = 0.1 });
+        Assert.DoesNotContain(sampled.Targets[0].Findings, f => f.Rule == "Storage_ChangedUnseen");
+        Assert.True(sampled.Totals is { FilesUnchanged: > 0, FilesScanned: > 0 } && sampled.Totals.BytesRead < sampled.Totals.BytesUnchanged / 3, $"{sampled.Totals}");
+
+        disks.Lies = true;
+        disks.Shell($$"""
+            lcn=$(ntfscluster -f -F f3.bin ntfs.raw 2>/dev/null | awk '/VCN/ { getline; print $2 }')
+            printf {{HostileScan.Mark}} | dd of=ntfs.raw bs=1 seek=$((lcn * 4096)) conv=notrunc status=none
+            """);
+        Report report = disks.Scan(onlyChanges: true, change: s => s with { RecheckShare = 1 });
+        Assert.Single(report.Targets[0].Findings, f => f.Rule == "Storage_ChangedUnseen");
+        Assert.Equal(0, report.Totals.FilesUnchanged);
+        report.Targets[0].Findings.RemoveAll(f => f.Rule == "Storage_ChangedUnseen");
+        Assert.Equal(Said(disks.Scan(onlyChanges: false)), Said(report));
+    }
+
+    [Fact]
     public void A_scan_that_does_not_come_to_its_end_leaves_the_earlier_one_in_place()
     {
         using ChangingDisks disks = Make();

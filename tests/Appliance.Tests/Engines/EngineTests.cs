@@ -75,6 +75,29 @@ public sealed class EngineTests : IDisposable
     }
 
     [Fact]
+    public void Members_that_clamd_does_not_open_are_given_to_it_and_others_are_not()
+    {
+        using ClamdServer clamd = new ClamdServer("AlertExceedsMax yes", "MaxRecursion 4").Start();
+        Disk($"""
+            printf 'x {ClamdServer.NdbMarker} {new string('.', 300)}' > m; tar -cf - m | zstd -q > a.zst; zip -q -P infected b.zip m; 7z a -bd -tzip -mm=LZMA c.zip m >/dev/null
+            zip -q d.zip m; gzip -c m > e.gz; cp d.zip f; for i in 1 2 3 4 5 6; do zip -q f.zip f; mv f.zip f; done
+            seq 1 9999 > t; zip -q g.zip t b.zip; cp g.zip h.zip; rm t m
+            """, "1M");
+        string[] expected =
+        [
+            "v1/a.zst (zstd)", "v1/b.zip m", "v1/c.zip m", "v1/d.zip", "v1/e.gz", "v1/f f > f > f > f", "v1/g.zip b.zip > m", "v1/h.zip b.zip > m",
+        ];
+        string state = Directory.CreateDirectory(_scratch["state"]).FullName;
+        foreach (bool isKnown in (bool[])[false, true])
+        {
+            ScanResult result = Scan(Settings(["yara", "clamav"]) with { ClamdSocket = clamd.Socket, StateFolder = state });
+            Assert.Equal(expected, result.Findings.Select(f => f.Path + (f.Inside is { Count: > 0 } inside ? " " + string.Join(" > ", inside) : "")).Order(StringComparer.Ordinal));
+            Assert.All(result.Gaps, g => Assert.Equal(("limit", "v1/f"), (g.Fault, g.Path)));
+            Assert.Equal(isKnown, result.Report.Totals.FilesCached > 0);
+        }
+    }
+
+    [Fact]
     public void The_end_of_clamd_in_the_middle_is_a_gap_for_each_content_after_it()
     {
         using ClamdServer clamd = new ClamdServer("AlertExceedsMax yes").Start();

@@ -92,7 +92,7 @@ public sealed class VerdictStoreTests : IDisposable
     public void A_worker_can_neither_change_what_is_known_nor_tell_what_it_did_not_ask_for()
     {
         using VerdictCache cache = VerdictCache.Open(_scratch["state"], _clock)!;
-        VerdictSession session = VerdictSession.Begin(cache, [1], Rules, [], _ => null, [])!;
+        VerdictSession session = VerdictSession.Begin(cache, 0, [1], Rules, [], _ => null, [])!;
         session.Keep([(Key(1), [9], false)]);
         Assert.Equal(-1, Ask(session, 1).Plan);
         session.Keep([(Key(1), [1], false), (Key(2), [2], false)]);
@@ -106,7 +106,7 @@ public sealed class VerdictStoreTests : IDisposable
     public void A_verdict_under_fewer_rules_gives_way_to_one_under_more_and_not_to_one_under_others()
     {
         using VerdictCache cache = VerdictCache.Open(_scratch["state"], _clock)!;
-        VerdictSession first = VerdictSession.Begin(cache, [1], Rules, [], _ => null, [])!;
+        VerdictSession first = VerdictSession.Begin(cache, 0, [1], Rules, [], _ => null, [])!;
         Ask(first, 1);
         first.Keep([(Key(1), [1], false)]);
         var added = new Worker.DataPart(10, 20);
@@ -120,7 +120,7 @@ public sealed class VerdictStoreTests : IDisposable
         others.Keep([(Key(1), [3], false)]);
         Assert.Equal(2L, DamageTests.Execute(_scratch["state/vmsweep.db"], "SELECT count(*) FROM verdict"));
 
-        VerdictSession Begin(byte[] rules) => VerdictSession.Begin(cache, [1], rules, VerdictSession.Earlier(cache, [1]), _ => added, [])!;
+        VerdictSession Begin(byte[] rules) => VerdictSession.Begin(cache, 0, [1], rules, VerdictSession.Earlier(cache, 0, [1]), _ => added, [])!;
     }
 
     [Fact]
@@ -140,7 +140,7 @@ public sealed class VerdictStoreTests : IDisposable
         Assert.Equal(-1, Ask(Begin([1]), 1).Plan);
         Assert.Equal(2L, Sum("verdicts"));
 
-        VerdictSession Begin(byte[] lists) => VerdictSession.Begin(cache, [1], Rules, [], _ => null, lists)!;
+        VerdictSession Begin(byte[] lists) => VerdictSession.Begin(cache, 0, [1], Rules, [], _ => null, lists)!;
     }
 
     private static KnownVerdict Ask(VerdictSession session, int number)

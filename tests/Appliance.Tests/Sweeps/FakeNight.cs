@@ -54,6 +54,8 @@ internal sealed class FakeNight : ISweepScanner, ISweepListener, IResultRecorder
 
     public ConcurrentDictionary<string, bool> OnlyChanges { get; } = [];
 
+    public ConcurrentDictionary<string, DateTimeOffset> InheritFrom { get; } = [];
+
     public List<FinishedScan> Recorded { get; } = [];
 
     public bool CannotRecord { get; set; }
@@ -99,9 +101,10 @@ internal sealed class FakeNight : ISweepScanner, ISweepListener, IResultRecorder
     /// <summary>From now on the database may not grow.</summary>
     public void Fill() => Store.LimitPages();
 
-    public SweepScan Scan(SweepVm vm, bool onlyChanges, IScanPacing? pacing, IScanListener listener, CancellationToken cancellation)
+    public SweepScan Scan(SweepVm vm, bool onlyChanges, DateTimeOffset inheritFrom, IScanPacing? pacing, IScanListener listener, CancellationToken cancellation)
     {
         OnlyChanges[vm.Name] = onlyChanges;
+        InheritFrom[vm.Name] = inheritFrom;
         lock (_lock)
         {
             Begun.Add((vm.Name, Time.GetUtcNow()));

@@ -141,9 +141,27 @@ public sealed class SimulatedNightTests
         {
             night.Run(night.Plan());
             onlyChanges.Add(night.OnlyChanges["vm"]);
+            Assert.InRange(night.Time.GetUtcNow() - night.InheritFrom["vm"], onlyChanges[^1] ? TimeSpan.FromDays(3) : TimeSpan.Zero, onlyChanges[^1] ? TimeSpan.FromDays(3) : TimeSpan.FromMinutes(1));
             night.Time.Advance(TimeSpan.FromDays(1));
         }
 
+        Assert.Equal([false, true, true, false, true, true, false, true], onlyChanges);
+    }
+
+    [Fact]
+    public void What_is_inherited_from_earlier_nights_does_not_put_off_the_full_scan()
+    {
+        using var night = new FakeNight("2026-06-01T20:00Z", "\"depth\": \"changed\", \"fullEveryDays\": 3") { Vms = [FakeNight.Vm("vm")], Duration = TimeSpan.Zero };
+        night.During = (_, target, _) => target.Disks.Add(new DiskReport { Path = "x", Outside = new CoverageCounts(FilesSeen: 1) { FilesInherited = 1 } });
+        List<bool> onlyChanges = [];
+        for (int day = 0; day < 8; day++)
+        {
+            night.Run(night.Plan());
+            onlyChanges.Add(night.OnlyChanges["vm"]);
+            night.Time.Advance(TimeSpan.FromDays(1));
+        }
+
+        // In a full one only what the same run has read is inherited.
         Assert.Equal([false, true, true, false, true, true, false, true], onlyChanges);
     }
 

@@ -14,14 +14,14 @@ public sealed class SweepConfigurationTests
         SweepConfiguration read = Parse(
             """
             { "connectors": { "dc1": { "address": "vsphere://esx1" } },
-              "tenants": { "acme": { "folders": ["/srv/acme", "dc1/Tenants/acme"] }, "acme2": { "folders": ["/srv/acme2/"] } },
+              "tenants": { "acme": { "folders": ["/srv/acme", "dc1/Tenants/acme"] }, "acme2": { "folders": ["/srv/acme2/"], "sharesVerdicts": false } },
               "sweeps": { "nightly": {
                 "what": { "connectors": ["dc1"], "folders": ["/srv/acme/a/"], "bases": ["/srv/base"], "tenant": "acme",
                           "include": { "names": ["web*"], "folders": ["dc1/Web/"], "tags": ["prod"] }, "exclude": { "names": ["*-test"] } },
                 "when": "0 22 * * mon-fri", "timeZone": "Europe/Berlin",
                 "windows": [ { "start": "22:00", "end": "05:00", "days": ["mon", "tue", "wed", "thu"] }, { "start": "18:00", "end": "24:00", "days": ["fri"] } ],
                 "blackOut": ["2026-12-24", "2026-12-31..2027-01-02"], "atWindowEnd": "pause", "priority": ["critical", "db"],
-                "depth": "changed", "fullEveryDays": 14,
+                "depth": "changed", "fullEveryDays": 14, "recheckPerMille": 5,
                 "signatures": { "engines": ["yara", "hash"], "rules": ["/etc/rules"], "withBuiltin": true, "hashes": ["/etc/bad"], "knownGood": ["/etc/good"], "clamd": "/run/clamd" },
                 "limits": { "disks": 8, "disksPerDatastore": 2, "disksPerHost": 3, "disksPerTenant": 4, "bytesPerSecond": "400M", "bytesPerSecondPerDatastore": "100M",
                             "bytesPerSecondPerHost": "200M", "bytesPerSecondPerTenant": "300M", "targetLatencyMilliseconds": 20, "stopLatencyMilliseconds": 200,
@@ -29,6 +29,8 @@ public sealed class SweepConfigurationTests
             """).Sweeps;
         SweepSettings nightly = read.Sweeps["nightly"];
         Assert.Equal(["/srv/acme2"], read.Tenants[1].Folders);
+        Assert.Equal([true, false], read.Tenants.Select(t => t.SharesVerdicts));
+        Assert.Equal(0.005, nightly.RecheckShare);
         Assert.Equal(["dc1", "/srv/acme/a", "/srv/base", "acme"], [.. nightly.What.Connectors, .. nightly.What.Folders, .. nightly.What.Bases, nightly.What.Tenant!]);
         Assert.Equal(["web*", "dc1/Web", "prod"], [.. nightly.What.Include!.Names, .. nightly.What.Include.Folders, .. nightly.What.Include.Tags]);
         Assert.Equal(["*-test"], nightly.What.Exclude!.Names);

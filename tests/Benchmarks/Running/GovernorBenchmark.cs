@@ -18,8 +18,7 @@ internal static class GovernorBenchmark
 {
     private const long Capacity = 64 << 20;
     private const int Readers = 2;
-    // Long beside what a busy machine takes to wake a thread, which is measured with it.
-    private static readonly TimeSpan Target = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan Target = TimeSpan.FromMilliseconds(20);
     private static readonly TimeSpan Settling = TimeSpan.FromSeconds(12);
     private static readonly TimeSpan Measuring = TimeSpan.FromSeconds(8);
 
@@ -142,7 +141,7 @@ internal static class GovernorBenchmark
     {
         public const long Bytes = 1L << 40;
 
-        private const double LeastMilliseconds = 20;
+        private const double LeastMilliseconds = 4;
         private static readonly TimeSpan Window = TimeSpan.FromMilliseconds(500);
 
         private readonly Queue<(long At, int Count)> _reads = [];

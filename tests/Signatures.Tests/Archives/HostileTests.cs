@@ -97,7 +97,7 @@ public sealed class HostileTests : IDisposable
         [
             [0x1F, 0x8B], [0x1F, 0x8B, 8, 0xFF], [0x1F, 0x9D, 0x90], [.. "BZh9"u8], [.. "PK\u0003\u0004"u8], [.. "Rar!\u001A\u0007\0"u8], [.. "Rar!\u001A\u0007\u0001\0"u8],
             [0x37, 0x7A, 0xBC, 0xAF, 0x27, 0x1C], [0xFD, 0x37, 0x7A, 0x58, 0x5A, 0], [0x28, 0xB5, 0x2F, 0xFD, 0x1F], [4, 0x22, 0x4D, 0x18], [.. "LZIP"u8], [.. "MSCF"u8],
-            [.. "MSCF\0\0\0\0"u8], [.. "!<arch>\n"u8], [.. "070701"u8], [0xD0, 0xCF, 0x11, 0xE0], [.. "From: a\n"u8], [.. "MZ"u8], [.. "ustar"u8], [0x60, 0xEA], [.. "%PDF-1.4"u8], [0x89, 0x50, 0x4E, 0x47],
+            [.. "MSCF\0\0\0\0"u8], [.. "!<arch>\n"u8], [.. "070701"u8], [0xD0, 0xCF, 0x11, 0xE0], [.. "From: a\n"u8], [.. "MZ"u8], [.. "ustar"u8], [0x60, 0xEA], [.. "xar!\0\u001C\0\u0001"u8], [0x20, 0x20, .. "-lh5-"u8], [.. "a\0d\\a\0"u8], [.. "NB10"u8], [.. "%PDF-1.4"u8], [0x89, 0x50, 0x4E, 0x47],
         ];
         foreach (byte[] head in heads)
         {

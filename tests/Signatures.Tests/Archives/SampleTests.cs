@@ -23,6 +23,7 @@ public sealed class SampleTests
     [InlineData("clam.exe.mbox.uu", "clam.exe")]
     [InlineData("clam.mail", "clam.exe")]
     [InlineData("clam-nsis.exe", @"$INSTDIR\clam.exe")]
+    [InlineData("clam.arj", "clam.exe")]
     [InlineData("clam.newc.cpio", "clam.exe")]
     [InlineData("clam.odc.cpio", "clam.exe")]
     [InlineData("clam.ole.doc", "Clam.exe")]
@@ -37,12 +38,14 @@ public sealed class SampleTests
     }
 
     [Theory]
-    [InlineData("clam.arj", "arj")]
+    [InlineData("clam_IScab_int.exe", "InstallShield cabinet")]
+    [InlineData("clam_ISmsi_ext.exe", "InstallShield setup")]
+    [InlineData("clam_ISmsi_int.exe", "InstallShield setup")]
     [InlineData("clam.impl.zip", "zip member")]
     public void What_is_known_and_not_opened_is_a_gap(string file, string structure)
     {
         Opened opened = Opened.Of(File.ReadAllBytes(Sample(file)));
-        Assert.Equal((ArchiveFault.Unsupported, structure), opened.Gaps.Select(g => (g.Fault, g.Structure)).Single());
+        Assert.Equal((ArchiveFault.Unsupported, structure), opened.Gaps.Select(g => (g.Fault, g.Structure)).Distinct().Single());
     }
 
     [Fact]

@@ -27,12 +27,18 @@ internal static class Small
         ["bzip2"] = "tar -cf - in | bzip2 > out",
         ["xz"] = "tar -cf - in | xz --block-size=3000 > out",
         ["lzip"] = "bsdtar --lzip -cf out in",
+        ["lzma"] = "tar -cf - in | xz --format=lzma > out",
         ["zstd"] = "tar -cf - in | zstd -q > out",
         ["lz4"] = "tar -cf - in | lz4 -q > out",
         ["compress"] = "bsdtar -Z -cf out in",
         ["cab"] = "gcab -c -z -n out.cab in/program in/text.txt && mv out.cab out",
         ["cpio"] = "find in -type f | cpio -o -H newc --quiet > out",
         ["ar"] = "ar rc out in/program in/text.txt",
+        ["arj"] = "arj a -m1 -r out.arj in >/dev/null",
+        ["arj-fastest"] = "arj a -m4 -ginfected -r out.arj in >/dev/null",
+        ["lha"] = "jlha a1o5 out.lzh in/program in/text.txt >/dev/null",
+        ["lha-2"] = "jlha a2o6 out.lzh in/program in/text.txt >/dev/null",
+        ["xar"] = "bsdtar --format xar -cf out in",
         ["msi"] = "msibuild out -s Title Author && msibuild out -a Stream.one in/program -a Stream.two in/text.txt",
         ["nsis"] = "printf '%s\\n' 'SetCompressor zlib' 'Name t' 'OutFile out.exe' 'Section A' 'SetOutPath $TEMP' 'File in/program' 'File in/text.txt' 'SectionEnd' > t.nsi && makensis -V1 t.nsi",
         ["nsis-solid"] = "printf '%s\\n' 'SetCompressor /SOLID lzma' 'SetCompressorDictSize 1' 'Name t' 'OutFile out.exe' 'Section A' 'SetOutPath $TEMP' 'File in/program' 'File in/text.txt' 'SectionEnd' > t.nsi && makensis -V1 t.nsi",
@@ -40,7 +46,7 @@ internal static class Small
         ["mail"] = "python3 -c \"import email.message as m; e=m.EmailMessage(); e['From']='a@example.com'; e['Subject']='x'; e.set_content('text'); [e.add_attachment(open('in/'+f,'rb').read(), maintype='application', subtype='octet-stream', filename=f) for f in ('program','text.txt')]; open('out','wb').write(bytes(e))\"",
     };
 
-    public static IEnumerable<string> Kinds { get; } = [.. Commands.Keys, "rar4", "rar5", "chm", "szdd", "tnef", "pdf", "ole-doc"];
+    public static IEnumerable<string> Kinds { get; } = [.. Commands.Keys, "rar4", "rar5", "chm", "szdd", "tnef", "pdf", "ole-doc", "installshield"];
 
     public static byte[] Make(string kind, string folder)
     {
@@ -48,6 +54,9 @@ internal static class Small
         byte[] program = File.ReadAllBytes("/usr/bin/env")[0x2000..0x3200];
         switch (kind)
         {
+            case "installshield":
+                byte[] starter = File.ReadAllBytes("/usr/share/clamav-testfiles/clam_IScab_ext.exe");
+                return [.. starter.AsSpan(115_200, 585), .. Encoding.ASCII.GetBytes($"text.txt\0Disk1\\text.txt\0" + $"1.0.0.0\0{text.Length}\0"), .. text];
             case "rar4":
                 return RarWriter.Rar4(("program", program), ("text.txt", text));
             case "rar5":
@@ -104,6 +113,24 @@ internal static class Small
                     }
                 }
 
+                break;
+            case "arj" or "arj-fastest":
+                for (int at = 0; at + 40 < archive.Length && archive[at] == 0x60 && archive[at + 1] == 0xEA;)
+                {
+                    int header = BinaryPrimitives.ReadUInt16LittleEndian(archive.AsSpan(at + 2));
+                    if (header is < 30 or > 2600 || at + header + 10 > archive.Length)
+                    {
+                        break;
+                    }
+
+                    BinaryPrimitives.WriteUInt32LittleEndian(archive.AsSpan(at + 4 + header), Crc32.Of(archive.AsSpan(at + 4, header)));
+                    uint packed = archive[at + 10] == 2 ? 0 : BinaryPrimitives.ReadUInt32LittleEndian(archive.AsSpan(at + 16));
+                    at = (int)Math.Min(archive.Length, at + header + 10L + packed);
+                }
+
+                break;
+            case "lha" when archive.Length > 24 && archive[0] + 2 <= archive.Length:
+                archive[1] = (byte)archive.AsSpan(2, archive[0]).ToArray().Sum(b => b);
                 break;
             case "cab" when archive.Length > 44:
                 // A checksum of zero means none.

@@ -1,0 +1,114 @@
+using System.Buffers.Binary;
+using System.Security.Cryptography;
+using System.Text;
+using Vmsweep.Appliance.Worker;
+using Vmsweep.DiskReaders.Blocks;
+
+namespace Vmsweep.Appliance.Pipeline.Changes;
+
+/// <summary>
+/// Traces that belong together: those of a VM, or of a layer that many VMs are made over. A trace is a digest over everything that a verdict follows from but
+/// the bytes themselves: names, owner, size, and where on which disk each byte stands. Times of files are never asked. Safe for many threads.
+/// </summary>
+/// <param name="key">Not known to any guest: traces are short, and nobody may look for two contents that have the same.</param>
+/// <param name="disks">What tells the disks from each other: one digest for each; one alone for a layer, which is a disk.</param>
+/// <param name="earlier">What is known of before; null: nothing.</param>
+/// <param name="layer">The job's number of the layer; -1: of the VM.</param>
+internal sealed class TraceLedger(byte[] key, byte[][] disks, EarlierTraces? earlier, int layer, Action<TracedEvent> send)
+{
+    private static readonly byte[] NoDisk = new byte[SHA256.HashSizeInBytes];
+
+    private readonly Lock _lock = new();
+    private readonly List<byte> _traces = [];
+    private List<TracedFindings> _findings = [];
+    private int _findingBytes;
+
+    public int Layer => layer;
+
+    public UInt128 Trace(ContentItem item, long length, ContentPlaces places)
+    {
+        using var hash = IncrementalHash.CreateHMAC(HashAlgorithmName.SHA256, key);
+        Append(hash, item.HasWhole ? "content" : "area");
+        foreach (string path in item.Paths)
+        {
+            Append(hash, path);
+        }
+
+        Append(hash, item.Owner);
+        Append(hash, length);
+        foreach (DiskRange piece in places.Pieces)
+        {
+            hash.AppendData(piece.Disk == DiskRange.Nowhere ? NoDisk : disks[layer < 0 ? piece.Disk : 0]);
+            Append(hash, piece.Offset);
+            Append(hash, piece.Length);
+        }
+
+        return BinaryPrimitives.ReadUInt128BigEndian(hash.GetHashAndReset());
+    }
+
+    /// <summary>Null: it is not known.</summary>
+    public KnownContent? Find(UInt128 trace, ContentItem item)
+    {
+        if (earlier is null || !earlier.Has(trace, out ulong check, out byte[] payload))
+        {
+            return null;
+        }
+
+        // What another worker said: if it is not about this content it is not believed.
+        return TracedPayload.Read(payload, item) is { } known ? known with { Ledger = this, Trace = trace, Check = check, Payload = payload } : null;
+    }
+
+    public void Keep(UInt128 trace, ulong check, byte[] payload)
+    {
+        if (payload.Length > TracedFindings.MostPayloadBytes)
+        {
+            return;
+        }
+
+        Span<byte> bytes = stackalloc byte[EarlierTraces.RecordBytes];
+        BinaryPrimitives.WriteUInt128BigEndian(bytes, trace);
+        BinaryPrimitives.WriteUInt64BigEndian(bytes[EarlierTraces.TraceBytes..], check);
+        lock (_lock)
+        {
+            _traces.AddRange(bytes);
+            if (payload.Length > 0)
+            {
+                _findings.Add(new TracedFindings(bytes[..EarlierTraces.TraceBytes].ToArray(), payload));
+                _findingBytes += payload.Length;
+            }
+
+            if (_traces.Count >= TracedEvent.MostTraces * EarlierTraces.RecordBytes || _findingBytes >= 1 << 20)
+            {
+                Flush();
+            }
+        }
+    }
+
+    /// <summary>Sends what was kept until now.</summary>
+    public void Flush()
+    {
+        lock (_lock)
+        {
+            if (_traces.Count > 0)
+            {
+                send(new TracedEvent([.. _traces], _findings) { Layer = layer });
+                _traces.Clear();
+                (_findings, _findingBytes) = ([], 0);
+            }
+        }
+    }
+
+    private static void Append(IncrementalHash hash, string text)
+    {
+        byte[] bytes = Encoding.UTF8.GetBytes(text);
+        Append(hash, bytes.Length);
+        hash.AppendData(bytes);
+    }
+
+    private static void Append(IncrementalHash hash, long number)
+    {
+        Span<byte> bytes = stackalloc byte[sizeof(long)];
+        BinaryPrimitives.WriteInt64LittleEndian(bytes, number);
+        hash.AppendData(bytes);
+    }
+}

@@ -1,0 +1,147 @@
+using System.Globalization;
+using System.Text.Json;
+using Vmsweep.Benchmarks.Measuring;
+using Vmsweep.Benchmarks.Workload;
+using Vmsweep.Golden;
+
+namespace Vmsweep.Benchmarks.EndToEnd;
+
+/// <summary>
+/// Twenty linked clones with a hundredth of own content each, and twenty full copies, against the base alone; and a disk over a base again after a hundredth of it
+/// was written, by its layers and by the contents that are known.
+/// </summary>
+internal static class ClonesBenchmark
+{
+    private const int Clones = 20;
+    private const string Base = "the base alone";
+    private const string Linked = "20 linked clones";
+    private const string Copies = "20 full copies";
+    private const string First = "a disk over a base";
+    private const string Changed = "again, 1 % written, by layers";
+    private const string Warm = "again, 1 % written, all read";
+
+    /// <summary>True when every scan finds what one that reads all and knows nothing finds.</summary>
+    public static bool Run(ImageSet set, BenchmarkRules rules, int threads, int rounds)
+    {
+        string folder = Path.Combine(set.Scratch, "clones");
+        Make(set, folder);
+        var programs = new Programs(set, rules, threads);
+        string Result(string name) => Path.Combine(set.Scratch, name);
+        string At(string name) => Path.Combine(folder, name);
+        string state = Result("clones.state");
+        Cost Anew(string target, string report)
+        {
+            Forget(state);
+            return Inheriting(target, report);
+        }
+
+        Cost Inheriting(string target, string report) => programs.Scan(target, Result(report), state, null, "--inherit");
+
+        Rounds costs = Rounds.Run(
+        [
+            new(Base, [At("linked/base.qcow2")], () => Anew(At("linked/base.qcow2"), "base.json")),
+            new(Linked, [At("linked")], () => Anew(At("linked"), "linked.json")),
+            new(Copies, [At("copies/copy1.qcow2")], () => Anew(At("copies"), "copies.json")),
+            new(First, [At("days")], () => Anew(At("days/first.qcow2"), "first.json")),
+            new(Changed, [At("days")], () => Inheriting(At("days/second.qcow2"), "changed.json")),
+            new(Warm, [At("days")], () =>
+            {
+                Anew(At("days/first.qcow2"), "first-again.json");
+                return programs.Scan(At("days/second.qcow2"), Result("warm.json"), state);
+            }),
+        ], rounds);
+        Console.WriteLine($"\nclones: {set.Files} files, {Text.MiB(set.Bytes)}, NTFS in qcow2, {rules.Files.Count} rule files, {threads} threads, {rounds} rounds, page cache warm");
+        costs.Print(Base);
+        bool isEqual = true;
+        foreach ((string name, string report, string against, string reference, double most) in new[]
+        {
+            (Linked, "linked.json", Base, "base.json", 1.3), (Copies, "copies.json", Base, "base.json", 3), (Changed, "changed.json", First, "first.json", 0.03), (Warm, "warm.json", First, "first.json", 0.2),
+        })
+        {
+            // The program's start is in all of them, so that of small disks the time says little and the bytes say all.
+            double time = costs.Ratio(name, against);
+            Totals totals = Totals.Of(Result(report));
+            Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
+                $"  {name}: {time:0.000} of the time (at most {most}: {(time <= most ? "reached" : "MISSED")}), {(double)totals.Read / Totals.Of(Result(reference)).Read:0.000} of the bytes read; {totals.Targets} targets, {totals.Inherited:N0} files inherited, {totals.Cached:N0} known"));
+        }
+
+        foreach ((string target, string report) in new[] { ("linked", "linked.json"), ("days/second.qcow2", "changed.json"), ("days/second.qcow2", "warm.json") })
+        {
+            programs.Scan(At(target), Result("reference.json"), "none");
+            bool same = Said(Result("reference.json")).SequenceEqual(Said(Result(report)));
+            isEqual &= same;
+            Console.WriteLine($"  {report}: findings and gaps {(same ? "equal to" : "DIFFERENT from")} those of a scan that reads all");
+        }
+
+        Forget(state);
+        return isEqual;
+    }
+
+    /// <summary>Overlays are made of raw images by qemu-img, which writes the clusters that differ; copies are one file under many names, as the page cache is warm anyway.</summary>
+    private static void Make(ImageSet set, string folder)
+    {
+        if (File.Exists(Path.Combine(folder, "complete")))
+        {
+            return;
+        }
+
+        Console.Error.WriteLine("  linked clones (once)");
+        foreach (string tool in (string[])["qemu-img", "ntfscp"])
+        {
+            Tool.Find(tool);
+        }
+
+        long own = Math.Max(4096, set.Bytes / 1000);
+        Measured.Script(
+            $$"""
+            PATH=$PATH:/usr/sbin:/sbin
+            folder=$1; raw=$2; own=$3
+            rm -rf "$folder"; mkdir -p "$folder/linked" "$folder/copies" "$folder/days"; cd "$folder"
+            qemu-img convert -f raw -O qcow2 "$raw" linked/base.qcow2
+            for i in $(seq {{Clones}}); do ln linked/base.qcow2 copies/copy$i.qcow2; done
+            cp linked/base.qcow2 days/base.qcow2
+            clone() {
+              cp --sparse=always "$raw" work.raw
+              for f in $(seq 10); do head -c $own /dev/urandom > own; ntfscp -f work.raw own own$f.bin; done
+              qemu-img create -q -f qcow2 -b "$folder/work.raw" -F raw "$1"
+              qemu-img rebase -b base.qcow2 -F qcow2 "$1"
+            }
+            for i in $(seq {{Clones}}); do clone linked/clone$i.qcow2; done
+            clone days/second.qcow2
+            (cd days; qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 first.qcow2)
+            rm work.raw own
+            sleep 2
+            touch complete
+            """,
+            [folder, set.NtfsRaw, own.ToString(CultureInfo.InvariantCulture)]);
+    }
+
+    private static void Forget(string state)
+    {
+        if (Directory.Exists(state))
+        {
+            Directory.Delete(state, recursive: true);
+        }
+    }
+
+    /// <summary>Without what tells how it came to be known.</summary>
+    private static List<string> Said(string report)
+    {
+        using FileStream stream = File.OpenRead(report);
+        using JsonDocument json = JsonDocument.Parse(stream);
+        return [.. json.RootElement.GetProperty("targets").EnumerateArray()
+            .SelectMany(t => t.GetProperty("findings").EnumerateArray().Concat(t.GetProperty("gaps").EnumerateArray()).Select(e => $"{t.GetProperty("target")} {string.Join(' ', e.EnumerateObject().Where(p => p.Name != "inherited").Select(p => p.ToString()))}"))
+            .Order(StringComparer.Ordinal)];
+    }
+
+    private readonly record struct Totals(int Targets, long Read, long Inherited, long Cached)
+    {
+        public static Totals Of(string report)
+        {
+            using FileStream stream = File.OpenRead(report);
+            using JsonDocument json = JsonDocument.Parse(stream);
+            JsonElement totals = json.RootElement.GetProperty("totals");
+            return new Totals(json.RootElement.GetProperty("targets").GetArrayLength(), totals.GetProperty("bytesRead").GetInt64(), totals.GetProperty("filesInherited").GetInt64(), totals.GetProperty("filesCached").GetInt64());
+        }
+    }
+}
