@@ -47,7 +47,7 @@ trap 'kill $(jobs -p) 2>/dev/null; exit 130' INT TERM
 
 run() {
     echo "== $1"
-    "tests/$1.Tests/bin/Release/net10.0/Vmsweep.$1.Tests" -noLogo -noColor "${filter[@]}" 2>&1
+    "tests/$1.Tests/bin/Release/net10.0/Vmsweep.$1.Tests" -noLogo -noColor "${@:2}" "${filter[@]}" 2>&1
 }
 
 add() {
@@ -65,12 +65,13 @@ add() {
     passed=$((passed + $(count Total) - $(count Failed) - $(count Skipped) - $(count 'Not Run')))
 }
 
-# The quick ones first. Then two at once: many tests of the appliance wait for guests and servers while those of the readers keep a processor busy.
+# The quick ones first. Then two at once: many tests of the appliance wait for guests and servers while those of the readers keep a processor busy,
+# and some of the readers' wait for tools, so that one more than there are processors run.
 for project in Scheduler Signatures; do
     status=0; run "$project" | tee "$logs/$project" || status=$?
     add "$project" "$status"
 done
-run DiskReaders >"$logs/DiskReaders" & readers=$!
+run DiskReaders -maxThreads 1.5x >"$logs/DiskReaders" & readers=$!
 status=0; run Appliance | tee "$logs/Appliance" || status=$?
 add Appliance "$status"
 status=0; wait "$readers" || status=$?
