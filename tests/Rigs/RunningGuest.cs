@@ -62,7 +62,7 @@ public static class RunningGuest
             export PATH=$PATH:/usr/sbin:/sbin
             mkdir -p tree/etc tree/data
             echo guest > tree/etc/hostname
-            head -c 30000000 /dev/urandom > tree/data/large
+            for i in $(seq 10); do head -c 3000000 /dev/urandom > tree/data/large$i; done
             for i in $(seq 100); do head -c 20000 /dev/urandom > tree/data/f$i; done
             truncate -s {{DiskBytes}} a.raw
             echo 'start=2048, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4' | sfdisk -q --label gpt a.raw

@@ -349,12 +349,12 @@ internal sealed class SweepRunner : IDisposable
             }
             else
             {
-                _store.SetVm(run, row.Number, row.Report with { State = SweepVmStates.Waiting, StartedAt = null });
+                GiveBack(run, row);
             }
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
-            // It was stopped before it began.
+            GiveBack(run, row);
         }
         catch (Exception e)
         {
@@ -385,6 +385,19 @@ internal sealed class SweepRunner : IDisposable
 
             stop.Dispose();
             _changed.Release();
+        }
+    }
+
+    /// <summary>A VM whose scan was broken off is not being scanned any more, whoever asks.</summary>
+    private void GiveBack(string run, SweepVmRow row)
+    {
+        try
+        {
+            _store.SetVm(run, row.Number, row.Report with { State = SweepVmStates.Waiting, StartedAt = null });
+        }
+        catch (SweepStoreException e)
+        {
+            Log.Warning("the sweep {Run} could not note that {Vm} waits again: {Reason}", run, row.Report.Name, e.Message);
         }
     }
 
