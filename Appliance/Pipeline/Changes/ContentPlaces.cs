@@ -44,6 +44,12 @@ internal sealed record ContentPlaces(IReadOnlyList<DiskRange> Pieces, int Disk, 
                 }
             }
 
+            // A chain may change layers with each of a billion clusters, all of them one piece of the disk.
+            if (runs.Count > MostPieces)
+            {
+                return null;
+            }
+
             at += range.Length;
             if (pieces.Count > 0 && pieces[^1] is var before && before.Disk == range.Disk && (range.Disk == DiskRange.Nowhere || before.Offset + before.Length == range.Offset))
             {

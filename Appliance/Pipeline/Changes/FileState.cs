@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
+using Vmsweep.Appliance.Connectors.Datastore;
 
 namespace Vmsweep.Appliance.Pipeline.Changes;
 
@@ -30,6 +31,12 @@ internal static partial class FileState
     /// <summary>Null where its state cannot be told from any other: no regular file, or one that was changed a moment ago.</summary>
     public static byte[]? Of(string path, DateTimeOffset now)
     {
+        if (HostFile.KindOf(path) != HostFileKind.Regular)
+        {
+            // To open a pipe would be to wait for whoever writes to it.
+            return null;
+        }
+
         using SafeFileHandle file = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
         Span<byte> facts = stackalloc byte[256];
         if (StatX(file, "", EmptyPath | ForceSync, BasicStats, facts) != 0 || (BinaryPrimitives.ReadUInt32LittleEndian(facts) & BasicStats) != BasicStats)
