@@ -60,7 +60,7 @@ internal static class ScanCommand
         };
         var changed = new Option<bool>("--changed")
         {
-            Description = "Of hypervisors' VMs, read only what changed since their last scan with this option and the same signatures. Leaves a checkpoint on each VM, which leases list shows and leases reap removes.",
+            Description = "Of hypervisors' VMs, read only what changed since their last scan with this option and the same signatures. Leaves a checkpoint or bitmaps on VMs of libvirt and QEMU, which leases list shows and leases reap removes.",
         };
         var inherit = new Option<bool>("--inherit") { Description = "Do not read again what shows through whole from a base that was scanned with this option in the last seven days, for whatever VM." };
         var recheck = new Option<int>("--recheck") { Description = "Of what need not be read, so many thousandths are read all the same, to see that it is what it was.", DefaultValueFactory = _ => (int)(ScanSettings.DefaultRecheckShare * 1000), HelpName = "PER-MILLE" };

@@ -73,6 +73,7 @@ internal interface IViewChanges
     /// The ranges of a disk, in the bytes that the guest sees and in order, that may have changed since the earlier view. Null where that cannot be told
     /// without doubt, and all of it may have: no earlier view, a mark that is not known any more, a disk that keeps no such record.
     /// </summary>
+    /// <exception cref="IOException">The same, and why.</exception>
     IReadOnlyList<ChangedRange>? Of(VmDisk disk);
 
     /// <summary>The view was read to its end: its mark is to outlast it. Unless this was called, disposing the view takes back whatever keeps the mark.</summary>

@@ -252,7 +252,3 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
         }
     }
 }
-
-/// <summary>A view is to tell what changed.</summary>
-/// <param name="Since">The mark of an earlier view; null when there is none.</param>
-internal sealed record Tracking(string? Since);
