@@ -69,6 +69,9 @@ internal interface IViewChanges
     /// </summary>
     string? Mark { get; }
 
+    /// <summary>Why there is no mark.</summary>
+    string Unmarked => "its hypervisor does not remember changes of it from now on";
+
     /// <summary>
     /// The ranges of a disk, in the bytes that the guest sees and in order, that may have changed since the earlier view. Null where that cannot be told
     /// without doubt, and all of it may have: no earlier view, a mark that is not known any more, a disk that keeps no such record.
