@@ -54,7 +54,7 @@ internal static class ScanCommand
         Option<string?> configuration = CommonOptions.Configuration();
         var acts = new Option<VmAct[]>("--act")
         {
-            Description = "What to do to a hypervisor's VM with a finding, separated by commas: annotate, suspend, disconnect, keep (the view, as evidence). Nothing by default.",
+            Description = "What to do to a hypervisor's VM with a finding, separated by commas: annotate, suspend, disconnect, tag (in vSphere), keep (the view, as evidence). Nothing by default.",
             HelpName = "annotate,suspend,...",
             CustomParser = ParseActs,
         };
@@ -189,7 +189,7 @@ internal static class ScanCommand
             }
             else
             {
-                result.AddError($"There is no act '{name}'; there are annotate, suspend, disconnect, keep.");
+                result.AddError($"There is no act '{name}'; there are annotate, suspend, disconnect, tag, keep.");
             }
         }
 

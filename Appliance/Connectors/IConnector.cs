@@ -132,6 +132,9 @@ internal enum VmAct
 
     /// <summary>The view that was scanned stays open.</summary>
     Keep,
+
+    /// <summary>It gets a tag, by which whoever looks after it can select it.</summary>
+    Tag,
 }
 
 /// <summary>The hypervisor cannot be reached or refuses; the message is for the operator.</summary>

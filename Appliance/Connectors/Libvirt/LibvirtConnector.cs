@@ -158,6 +158,8 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
                 return new ActReport("suspend", false, $"the VM is {domain.Power}; there is nothing to suspend", "");
             case VmAct.Disconnect:
                 return Disconnect(vm, domain);
+            case VmAct.Tag:
+                return new ActReport("tag", false, "libvirt has no tags; annotate leaves a note", "");
             default:
                 throw new ArgumentOutOfRangeException(nameof(act));
         }

@@ -66,7 +66,7 @@ internal sealed class QemuConnector(string name, string socket, ConnectorSetting
     {
         if (act != VmAct.Suspend)
         {
-            return new ActReport(act.ToString().ToLowerInvariant(), false, "a bare QEMU keeps no notes and does not tell of its network cards", "");
+            return new ActReport(act.ToString().ToLowerInvariant(), false, "a bare QEMU keeps neither notes nor tags and does not tell of its network cards", "");
         }
 
         using QmpClient qemu = QmpClient.Open(socket);
