@@ -130,10 +130,20 @@ internal static class Checkpoints
         if (Ours(now, lease) is { } ours)
         {
             Destroy(now.Host, ours.Instance);
-            now = now.Host.Find(vm.Id) ?? throw new ConnectorException($"{lease.VmName} is not on {now.Host.Name} any more");
-            if (now.Checkpoints.Any(c => c.Instance == ours.Instance))
+
+            // Where no answer came, the host may be at it.
+            for (long started = Environment.TickCount64; ; Thread.Sleep(200))
             {
-                throw new ConnectorException($"{lease.VmName}: the checkpoint {lease.Details[NameKey]} is still there");
+                now = now.Host.Find(vm.Id) ?? throw new ConnectorException($"{lease.VmName} is not on {now.Host.Name} any more");
+                if (now.Checkpoints.All(c => c.Instance != ours.Instance))
+                {
+                    break;
+                }
+
+                if (Environment.TickCount64 - started > MostMergeStart.TotalMilliseconds)
+                {
+                    throw new ConnectorException($"{lease.VmName}: the checkpoint {lease.Details[NameKey]} is still there");
+                }
             }
         }
 

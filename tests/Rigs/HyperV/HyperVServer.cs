@@ -50,6 +50,7 @@ internal sealed class HyperVServer : IDisposable
             while (true)
             {
                 TcpClient client = await listener.AcceptTcpClientAsync(_stop.Token);
+                client.NoDelay = true;
                 _ = Task.Factory.StartNew(() => Serve(client, isTls), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
             }
         }
@@ -161,9 +162,8 @@ internal sealed class HyperVServer : IDisposable
     {
         byte[] content = Encoding.UTF8.GetBytes(body);
         string date = TimeProvider.System.GetUtcNow().ToString("R", CultureInfo.InvariantCulture);
-        stream.Write(Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"HTTP/1.1 {status} x\r\nDate: {date}\r\nContent-Type: application/soap+xml;charset=UTF-8\r\nContent-Length: {content.Length}\r\n{more}\r\n")));
-        stream.Write(content);
-        stream.Flush();
+        string head = string.Create(CultureInfo.InvariantCulture, $"HTTP/1.1 {status} x\r\nDate: {date}\r\nContent-Type: application/soap+xml;charset=UTF-8\r\nContent-Length: {content.Length}\r\n{more}\r\n");
+        stream.Write([.. Encoding.ASCII.GetBytes(head), .. content]);
         return true;
     }
 

@@ -188,7 +188,7 @@ internal sealed class WsManClient : IDisposable
                 _isIn = false;
                 throw new BusyException($"{Authority} asks for the account again", TimeSpan.FromMilliseconds(100));
             case HttpStatusCode.Unauthorized:
-                _refused = $"{Authority} does not let the account \"{_settings.Account ?? "(of this process's Kerberos ticket)"}\" in (it offers {string.Join(", ", response.Headers.WwwAuthenticate.Select(w => w.Scheme))})";
+                _refused = $"{Authority} does not let the account \"{_settings.Account ?? "(of this process's Kerberos ticket)"}\" in (it offers {string.Join(", ", response.Headers.WwwAuthenticate.Select(w => w.Scheme))}{(_settings.IsBasic ? "" : "; Kerberos needs its realm in /etc/krb5.conf, NTLM the package gss-ntlmssp")})";
                 throw new ConnectorException(_refused);
             default:
                 throw new ConnectorException($"{what}: {Authority} answers {(int)response.StatusCode}");
