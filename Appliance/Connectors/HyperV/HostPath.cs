@@ -1,3 +1,5 @@
+using System.Buffers;
+
 namespace Vmsweep.Appliance.Connectors.HyperV;
 
 /// <summary>
@@ -9,6 +11,8 @@ internal sealed record HostPath
     private const string Verbatim = @"\\?\";
     private const string VerbatimShare = @"\\?\UNC\";
     private const string Volume = "Volume{";
+
+    private static readonly SearchValues<char> Meaning = SearchValues.Create(":*?\"<>|");
 
     /// <summary>Windows' own longest path.</summary>
     private const int MostChars = 32_767;
@@ -81,5 +85,5 @@ internal sealed record HostPath
     private static HostPath? Of(string root, string[] names) => Array.TrueForAll(names, IsName) ? new HostPath(root, names) : null;
 
     private static bool IsName(string name) =>
-        name.Length > 0 && name[^1] is not ('.' or ' ') && !name.AsSpan().ContainsAny(":*?\"<>|") && !name.Any(char.IsControl);
+        name.Length > 0 && name[^1] is not ('.' or ' ') && !name.AsSpan().ContainsAny(Meaning) && !name.Any(char.IsControl);
 }

@@ -193,7 +193,7 @@ internal sealed class ReferencePoint : IViewChanges, IDisposable
             string returned = answer.Text("ReturnValue").Trim();
             if (returned != "0")
             {
-                throw host.Failed("GetVirtualDiskChanges", returned);
+                throw HyperVHost.Failed("GetVirtualDiskChanges", returned);
             }
 
             long processed = Number(answer.Element("ProcessedByteLength"));

@@ -42,7 +42,7 @@ internal sealed class HyperVHost(string name, WsManClient client) : IDisposable
         {
             if (!_services.TryGetValue(type, out EndpointReference? service))
             {
-                XElement found = All(type).FirstOrDefault() ?? throw new ConnectorException($"{name} has no {type}: is Hyper-V there, and is the account one of \"Hyper-V Administrators\"?");
+                XElement found = All(type) is [var first, ..] ? first : throw new ConnectorException($"{name} has no {type}: is Hyper-V there, and is the account one of \"Hyper-V Administrators\"?");
                 service = EndpointReference.To(Space, type, [.. ((string[])["CreationClassName", "Name", "SystemCreationClassName", "SystemName"]).Select(k => (k, found.Text(k)))]);
                 _services.Add(type, service);
             }
@@ -141,7 +141,7 @@ internal sealed class HyperVHost(string name, WsManClient client) : IDisposable
     /// <summary>A VM as it is now; null where this host has it not.</summary>
     public VmFacts? Find(string id)
     {
-        XElement? machine = Where("Msvm_ComputerSystem", "Name", id).FirstOrDefault();
+        XElement? machine = Where("Msvm_ComputerSystem", "Name", id) is [var first, ..] ? first : null;
         return machine is null ? null : VmFacts.Of(
             this,
             machine,
@@ -178,7 +178,7 @@ internal sealed class HyperVHost(string name, WsManClient client) : IDisposable
 
     public void Dispose() => client.Dispose();
 
-    public WsManFaultException Failed(string method, string returned) =>
+    public static WsManFaultException Failed(string method, string returned) =>
         new(method, "", long.TryParse(returned, NumberStyles.None, CultureInfo.InvariantCulture, out long code) ? code : 0, returned switch
         {
             "1" or "32770" => "the host does not support it",

@@ -114,7 +114,7 @@ public sealed class HyperVFixture : IDisposable
         HyperVMachine machine = Rig.Machines.Single(m => m.Name == Machine);
         lock (Rig.World)
         {
-            Assert.Empty(machine.Checkpoints.Where(c => c.IsRecovery));
+            Assert.DoesNotContain(machine.Checkpoints, c => c.IsRecovery);
             Assert.Empty(machine.References);
             Assert.Equal(disks.DefaultIfEmpty(Disk), machine.Disks);
         }

@@ -91,7 +91,7 @@ public sealed class HyperVTests(HyperVFixture hyperV)
         machine.References.Clear();
         JsonElement third = Changed();
         Assert.False(Changes(third).TryGetProperty("since", out _), Changes(third).ToString());
-        Assert.Equal(3, third.Findings().Count());
+        Assert.Equal(3, third.Findings().Count);
         (int status, string output, string error) = Program.Run(["leases", "reap", Assert.Single(hyperV.Journal.List()).Record.Id.ToString(), .. hyperV.Options()]);
         Assert.True(status == 0, output + error);
         hyperV.AssertNothingLeft();
