@@ -1,6 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Connectors.HyperV;
 using Vmsweep.Appliance.Connectors.Libvirt;
 using Vmsweep.Appliance.Connectors.Qemu;
 using Vmsweep.Appliance.Connectors.VSphere;
@@ -61,7 +62,8 @@ internal sealed class ConnectorCatalog(ApplianceConfiguration configuration, Tim
             "libvirt+ssh" => LibvirtConnector.BySsh(name, address.AbsolutePath, parameters.GetValueOrDefault("socket"), Method(parameters, name), settings, time),
             "qemu" when Uri.UnescapeDataString(address.AbsolutePath) is { Length: > 1 } socket && address.Host.Length == 0 => new QemuConnector(name, socket, settings, time),
             "vsphere" when address.Host.Length > 0 && address.AbsolutePath is "/" or "" && parameters.Count == 0 => new VSphereConnector(name, settings, time),
-            _ => throw new ConnectorException($"{address}: no address of a known kind (libvirt:///system, libvirt+ssh://ACCOUNT@HOST/system, qemu:///PATH-TO-QMP-SOCKET, vsphere://HOST)"),
+            "hyperv" or "hyperv+http" when address.Host.Length > 0 && address.AbsolutePath is "/" or "" && parameters.Count == 0 => new HyperVConnector(name, settings, time),
+            _ => throw new ConnectorException($"{address}: no address of a known kind (libvirt:///system, libvirt+ssh://ACCOUNT@HOST/system, qemu:///PATH-TO-QMP-SOCKET, vsphere://HOST, hyperv://HOST)"),
         };
     }
 

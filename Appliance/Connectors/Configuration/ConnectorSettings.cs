@@ -13,6 +13,7 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
     [
         "address", "account", "secret", "certificate", "ca", "bases", "views", "scratch", "saves", "minimumFree", "maximumHours", "identity", "hostKey",
         "mounts", "quiesce", "maximumSnapshots", "timeoutSeconds", "spool", "spoolSize",
+        "paths", "nodes", "authentication",
     ];
 
     public string? Account { get; init; }
@@ -53,10 +54,19 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
     /// <summary>vSphere: folders where datastores are mounted here, by the datastore's name; read first of all.</summary>
     public IReadOnlyDictionary<string, string> Mounts { get; init; } = new Dictionary<string, string>();
 
-    /// <summary>vSphere: guests are asked to write out what they hold before a snapshot; where that fails it is made without.</summary>
-    public bool Quiesce { get; init; }
+    /// <summary>Guests are asked to write out what they hold before a snapshot; where that fails it is made without. Null: as the hypervisor's users expect it.</summary>
+    public bool? Quiesce { get; init; }
 
-    /// <summary>vSphere: VMs with as many snapshots are left alone.</summary>
+    /// <summary>Hyper-V: folders where storage of hosts is mounted here, by its path there.</summary>
+    public IReadOnlyDictionary<string, string> Paths { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>Hyper-V: addresses of a cluster's nodes by their names, where they are not reached by those.</summary>
+    public IReadOnlyDictionary<string, string> Nodes { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>Hyper-V: the account's password is sent as it is, over TLS; otherwise Kerberos or NTLM.</summary>
+    public bool IsBasic { get; init; }
+
+    /// <summary>VMs with as many snapshots are left alone.</summary>
     public int MaximumSnapshots { get; init; } = 8;
 
     /// <summary>vSphere: where disks of datastores without files are streamed to while they are scanned; null: they are gaps.</summary>
@@ -126,6 +136,39 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
                 Mounts = mounts.Expect(JsonTokenType.StartObject, "\"mounts\": an object of datastores and folders").Members
                     .ToDictionary(m => m.Key, m => mounts.AbsolutePath(m.Key)!, StringComparer.Ordinal),
             };
+        }
+
+        if (node.Members.TryGetValue("paths", out ConfigurationNode? paths))
+        {
+            Dictionary<string, string> mapped = new(StringComparer.OrdinalIgnoreCase);
+            foreach ((string path, ConfigurationNode folder) in paths.Expect(JsonTokenType.StartObject, "\"paths\": an object of paths on the host and folders here").Members)
+            {
+                string key = HyperV.HostPath.Parse(path) is { } host ? host.ToString() : throw folder.Wrong($"\"{path}\" is no path of Windows, such as C:\\\\ClusterStorage\\\\Volume1 or \\\\\\\\server\\\\share");
+                if (!mapped.TryAdd(key, paths.AbsolutePath(path)!))
+                {
+                    throw folder.Wrong($"\"{path}\" stands here twice");
+                }
+            }
+
+            settings = settings with { Paths = mapped };
+        }
+
+        if (node.Members.TryGetValue("nodes", out ConfigurationNode? nodes))
+        {
+            settings = settings with
+            {
+                Nodes = nodes.Expect(JsonTokenType.StartObject, "\"nodes\": an object of nodes and addresses").Members.ToDictionary(
+                    n => n.Key,
+                    n => nodes.String(n.Key) is { } host && Uri.TryCreate("https://" + host, UriKind.Absolute, out Uri? at) && at.PathAndQuery == "/" && at.UserInfo.Length == 0
+                        ? host
+                        : throw n.Value.Wrong("a host, or host:port, is expected here"),
+                    StringComparer.OrdinalIgnoreCase),
+            };
+        }
+
+        if (node.String("authentication") is { } authentication)
+        {
+            settings = settings with { IsBasic = authentication switch { "basic" => true, "negotiate" => false, _ => throw node.Members["authentication"].Wrong("negotiate or basic is expected here") } };
         }
 
         if (node.Members.TryGetValue("quiesce", out ConfigurationNode? quiesce))

@@ -238,9 +238,9 @@ internal sealed class VSphereView : IVmView
         MoRef snapshot;
         try
         {
-            snapshot = connector.Tasks.CreateSnapshot(vm.Reference, name, description, connector.Settings.Quiesce);
+            snapshot = connector.Tasks.CreateSnapshot(vm.Reference, name, description, connector.Settings.Quiesce == true);
         }
-        catch (VimFaultException e) when (connector.Settings.Quiesce && e.Kind is not ("NoPermission" or "InvalidPowerState" or "InsufficientResourcesFault"))
+        catch (VimFaultException e) when (connector.Settings.Quiesce == true && e.Kind is not ("NoPermission" or "InvalidPowerState" or "InsufficientResourcesFault"))
         {
             Log.Information("{Vm} cannot be quiesced ({Reason}); it is read as after a power failure", vm.Name, e.Message);
             if (connector.Tasks.Find(vm.Reference, name) is { } half)

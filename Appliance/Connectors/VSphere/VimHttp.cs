@@ -26,7 +26,8 @@ internal sealed class VimHttp : IDisposable
 
     /// <param name="address">With scheme and port.</param>
     /// <param name="thumbprint">SHA-1 of the certificate, as a server that is trusted says of another host; null or empty: what the settings trust.</param>
-    public VimHttp(Uri address, ConnectorSettings settings, string? thumbprint = null)
+    /// <param name="credentials">For servers that ask for them by a challenge; null: none are ever given to one.</param>
+    public VimHttp(Uri address, ConnectorSettings settings, string? thumbprint = null, ICredentials? credentials = null)
     {
         _thumbprint = thumbprint is { Length: > 0 } ? thumbprint.Replace(":", "", StringComparison.Ordinal) : null;
         Address = address;
@@ -39,6 +40,7 @@ internal sealed class VimHttp : IDisposable
             AutomaticDecompression = DecompressionMethods.None,
             UseCookies = false,
             UseProxy = false,
+            Credentials = credentials,
             MaxConnectionsPerServer = MostConnections,
             MaxResponseHeadersLength = MostHeaderKilobytes,
             PooledConnectionIdleTimeout = MostIdle,

@@ -71,14 +71,21 @@ internal static class VimXml
     /// <exception cref="InvalidDataException">It is no such message, or one beyond the bounds.</exception>
     public static XElement Answer(ReadOnlyMemory<byte> bytes)
     {
+        XElement envelope = Document(bytes);
+        return envelope.Name.LocalName == "Envelope" && envelope.Element("Body")?.Elements().FirstOrDefault() is { } content
+            ? content
+            : throw new InvalidDataException("no SOAP message");
+    }
+
+    /// <summary>The root of a document.</summary>
+    /// <exception cref="InvalidDataException">It is none, or one beyond the bounds.</exception>
+    public static XElement Document(ReadOnlyMemory<byte> bytes)
+    {
         try
         {
             using var stream = new MemoryStream(bytes.ToArray(), writable: false);
             using var reader = XmlReader.Create(stream, Settings);
-            XElement envelope = Read(reader);
-            return envelope.Name.LocalName == "Envelope" && envelope.Element("Body")?.Elements().FirstOrDefault() is { } content
-                ? content
-                : throw new InvalidDataException("no SOAP message");
+            return Read(reader);
         }
         catch (XmlException e)
         {

@@ -42,6 +42,11 @@ public sealed class ConnectorConfigurationTests
     [InlineData(1, "{ \"connectors\": { \"lab\": { \"address\": \"libvirt:///system\", \"maximumHours\": -1 } } }", "above 0")]
     [InlineData(1, "{ \"connectors\": { \"lab\": { \"address\": \"libvirt:///system\", \"views\": \"run\" } } }", "absolute")]
     [InlineData(2, "{ \"connectors\": { \"lab\": { \"address\": \"libvirt:///system\" },\n \"lab\": { \"address\": \"libvirt:///system\" } } }", "twice")]
+    [InlineData(2, "{ \"connectors\": { \"h\": { \"address\": \"hyperv://h\", \"paths\": {\n \"VMs\": \"/mnt\" } } } }", "no path of Windows")]
+    [InlineData(1, "{ \"connectors\": { \"h\": { \"address\": \"hyperv://h\", \"paths\": { \"D:\": \"mnt\" } } } }", "absolute")]
+    [InlineData(2, "{ \"connectors\": { \"h\": { \"address\": \"hyperv://h\", \"paths\": { \"D:\": \"/a\",\n \"d:/\": \"/b\" } } } }", "twice")]
+    [InlineData(1, "{ \"connectors\": { \"h\": { \"address\": \"hyperv://h\", \"nodes\": { \"HV2\": \"u@h/x\" } } } }", "host:port")]
+    [InlineData(1, "{ \"connectors\": { \"h\": { \"address\": \"hyperv://h\", \"authentication\": \"digest\" } } }", "negotiate or basic")]
     [InlineData(2, "{\n nonsense", "no JSON")]
     [InlineData(1, "", "no JSON")]
     public void What_is_wrong_is_named_with_its_line(int line, string json, string why)

@@ -8,7 +8,7 @@ namespace Vmsweep.Appliance.Tests.Hypervisors;
 internal static class Program
 {
     /// <summary>Beside the tests its native libraries lie where the tests' own list of them says.</summary>
-    private static string[] Command =>
+    public static string[] Command =>
     [
         "exec", "--depsfile", Path.Combine(AppContext.BaseDirectory, "Vmsweep.Appliance.Tests.deps.json"), Path.Combine(AppContext.BaseDirectory, "vmsweep.dll"),
     ];
