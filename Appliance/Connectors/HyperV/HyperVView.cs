@@ -1,7 +1,6 @@
 using Serilog;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Connectors.HyperV.Wmi;
-using Vmsweep.Appliance.Connectors.Libvirt;
 using Vmsweep.Appliance.Connectors.Views;
 using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Reports;
