@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Serilog;
+using Vmsweep.Appliance.Connectors.Https;
 
 namespace Vmsweep.Appliance.Connectors.VSphere;
 
@@ -17,10 +18,10 @@ internal sealed class RestTags
     private const int TagsAtOnce = 100;
     private const string SessionHeader = "vmware-api-session-id";
 
-    private readonly VimHttp _http;
+    private readonly HttpsHost _http;
     private readonly string _session;
 
-    private RestTags(VimHttp http)
+    private RestTags(HttpsHost http)
     {
         _http = http;
         _session = "";

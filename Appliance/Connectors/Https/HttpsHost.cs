@@ -8,10 +8,10 @@ using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using Vmsweep.Appliance.Connectors.Configuration;
 
-namespace Vmsweep.Appliance.Connectors.VSphere;
+namespace Vmsweep.Appliance.Connectors.Https;
 
 /// <summary>HTTPS to one host, certificate checked, every wait bounded. Calls block: what serves a worker's reads must not need other threads to go on.</summary>
-internal sealed class VimHttp : IDisposable
+internal sealed class HttpsHost : IDisposable
 {
     private const int MostConnections = 8;
     private const int MostHeaderKilobytes = 64;
@@ -26,7 +26,7 @@ internal sealed class VimHttp : IDisposable
 
     /// <param name="address">With scheme and port.</param>
     /// <param name="thumbprint">SHA-1 of the certificate, as a server that is trusted says of another host; null or empty: what the settings trust.</param>
-    public VimHttp(Uri address, ConnectorSettings settings, string? thumbprint = null)
+    public HttpsHost(Uri address, ConnectorSettings settings, string? thumbprint = null)
     {
         _thumbprint = thumbprint is { Length: > 0 } ? thumbprint.Replace(":", "", StringComparison.Ordinal) : null;
         Address = address;
