@@ -25,6 +25,10 @@ internal sealed class XenTasks(XapiSession session)
         {
             made = Run("VM.snapshot", MostCreate, ignored.Count > 0 ? [vm, name, ignored] : [vm, name]);
         }
+        catch (XapiException e) when (ignored.Count > 0 && e.Code == "MESSAGE_PARAMETER_COUNT_MISMATCH")
+        {
+            throw new ConnectorException("this version of the pool's software makes no snapshot that leaves disks out, and the VM has some that none can hold", e);
+        }
         catch (LostAnswerException)
         {
             // The pool may make it all the same: then it has our name.

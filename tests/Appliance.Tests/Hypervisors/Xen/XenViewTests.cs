@@ -69,6 +69,11 @@ public sealed class XenViewTests(XenFixture xen)
         }
 
         xen.AssertNothingLeft();
+
+        // Before a snapshot could leave disks out.
+        rig.Arm("Async.VM.snapshot", "error:MESSAGE_PARAMETER_COUNT_MISMATCH");
+        Assert.Contains("leaves disks out", Assert.Throws<ConnectorException>(() => xen.Open(connector)).Message, StringComparison.Ordinal);
+        xen.AssertNothingLeft();
     }
 
     [Fact]
