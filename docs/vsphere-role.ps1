@@ -20,8 +20,13 @@ if ($Acts) {
         'VirtualMachine.Config.Annotation',
         'VirtualMachine.Config.EditDevice',
         'VirtualMachine.Interact.DeviceConnection',
-        'VirtualMachine.Interact.Suspend'
+        'VirtualMachine.Interact.Suspend',
+        'InventoryService.Tagging.AttachTag',
+        'InventoryService.Tagging.CreateCategory',
+        'InventoryService.Tagging.CreateTag'
     )
+    # Known from 7.0 on.
+    $privileges += (Get-VIPrivilege -Id 'InventoryService.Tagging.ObjectAttachable' -ErrorAction SilentlyContinue).Id | Where-Object { $_ }
 }
 if ($Exports) {
     $privileges += 'VApp.Export'

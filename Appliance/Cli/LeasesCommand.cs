@@ -15,7 +15,7 @@ internal static class LeasesCommand
     {
         Option<string> format = CommonOptions.Format("text", "json");
         Option<string?> state = CommonOptions.State();
-        var command = new Command("list", "Lists leases: backups, overlays and exports that belong to scans, and checkpoints that scans with --changed leave.") { format, state };
+        var command = new Command("list", "Lists leases: backups, overlays and exports that belong to scans, and checkpoints and bitmaps that scans with --changed leave.") { format, state };
         command.SetAction((parsed, _) => CommandFailure.Guard(() =>
         {
             IReadOnlyList<(LeaseRecord Record, bool IsHeld)> leases = Hypervisors.Open(null, parsed.GetValue(state), []).Journal.List();

@@ -54,13 +54,13 @@ internal static class ScanCommand
         Option<string?> configuration = CommonOptions.Configuration();
         var acts = new Option<VmAct[]>("--act")
         {
-            Description = "What to do to a hypervisor's VM with a finding, separated by commas: annotate, suspend, disconnect, keep (the view, as evidence). Nothing by default.",
+            Description = "What to do to a hypervisor's VM with a finding, separated by commas: annotate, suspend, disconnect, tag (in vSphere), keep (the view, as evidence). Nothing by default.",
             HelpName = "annotate,suspend,...",
             CustomParser = ParseActs,
         };
         var changed = new Option<bool>("--changed")
         {
-            Description = "Of hypervisors' VMs, read only what changed since their last scan with this option and the same signatures. Leaves a checkpoint on each VM, which leases list shows and leases reap removes.",
+            Description = "Of hypervisors' VMs, read only what changed since their last scan with this option and the same signatures. Leaves a checkpoint or bitmaps on VMs of libvirt and QEMU, which leases list shows and leases reap removes.",
         };
         var inherit = new Option<bool>("--inherit") { Description = "Do not read again what shows through whole from a base that was scanned with this option in the last seven days, for whatever VM." };
         var recheck = new Option<int>("--recheck") { Description = "Of what need not be read, so many thousandths are read all the same, to see that it is what it was.", DefaultValueFactory = _ => (int)(ScanSettings.DefaultRecheckShare * 1000), HelpName = "PER-MILLE" };
@@ -189,7 +189,7 @@ internal static class ScanCommand
             }
             else
             {
-                result.AddError($"There is no act '{name}'; there are annotate, suspend, disconnect, keep.");
+                result.AddError($"There is no act '{name}'; there are annotate, suspend, disconnect, tag, keep.");
             }
         }
 

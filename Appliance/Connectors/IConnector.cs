@@ -69,10 +69,14 @@ internal interface IViewChanges
     /// </summary>
     string? Mark { get; }
 
+    /// <summary>Why there is no mark.</summary>
+    string Unmarked => "its hypervisor does not remember changes of it from now on";
+
     /// <summary>
     /// The ranges of a disk, in the bytes that the guest sees and in order, that may have changed since the earlier view. Null where that cannot be told
     /// without doubt, and all of it may have: no earlier view, a mark that is not known any more, a disk that keeps no such record.
     /// </summary>
+    /// <exception cref="IOException">The same, and why.</exception>
     IReadOnlyList<ChangedRange>? Of(VmDisk disk);
 
     /// <summary>The view was read to its end: its mark is to outlast it. Unless this was called, disposing the view takes back whatever keeps the mark.</summary>
@@ -128,6 +132,9 @@ internal enum VmAct
 
     /// <summary>The view that was scanned stays open.</summary>
     Keep,
+
+    /// <summary>It gets a tag, by which whoever looks after it can select it.</summary>
+    Tag,
 }
 
 /// <summary>The hypervisor cannot be reached or refuses; the message is for the operator.</summary>

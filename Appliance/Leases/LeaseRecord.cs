@@ -8,7 +8,7 @@ internal sealed record LeaseRecord
     /// <summary>Part of every name that is made for it.</summary>
     public required Guid Id { get; init; }
 
-    /// <summary>What it is, which decides how it is undone: <c>libvirt-backup</c>, <c>libvirt-overlay</c>, <c>qemu-export</c>, <c>vsphere-view</c>, <c>xen-view</c>.</summary>
+    /// <summary>What it is, which decides how it is undone: <c>libvirt-backup</c>, <c>libvirt-overlay</c>, <c>libvirt-checkpoint</c>, <c>qemu-export</c>, <c>qemu-bitmap</c>, <c>vsphere-view</c>, <c>xen-view</c>, <c>xen-changes</c>.</summary>
     public required string Kind { get; init; }
 
     /// <summary>The configured connector's name, or the address, from which it can be opened again.</summary>

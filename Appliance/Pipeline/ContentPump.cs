@@ -35,9 +35,6 @@ internal sealed class ContentPump(
     /// <summary>Hashing what is not stored is needed only for the hash of a finding: some ten seconds of it.</summary>
     public const long MostZerosOfScan = 16L << 30;
 
-    /// <summary>Here the hash is what was asked for.</summary>
-    public const long MostZerosOfListing = 256L << 30;
-
     /// <summary>When a content breaks off, what can be read before the fault is found in steps of this size.</summary>
     private const int SalvageBytes = 64 << 10;
 
@@ -49,7 +46,7 @@ internal sealed class ContentPump(
 
     /// <param name="items">In reading order.</param>
     /// <param name="createConsumer">Called on each consuming thread.</param>
-    /// <param name="windowsAreGaps">Whether a content in windows is reported as not fully matched (not so for hashing).</param>
+    /// <param name="windowsAreGaps">Whether a content in windows is reported as not fully matched (not so for memory, which is no file).</param>
     public void Run(IEnumerable<ContentItem> items, Func<IContentConsumer> createConsumer, bool windowsAreGaps)
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);

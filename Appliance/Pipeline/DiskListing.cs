@@ -1,4 +1,4 @@
-using System.Security.Cryptography;
+using System.Collections.Concurrent;
 using System.Text;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
@@ -11,6 +11,9 @@ namespace Vmsweep.Appliance.Pipeline;
 internal static class DiskListing
 {
     private const int EntriesInMessage = 500;
+
+    /// <summary>Hashed of what is not stored: a minute or two of it.</summary>
+    private const long MostZeros = 256L << 30;
 
     public static void Run(ListJob job, InspectedVm vm, ReadContext context, EventWriter writer, ProgressReporter progress)
     {
@@ -41,15 +44,15 @@ internal static class DiskListing
             throw new JobFailedException($"{job.Path} is not there");
         }
 
-        Dictionary<GuestFile, string>? hashes = job.Sha256 ? Hash(entries, job, context, progress) : null;
+        ConcurrentDictionary<GuestFile, byte[]>? hashes = job.Sha256 ? Hash(entries, job, context, progress) : null;
         entries.Sort((a, b) => a.Path.AsSpan().SequenceCompareTo(b.Path));
-        foreach (Entry[] part in entries.Chunk(EntriesInMessage))
+        for (int at = 0; at < entries.Count; at += EntriesInMessage)
         {
-            writer.Send(new EntriesEvent([.. part.Select(e => new ListEntry(
+            writer.Send(new EntriesEvent([.. entries.Skip(at).Take(EntriesInMessage).Select(e => new ListEntry(
                 GuestName.Escape(e.Path, controls: false),
-                VolumePath.KindName(e.File.Kind),
-                e.File.SizeBytes,
-                hashes?.GetValueOrDefault(e.File) ?? ""))]));
+                VolumePath.KindName(e.Kind),
+                e.SizeBytes,
+                e.File is not null && hashes!.TryGetValue(e.File, out byte[]? hash) ? Convert.ToHexStringLower(hash) : ""))]));
         }
     }
 
@@ -79,60 +82,26 @@ internal static class DiskListing
             bool shown = isItself ? !isFolder : job.Recursive || !rest.Contains((byte)'/');
             if (shown && (!job.FilesOnly || file.Kind == GuestFileKind.Regular))
             {
-                entries.Add(new Entry([.. prefix, .. path], file, volume));
+                bool isHashed = job.Sha256 && file.Kind == GuestFileKind.Regular;
+                entries.Add(new Entry([.. prefix, .. path], file.Kind, file.SizeBytes, isHashed ? file : null, isHashed ? volume : null));
             }
         }
 
         return found;
     }
 
-    private static Dictionary<GuestFile, string> Hash(List<Entry> entries, ListJob job, ReadContext context, ProgressReporter progress)
+    private static ConcurrentDictionary<GuestFile, byte[]> Hash(List<Entry> entries, ListJob job, ReadContext context, ProgressReporter progress)
     {
-        var hashes = new Dictionary<GuestFile, string>(ReferenceEqualityComparer.Instance);
-        var items = new Dictionary<GuestFile, ContentItem>(ReferenceEqualityComparer.Instance);
+        var hashes = new ConcurrentDictionary<GuestFile, byte[]>(ReferenceEqualityComparer.Instance);
         var coverage = new Coverage("");
-        foreach (Entry entry in entries)
-        {
-            if (entry.File.Kind == GuestFileKind.Regular && !items.ContainsKey(entry.File))
-            {
-                items.Add(entry.File, DiskContents.ItemOf(entry.Volume, entry.File, coverage));
-            }
-        }
-
-        List<ContentItem> ordered = [.. items.Values];
+        List<ContentItem> ordered = [.. entries.Where(e => e.File is not null).DistinctBy(e => e.File, ReferenceEqualityComparer.Instance).Select(e => DiskContents.ItemOf(e.Volume!, e.File!, coverage))];
         ordered.Sort((a, b) => a.Order.CompareTo(b.Order));
         progress.Begin(coverage, ordered.Total(i => i.SizeBytes));
-        using var buffers = new ContentBuffers(job.MemoryBytes);
-        new ContentPump(buffers, job.Threads, HashNeeds.Sha256Only, context.Gaps, long.MaxValue, ContentPump.MostZerosOfListing, progress.Step, context.Cancellation)
-            .Run(ordered, () => new HashConsumer(hashes, progress), windowsAreGaps: false);
+        new ContentHasher(job.Threads, context.Gaps, MostZeros, progress.Step, context.Cancellation)
+            .Run(ordered, (item, hash) => hashes[((GuestContent)item).File] = hash);
         return hashes;
     }
 
-    private sealed record Entry(byte[] Path, GuestFile File, InspectedVolume Volume);
-
-    /// <summary>SHA-256 of each content on one thread.</summary>
-    private sealed class HashConsumer(Dictionary<GuestFile, string> hashes, ProgressReporter progress) : IContentConsumer
-    {
-        public void Consume(Content content)
-        {
-            using Content done = content;
-            progress.Step();
-            byte[]? sha256 = content.Windows is { } windows ? windows.Finish()?.Sha256 : content.IsPartial ? null : SHA256.HashData(content.Bytes);
-            if (sha256 is { Length: > 0 })
-            {
-                lock (hashes)
-                {
-                    hashes[((GuestContent)content.Item).File] = Convert.ToHexStringLower(sha256);
-                }
-            }
-        }
-
-        public void Flush()
-        {
-        }
-
-        public void Dispose()
-        {
-        }
-    }
+    /// <param name="File">Null where its content is not hashed: of millions of files no more is kept than is listed.</param>
+    private readonly record struct Entry(byte[] Path, GuestFileKind Kind, long SizeBytes, GuestFile? File, InspectedVolume? Volume);
 }

@@ -104,7 +104,7 @@ internal sealed record TargetReport
 internal sealed record ChangesReport(DateTimeOffset? Since, bool IsKept, string Detail);
 
 /// <summary>Something that was done to a VM.</summary>
-/// <param name="Act"><c>annotate</c>, <c>suspend</c>, <c>disconnect</c> or <c>keep</c>.</param>
+/// <param name="Act"><c>annotate</c>, <c>suspend</c>, <c>disconnect</c>, <c>tag</c> or <c>keep</c>.</param>
 /// <param name="Undo">The command that undoes it; empty where nothing was done.</param>
 internal sealed record ActReport(string Act, bool IsDone, string Detail, string Undo);
 

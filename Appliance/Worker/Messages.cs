@@ -172,8 +172,7 @@ internal sealed record InfoJob : VmJob;
 /// <param name="FilesOnly">Leaves out folders, links and devices.</param>
 /// <param name="Sha256">Hashes contents.</param>
 /// <param name="Threads">Hashing threads.</param>
-/// <param name="MemoryBytes">Content held at once.</param>
-internal sealed record ListJob(string Path, bool Recursive, bool FilesOnly, bool Sha256, int Threads, long MemoryBytes) : VmJob;
+internal sealed record ListJob(string Path, bool Recursive, bool FilesOnly, bool Sha256, int Threads) : VmJob;
 
 internal sealed record CatJob(string Path) : VmJob;
 

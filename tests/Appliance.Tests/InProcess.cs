@@ -34,7 +34,7 @@ internal static class InProcess
     public static List<WorkerEvent> List(string path)
     {
         Vm vm = new TargetFinder([]).Find(path).Single();
-        return [.. vm.Gaps.Select(g => new GapEvent(g)), .. Run(new ListJob("", true, true, true, 1, 64 << 20) { Limits = Limits, Disks = [.. vm.Disks.Select(d => d.Plan)] })];
+        return [.. vm.Gaps.Select(g => new GapEvent(g)), .. Run(new ListJob("", true, true, true, 1) { Limits = Limits, Disks = [.. vm.Disks.Select(d => d.Plan)] })];
     }
 
     /// <summary>The disks of the one VM or image of a target, as a job has them.</summary>

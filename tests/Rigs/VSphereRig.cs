@@ -100,11 +100,25 @@ public sealed partial class VSphereRig : IDisposable
     /// <summary>Gives a VM a tag, as an administrator does it over REST.</summary>
     public void Tag(string vm, string tag)
     {
-        string session = Rest("POST", "session", null, null);
-        string category = Rest("POST", "tagging/category", $$"""{"create_spec":{"name":"c","description":"","cardinality":"MULTIPLE","associable_types":[]} }""", session);
-        string id = Rest("POST", "tagging/tag", $$"""{"create_spec":{"name":{{JsonSerializer.Serialize(tag)}},"description":"","category_id":"{{category}}"} }""", session);
+        string session = Rest("POST", "session", null, null).GetString()!;
+        string? category = Rest("POST", "tagging/category", $$"""{"create_spec":{"name":"c","description":"","cardinality":"MULTIPLE","associable_types":[]} }""", session).GetString();
+        string id = Rest("POST", "tagging/tag", $$"""{"create_spec":{"name":{{JsonSerializer.Serialize(tag)}},"description":"","category_id":"{{category}}"} }""", session).GetString()!;
         string machine = Vm(vm).GetProperty("id").GetString()!;
         Rest("POST", $"tagging/tag-association/id:{id}?~action=attach", $$"""{"object_id":{"type":"VirtualMachine","id":"{{machine}}"} }""", session);
+    }
+
+    /// <summary>Category and name of each tag of a VM, as an administrator sees them.</summary>
+    public IReadOnlyList<string> Tags(string vm) => [.. TagsOf(vm, Rest("POST", "session", null, null).GetString()!).Select(t => $"{t.Category}/{t.Name}").Order(StringComparer.Ordinal)];
+
+    /// <summary>Takes the tags of a category off a VM, as an administrator does it.</summary>
+    public void Untag(string vm, string category)
+    {
+        string session = Rest("POST", "session", null, null).GetString()!;
+        string machine = Vm(vm).GetProperty("id").GetString()!;
+        foreach ((string id, _, _) in TagsOf(vm, session).Where(t => t.Category == category))
+        {
+            Rest("POST", $"tagging/tag-association/id:{id}?~action=detach", $$"""{"object_id":{"type":"VirtualMachine","id":"{{machine}}"} }""", session);
+        }
     }
 
     /// <summary>As a crash ends the server.</summary>
@@ -117,7 +131,21 @@ public sealed partial class VSphereRig : IDisposable
         _scratch.Dispose();
     }
 
-    private string Rest(string method, string path, string? body, string? session)
+    private List<(string Id, string Category, string Name)> TagsOf(string vm, string session)
+    {
+        string machine = Vm(vm).GetProperty("id").GetString()!;
+        JsonElement attached = Rest("POST", "tagging/tag-association?~action=list-attached-tags", $$"""{"object_id":{"type":"VirtualMachine","id":"{{machine}}"} }""", session);
+        List<(string, string, string)> tags = [];
+        foreach (JsonElement id in attached.ValueKind == JsonValueKind.Array ? attached.EnumerateArray() : default(JsonElement.ArrayEnumerator))
+        {
+            JsonElement tag = Rest("GET", $"tagging/tag/id:{id}", null, session);
+            tags.Add((id.GetString()!, Rest("GET", $"tagging/category/id:{tag.GetProperty("category_id")}", null, session).GetProperty("name").GetString()!, tag.GetProperty("name").GetString()!));
+        }
+
+        return tags;
+    }
+
+    private JsonElement Rest(string method, string path, string? body, string? session)
     {
         using var request = new HttpRequestMessage(new HttpMethod(method), $"https://{Address}/rest/com/vmware/cis/{path}");
         request.Content = body is null ? null : new StringContent(body, Encoding.UTF8, "application/json");
@@ -134,7 +162,7 @@ public sealed partial class VSphereRig : IDisposable
         using var reader = new StreamReader(answer.Content.ReadAsStream());
         string said = reader.ReadToEnd();
         return !answer.IsSuccessStatusCode ? throw new InvalidOperationException($"{path}: {answer.StatusCode} {said}")
-            : said.Length > 0 && JsonDocument.Parse(said).RootElement.TryGetProperty("value", out JsonElement value) && value.ValueKind == JsonValueKind.String ? value.GetString()! : "";
+            : said.Length > 0 && JsonDocument.Parse(said).RootElement.TryGetProperty("value", out JsonElement value) ? value : default;
     }
 
     private Daemon Start()

@@ -1,7 +1,7 @@
-using System.Diagnostics;
 using System.Xml.Linq;
 using Serilog;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Connectors.Views;
 using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
@@ -112,7 +112,7 @@ internal sealed class Checkpoint : IViewChanges, IDisposable
 
             if (_isReleasing)
             {
-                ReleaseEarlier();
+                EarlierMarks.Release(_journal, _lease.Record, r => r.Connector == _connector.Name && r.VmId == _lease.Record.VmId, r => Undo(_connector, r));
             }
         }
     }
@@ -152,36 +152,11 @@ internal sealed class Checkpoint : IViewChanges, IDisposable
 
             foreach ((_, string image) in lease.Details.Where(d => d.Key.StartsWith(ImagePrefix, StringComparison.Ordinal) && File.Exists(d.Value)))
             {
-                RemoveBitmap(image, name);
+                StoredBitmap.Remove(image, name);
             }
 
             domain.DeleteCheckpoint(name, metadataOnly: true);
         });
-    }
-
-    private void ReleaseEarlier()
-    {
-        foreach ((LeaseRecord record, bool isHeld) in _journal.List())
-        {
-            if (isHeld || record.Id == _lease.Record.Id || record.Kind != LibvirtConnector.CheckpointKind || record.Connector != _connector.Name || record.VmId != _lease.Record.VmId
-                || !_journal.TryTake(record.Id, out Lease? earlier))
-            {
-                continue;
-            }
-
-            using (earlier)
-            {
-                try
-                {
-                    Undo(_connector, earlier.Record);
-                    earlier.Complete();
-                }
-                catch (Exception e) when (e is IOException or InvalidDataException)
-                {
-                    Log.Warning("an earlier checkpoint of {Vm} stays for now, as lease {Lease}: {Reason}", record.VmName, record.Id, e.Message);
-                }
-            }
-        }
     }
 
     private bool Try(Action begin)
@@ -203,18 +178,4 @@ internal sealed class Checkpoint : IViewChanges, IDisposable
     private static Dictionary<string, string> BitmapsOf(string? backup) =>
         backup is null ? [] : ConfigurationXml.Parse(System.Text.Encoding.UTF8.GetBytes(backup), "backup XML").Child("disks")?.Children("disk")
             .Where(d => d.Value("exportbitmap").Length > 0).ToDictionary(d => d.Value("name"), d => d.Value("exportbitmap"), StringComparer.Ordinal) ?? [];
-
-    private static void RemoveBitmap(string image, string name)
-    {
-        string program = Sandbox.Find("qemu-img") ?? throw new ConnectorException("qemu-img is missing; install it with: apt-get install -y qemu-utils");
-        var start = new ProcessStartInfo(program, ["bitmap", "--remove", "-f", "qcow2", image, name]) { RedirectStandardError = true, RedirectStandardInput = true };
-        using Process process = Process.Start(start)!;
-        process.StandardInput.Close();
-        string error = process.StandardError.ReadToEnd();
-        process.WaitForExit();
-        if (process.ExitCode != 0 && !error.Contains("not found", StringComparison.Ordinal))
-        {
-            throw new ConnectorException($"{image}: the bitmap {name} cannot be removed: {error.Trim()}");
-        }
-    }
 }

@@ -158,6 +158,8 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
                 return new ActReport("suspend", false, $"the VM is {domain.Power}; there is nothing to suspend", "");
             case VmAct.Disconnect:
                 return Disconnect(vm, domain);
+            case VmAct.Tag:
+                return new ActReport("tag", false, "libvirt has no tags; annotate leaves a note", "");
             default:
                 throw new ArgumentOutOfRangeException(nameof(act));
         }
@@ -252,7 +254,3 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
         }
     }
 }
-
-/// <summary>A view is to tell what changed.</summary>
-/// <param name="Since">The mark of an earlier view; null when there is none.</param>
-internal sealed record Tracking(string? Since);

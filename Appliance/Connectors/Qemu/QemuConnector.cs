@@ -11,6 +11,7 @@ namespace Vmsweep.Appliance.Connectors.Qemu;
 internal sealed class QemuConnector(string name, string socket, ConnectorSettings settings, TimeProvider time) : IConnector
 {
     public const string ExportKind = "qemu-export";
+    public const string BitmapKind = "qemu-bitmap";
 
     public string Name => name;
 
@@ -34,25 +35,38 @@ internal sealed class QemuConnector(string name, string socket, ConnectorSetting
     }
 
     public Vm Target(InventoryVm vm, string target, ViewRequest request) =>
-        new(target, vm.ToReport(), [], []) { Open = () => QemuView.Open(this, target, request, time), Act = (act, note) => Act(vm, act, note) };
+        new(target, vm.ToReport(), [], [])
+        {
+            Open = () => QemuView.Open(this, target, request, time),
+            OpenTracked = since => QemuView.Open(this, target, request, time, new Tracking(since)),
+            Act = (act, note) => Act(vm, act, note),
+        };
 
     public void Undo(LeaseRecord lease)
     {
-        if (lease.Kind != ExportKind)
+        switch (lease.Kind)
         {
-            throw new InvalidDataException($"a lease of the kind {lease.Kind} is none of QEMU's");
+            case ExportKind:
+                QemuView.Undo(this, lease);
+                break;
+            case BitmapKind:
+                ChangeBitmap.Undo(this, lease);
+                break;
+            default:
+                throw new InvalidDataException($"a lease of the kind {lease.Kind} is none of QEMU's");
         }
-
-        QemuView.Undo(this, lease);
     }
 
-    public string? MustEnd(LeaseRecord lease) => ViewLimits.Full(settings, QemuView.ScratchFolders(lease));
+    /// <summary>A view that is kept takes space for as long as it is; a bitmap takes next to none.</summary>
+    public string? MustEnd(LeaseRecord lease) =>
+        lease.Kind == ExportKind ? ViewLimits.Full(settings, QemuView.ScratchFolders(lease))
+        : ChangeBitmap.IsVoid(this, lease) ? "its QEMU and its images are gone" : null;
 
     public ActReport Act(InventoryVm vm, VmAct act, string note)
     {
         if (act != VmAct.Suspend)
         {
-            return new ActReport(act.ToString().ToLowerInvariant(), false, "a bare QEMU keeps no notes and does not tell of its network cards", "");
+            return new ActReport(act.ToString().ToLowerInvariant(), false, "a bare QEMU keeps neither notes nor tags and does not tell of its network cards", "");
         }
 
         using QmpClient qemu = QmpClient.Open(socket);

@@ -24,10 +24,12 @@ internal sealed class QemuView : IVmView
     private readonly QemuConnector _connector;
     private readonly Lease _lease;
     private readonly ViewLimits _limits;
+    private readonly ChangeBitmap? _bitmap;
     private bool _isKept;
 
-    private QemuView(QemuConnector connector, Vm vm, Lease lease, ViewLimits limits)
+    private QemuView(QemuConnector connector, Vm vm, Lease lease, ChangeBitmap? bitmap, ViewLimits limits)
     {
+        _bitmap = bitmap;
         _connector = connector;
         Vm = vm;
         _lease = lease;
@@ -35,6 +37,8 @@ internal sealed class QemuView : IVmView
     }
 
     public Vm Vm { get; }
+
+    public IViewChanges? Changes => _bitmap;
 
     public string? MustClose() => _limits.Exceeded();
 
@@ -49,6 +53,7 @@ internal sealed class QemuView : IVmView
 
     public void Dispose()
     {
+        using (_bitmap)
         using (_lease)
         {
             if (!_isKept)
@@ -59,7 +64,8 @@ internal sealed class QemuView : IVmView
         }
     }
 
-    public static QemuView Open(QemuConnector connector, string target, ViewRequest request, TimeProvider time)
+    /// <param name="tracking">The view tells what changed since an earlier mark, which may be null; null: it tells nothing.</param>
+    public static QemuView Open(QemuConnector connector, string target, ViewRequest request, TimeProvider time, Tracking? tracking = null)
     {
         InventoryVm vm = connector.List()[0];
         string Folder(InventoryDisk disk) => connector.Settings.Scratch ?? (Path.IsPathRooted(disk.Source) ? Path.GetDirectoryName(disk.Source)! : "/var/tmp");
@@ -80,31 +86,36 @@ internal sealed class QemuView : IVmView
 
             return details;
         });
+        ChangeBitmap? bitmap = null;
         try
         {
+            bitmap = tracking is null ? null : ChangeBitmap.Begin(connector, vm, request.Journal, tracking.Since);
             string socket = ViewFolder.SocketIn(views, lease.Record.Key);
+            string[] nodes = [.. vm.Disks.Select((_, i) => NodeOf(lease.Record, i))];
             using (QmpClient qemu = QmpClient.Open(connector.Socket))
             {
-                Begin(qemu, vm, lease.Record, socket);
+                Begin(qemu, vm, lease.Record, socket, nodes, bitmap);
             }
 
             ViewFolder.TakeOver(socket);
-            VmDisk[] disks = [.. vm.Disks.Select((d, i) => ExportedDisk.Of(d.Source, socket, NodeOf(lease.Record, i)))];
-            return new QemuView(connector, new Vm(target, vm.ToReport(), disks, []), lease, limits);
+            bitmap?.Reach(socket, nodes);
+            VmDisk[] disks = [.. vm.Disks.Select((d, i) => ExportedDisk.Of(d.Source, socket, nodes[i]))];
+            return new QemuView(connector, new Vm(target, vm.ToReport(), disks, []), lease, bitmap, limits);
         }
         catch
         {
-            using (lease)
+            try
             {
-                try
+                using (bitmap)
+                using (lease)
                 {
                     Undo(connector, lease.Record);
                     lease.Complete();
                 }
-                catch (IOException e)
-                {
-                    Serilog.Log.Warning("the lease {Lease} of {Vm} stays for now: {Reason}", lease.Record.Key, vm.Name, e.Message);
-                }
+            }
+            catch (IOException e)
+            {
+                Serilog.Log.Warning("the lease {Lease} of {Vm} stays for now: {Reason}", lease.Record.Key, vm.Name, e.Message);
             }
 
             throw;
@@ -189,14 +200,14 @@ internal sealed class QemuView : IVmView
 
     private static string FileOf(string node) => node + "f";
 
-    private static void Begin(QmpClient qemu, InventoryVm vm, LeaseRecord lease, string socket)
+    /// <param name="nodes">Of the temporary images.</param>
+    private static void Begin(QmpClient qemu, InventoryVm vm, LeaseRecord lease, string socket, string[] nodes, ChangeBitmap? bitmap)
     {
         (uint, uint) account = qemu.Account;
         ViewFolder.Make(lease.Details[ViewsKey], lease.Key, account);
-        var copies = new JsonArray();
         for (int i = 0; i < vm.Disks.Count; i++)
         {
-            string node = NodeOf(lease, i);
+            string node = nodes[i];
             string file = FileOf(node);
             string scratch = lease.Details[ScratchPrefix + i.ToString(CultureInfo.InvariantCulture)];
             long size = SizeOf(qemu, vm.Disks[i].Name);
@@ -204,19 +215,32 @@ internal sealed class QemuView : IVmView
             qemu.Run("blockdev-add", new JsonObject { ["driver"] = "file", ["node-name"] = file, ["filename"] = scratch });
             Create(qemu, node, new JsonObject { ["driver"] = "qcow2", ["file"] = file, ["size"] = size });
             qemu.Run("blockdev-add", new JsonObject { ["driver"] = "qcow2", ["node-name"] = node, ["file"] = file, ["backing"] = vm.Disks[i].Name });
-            copies.Add(new JsonObject
-            {
-                ["type"] = "blockdev-backup",
-                ["data"] = new JsonObject { ["job-id"] = node, ["device"] = vm.Disks[i].Name, ["target"] = node, ["sync"] = "none" },
-            });
         }
 
-        qemu.Run("transaction", new JsonObject { ["actions"] = copies });
+        IEnumerable<JsonObject> Copies() => vm.Disks.Select((d, i) => new JsonObject
+        {
+            ["type"] = "blockdev-backup",
+            ["data"] = new JsonObject { ["job-id"] = nodes[i], ["device"] = d.Name, ["target"] = nodes[i], ["sync"] = "none" },
+        });
+        if (bitmap is null)
+        {
+            qemu.Run("transaction", new JsonObject { ["actions"] = new JsonArray([.. Copies()]) });
+        }
+        else
+        {
+            bitmap.BeginBackup(qemu, nodes, Copies);
+        }
+
         qemu.Run("nbd-server-start", new JsonObject { ["addr"] = new JsonObject { ["type"] = "unix", ["data"] = new JsonObject { ["path"] = socket } } });
         for (int i = 0; i < vm.Disks.Count; i++)
         {
-            string node = NodeOf(lease, i);
-            qemu.Run("block-export-add", new JsonObject { ["type"] = "nbd", ["id"] = node, ["node-name"] = node, ["name"] = node });
+            var export = new JsonObject { ["type"] = "nbd", ["id"] = nodes[i], ["node-name"] = nodes[i], ["name"] = nodes[i] };
+            if (bitmap?.CopyOf(i) is { } copy)
+            {
+                export["bitmaps"] = new JsonArray((JsonNode)copy);
+            }
+
+            qemu.Run("block-export-add", export);
         }
     }
 

@@ -21,6 +21,10 @@ internal static class Privileges
         ("VirtualMachine.Interact.Suspend", "--act suspend"),
         ("VirtualMachine.Interact.DeviceConnection", "--act disconnect, of a running VM"),
         ("VirtualMachine.Config.EditDevice", "--act disconnect"),
+        ("InventoryService.Tagging.AttachTag", "--act tag"),
+        ("InventoryService.Tagging.ObjectAttachable", "--act tag, from 7.0 on"),
+        ("InventoryService.Tagging.CreateCategory", "--act tag, where there is no category vmsweep"),
+        ("InventoryService.Tagging.CreateTag", "--act tag, where there is no tag vmsweep-detection"),
     ];
 
     /// <summary>Only where changed areas are asked for.</summary>

@@ -9,14 +9,19 @@ namespace Vmsweep.Appliance.Connectors.VSphere;
 
 /// <summary>
 /// Tags, which vCenter keeps outside of its VIM API. Spec: vSphere Automation REST API, com.vmware.cis.tagging (/rest, from 6.5). An inventory without tags
-/// is still one: what fails here is logged.
+/// is still one: what fails when it is read is logged.
 /// </summary>
 internal sealed class RestTags
 {
     private const int MostBytes = 16 << 20;
     private const int MostTags = 10_000;
     private const int TagsAtOnce = 100;
+    private const int MostCategories = 10_000;
     private const string SessionHeader = "vmware-api-session-id";
+
+    /// <summary>Of the tag that a VM with a finding gets where that is asked for.</summary>
+    public const string CategoryName = "vmsweep";
+    public const string TagName = "vmsweep-detection";
 
     private readonly HttpsHost _http;
     private readonly string _session;
@@ -47,6 +52,53 @@ internal sealed class RestTags
         }
     }
 
+    /// <summary>Gives a VM our tag. It and its category are made where nobody has made them yet.</summary>
+    /// <exception cref="ConnectorException">The server refuses.</exception>
+    public static void Attach(VimSession session, MoRef vm)
+    {
+        try
+        {
+            var tags = new RestTags(session.Http);
+            string tag = tags.TagOf(tags.Category());
+            tags.Send(HttpMethod.Post, $"/rest/com/vmware/cis/tagging/tag-association/{Segment(tag)}?~action=attach", new JsonObject { ["object_id"] = new JsonObject { ["type"] = vm.Type, ["id"] = vm.Value } });
+        }
+        catch (Exception e) when (e is IOException and not ConnectorException or InvalidDataException or JsonException or InvalidOperationException)
+        {
+            throw new ConnectorException($"{session.Http.Address.Authority} does not tag: {e.Message}", e);
+        }
+    }
+
+    private string Category()
+    {
+        string? Find() => Named(Send(HttpMethod.Get, "/rest/com/vmware/cis/tagging/category", null), "category", CategoryName);
+        return Find() ?? Make("category", Find, new JsonObject { ["name"] = CategoryName, ["description"] = "what vmsweep found", ["cardinality"] = "MULTIPLE", ["associable_types"] = new JsonArray((JsonNode)"VirtualMachine") });
+    }
+
+    private string TagOf(string category)
+    {
+        string? Find() => Named(Send(HttpMethod.Post, $"/rest/com/vmware/cis/tagging/tag/{Segment(category)}?~action=list-tags-for-category", null), "tag", TagName);
+        return Find() ?? Make("tag", Find, new JsonObject { ["name"] = TagName, ["description"] = "vmsweep found malware in this VM", ["category_id"] = category });
+    }
+
+    /// <summary>The id of what has a name; null where nothing has.</summary>
+    private string? Named(JsonNode? ids, string kind, string name) =>
+        Texts(ids?["value"]).Take(MostCategories).FirstOrDefault(id => (string?)Send(HttpMethod.Get, $"/rest/com/vmware/cis/tagging/{kind}/{Segment(id)}", null)?["value"]?["name"] == name);
+
+    /// <param name="find">Asked again where somebody else was faster.</param>
+    private string Make(string kind, Func<string?> find, JsonObject specification)
+    {
+        try
+        {
+            return (string?)Send(HttpMethod.Post, $"/rest/com/vmware/cis/tagging/{kind}", new JsonObject { ["create_spec"] = specification })?["value"] ?? throw new InvalidDataException($"no id of the {kind} that was made");
+        }
+        catch (IOException e) when (e is not ConnectorException)
+        {
+            return find() ?? throw new IOException($"the {kind} cannot be made: {e.Message}", e);
+        }
+    }
+
+    private static string Segment(string id) => "id:" + Uri.EscapeDataString(id);
+
     private Dictionary<string, IReadOnlyList<string>> Attached()
     {
         var attached = new Dictionary<string, List<string>>(StringComparer.Ordinal);
@@ -57,7 +109,7 @@ internal sealed class RestTags
             foreach (JsonNode? tag in Send(HttpMethod.Post, "/rest/com/vmware/cis/tagging/tag-association?~action=list-attached-objects-on-tags", asked)?["value"]?.AsArray() ?? [])
             {
                 string[] vms = [.. (tag?["object_ids"]?.AsArray() ?? []).Where(o => (string?)o?["type"] == "VirtualMachine").Select(o => (string?)o!["id"] ?? "")];
-                string name = vms.Length > 0 ? (string?)Send(HttpMethod.Get, $"/rest/com/vmware/cis/tagging/tag/id:{Uri.EscapeDataString((string?)tag!["tag_id"] ?? "")}", null)?["value"]?["name"] ?? "" : "";
+                string name = vms.Length > 0 ? (string?)Send(HttpMethod.Get, $"/rest/com/vmware/cis/tagging/tag/{Segment((string?)tag!["tag_id"] ?? "")}", null)?["value"]?["name"] ?? "" : "";
                 foreach (string id in name.Length > 0 ? vms : [])
                 {
                     if (!attached.TryGetValue(id, out List<string>? names))
@@ -93,8 +145,8 @@ internal sealed class RestTags
         }
 
         using HttpResponseMessage response = _http.Send(request, CancellationToken.None);
-        return response.StatusCode is HttpStatusCode.OK or HttpStatusCode.Created
-            ? JsonNode.Parse(_http.Body(response, MostBytes, CancellationToken.None), documentOptions: new JsonDocumentOptions { MaxDepth = 16 })
+        byte[] answer = response.StatusCode is HttpStatusCode.OK or HttpStatusCode.Created or HttpStatusCode.NoContent ? _http.Body(response, MostBytes, CancellationToken.None)
             : throw new IOException($"{path} answers {(int)response.StatusCode}");
+        return answer.Length > 0 ? JsonNode.Parse(answer, documentOptions: new JsonDocumentOptions { MaxDepth = 16 }) : null;
     }
 }

@@ -17,6 +17,7 @@ internal static class VSphereActs
         VmAct.Annotate => Annotate(connector, vm, note, time),
         VmAct.Suspend => Suspend(connector, vm),
         VmAct.Disconnect => Disconnect(connector, vm),
+        VmAct.Tag => Tag(connector, vm),
         _ => throw new ArgumentOutOfRangeException(nameof(act)),
     };
 
@@ -36,6 +37,21 @@ internal static class VSphereActs
 
         connector.Tasks.Reconfigure(vm, new XElement("spec", new XElement("annotation", after)));
         return new ActReport("annotate", true, "a line in the VM's notes", $"take the line \"{Mark}{when}]\" out of the notes of {vm.Value}");
+    }
+
+    private static ActReport Tag(VSphereConnector connector, MoRef vm)
+    {
+        if (!connector.Session.IsVCenter)
+        {
+            return new ActReport("tag", false, "a host by itself has no tags; its vCenter has", "");
+        }
+
+        RestTags.Attach(connector.Session, vm);
+        return new ActReport(
+            "tag",
+            true,
+            $"the VM has the tag \"{RestTags.TagName}\" of the category \"{RestTags.CategoryName}\"",
+            $"Get-TagAssignment -Category {RestTags.CategoryName} -Entity (Get-VM -Id VirtualMachine-{vm.Value}) | Remove-TagAssignment -Confirm:$false");
     }
 
     private static ActReport Suspend(VSphereConnector connector, MoRef vm)

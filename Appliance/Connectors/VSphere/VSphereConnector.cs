@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Xml.Linq;
 using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Connectors.Views;
 using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Reports;
 
@@ -50,7 +51,12 @@ internal sealed class VSphereConnector : IConnector
     }
 
     public Vm Target(InventoryVm vm, string target, ViewRequest request) =>
-        new(target, vm.ToReport(), [], []) { Open = () => Open(vm, target, request), Act = (act, note) => Act(vm, act, note) };
+        new(target, vm.ToReport(), [], [])
+        {
+            Open = () => Open(vm, target, request),
+            OpenTracked = since => Open(vm, target, request, new Tracking(since)),
+            Act = (act, note) => Act(vm, act, note),
+        };
 
     public void Undo(LeaseRecord lease)
     {
@@ -89,11 +95,11 @@ internal sealed class VSphereConnector : IConnector
         }
     }
 
-    private VSphereView Open(InventoryVm vm, string target, ViewRequest request)
+    private VSphereView Open(InventoryVm vm, string target, ViewRequest request, Tracking? tracking = null)
     {
         try
         {
-            return VSphereView.Open(this, ReferenceOf(vm), vm, target, request, _time);
+            return VSphereView.Open(this, ReferenceOf(vm), vm, target, request, _time, tracking);
         }
         catch (InvalidDataException e)
         {

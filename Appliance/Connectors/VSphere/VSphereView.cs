@@ -51,6 +51,8 @@ internal sealed class VSphereView : IVmView
 
     public Vm Vm { get; }
 
+    public IViewChanges? Changes { get; private init; }
+
     public string? MustClose()
     {
         if (_time.GetElapsedTime(_lastLook) < Looked)
@@ -95,8 +97,9 @@ internal sealed class VSphereView : IVmView
         }
     }
 
+    /// <param name="tracking">The view tells what changed since an earlier mark, which may be null; null: it tells nothing.</param>
     /// <exception cref="IOException">The server refuses.</exception>
-    public static VSphereView Open(VSphereConnector connector, MoRef reference, InventoryVm listed, string target, ViewRequest request, TimeProvider time)
+    public static VSphereView Open(VSphereConnector connector, MoRef reference, InventoryVm listed, string target, ViewRequest request, TimeProvider time, Tracking? tracking = null)
     {
         VmFacts vm = VmFacts.Read(connector.Properties, reference);
         Places places = Places.Of(connector, vm);
@@ -132,17 +135,22 @@ internal sealed class VSphereView : IVmView
             ViewFolder.Make(views, lease.Record.Key, null);
             files = new DatastoreFiles(ViewFolder.SocketIn(views, lease.Record.Key), connector.Settings.Mounts, places.Reader(readers));
             IReadOnlyList<DiskFacts> disks = vm.Disks;
+            MoRef? snapshot = null;
             IReadOnlyDictionary<string, (string? Path, string Why)> exported = new Dictionary<string, (string?, string)>();
             if (needsSnapshot)
             {
                 // What is read is what the snapshot has, never what the VM has meanwhile.
-                (MoRef snapshot, disks) = Snapshot(connector, vm, lease.Record);
+                (MoRef made, disks) = Snapshot(connector, vm, lease.Record);
+                snapshot = made;
                 vm = VmFacts.Read(connector.Properties, reference);
-                exported = Export(connector, snapshot, disks, places, lease.Record);
+                exported = Export(connector, made, disks, places, lease.Record);
             }
 
             Vm read = ReadDisks(vm, disks, isRunning, target, listed.ToReport() with { Name = vm.Name, Power = vm.Power }, places, files, exported);
-            return new VSphereView(connector, reference, vm.Power, read, lease, limits, time, files, readers);
+            return new VSphereView(connector, reference, vm.Power, read, lease, limits, time, files, readers)
+            {
+                Changes = tracking is null ? null : VSphereChanges.Of(connector, vm, snapshot, disks, tracking.Since, lease.Record.Key),
+            };
         }
         catch
         {

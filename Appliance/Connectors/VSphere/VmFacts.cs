@@ -11,6 +11,9 @@ namespace Vmsweep.Appliance.Connectors.VSphere;
 /// <param name="CapacityBytes">May be 0: not said.</param>
 internal sealed record DiskFacts(int Key, string Name, string Backing, IReadOnlyList<string> Chain, long CapacityBytes, MoRef? Datastore)
 {
+    /// <summary>Of its moment in the host's record of changes; empty where there is none.</summary>
+    public string ChangeId { get; init; } = "";
+
     public string File => Chain.Count > 0 ? Chain[0] : Name;
 
     /// <summary>Why it cannot be read at a point in time; null where it can.</summary>
@@ -27,7 +30,7 @@ internal sealed class VmFacts
 
     public static readonly IReadOnlyList<string> Properties =
     [
-        "name", "parent", "datastore", "snapshot", "layoutEx.file", "recentTask", "config.instanceUuid", "config.uuid", "config.guestFullName", "config.hardware.device", "config.keyId", "config.files.vmPathName",
+        "name", "parent", "datastore", "snapshot", "layoutEx.file", "recentTask", "config.instanceUuid", "config.uuid", "config.guestFullName", "config.hardware.device", "config.keyId", "config.files.vmPathName", "config.changeTrackingEnabled",
         "runtime.powerState", "runtime.host", "runtime.connectionState", "runtime.consolidationNeeded",
     ];
 
@@ -41,6 +44,7 @@ internal sealed class VmFacts
         NeedsConsolidation = vm.Text("runtime.consolidationNeeded") is "true" or "1";
         InstanceUuid = vm.Text("config.instanceUuid");
         GuestOs = vm.Text("config.guestFullName");
+        IsTracked = vm.Text("config.changeTrackingEnabled") is "true" or "1";
         IsEncrypted = vm["config.keyId"] is { HasElements: true };
         Configuration = vm.Text("config.files.vmPathName");
         Disks = DisksOf(vm["config.hardware.device"]);
@@ -69,6 +73,9 @@ internal sealed class VmFacts
     public string GuestOs { get; }
 
     public bool IsEncrypted { get; }
+
+    /// <summary>Its host keeps a record of what changes on its disks.</summary>
+    public bool IsTracked { get; }
 
     public string Configuration { get; }
 
@@ -141,6 +148,7 @@ internal sealed class VmFacts
         long bytes = Number(disk.Text("capacityInBytes")) is > 0 and var said ? said : Number(disk.Text("capacityInKB")) is > 0 and < long.MaxValue / 1024 and var kilobytes ? kilobytes * 1024 : 0;
         return new DiskFacts((int)Math.Clamp(Number(disk.Text("key")), int.MinValue, int.MaxValue), name, kind, chain, bytes, backing?.Element("datastore") is { } store ? MoRef.Of(store) : null)
         {
+            ChangeId = backing.Text("changeId"),
             Obstacle = ObstacleOf(kind, backing),
         };
     }

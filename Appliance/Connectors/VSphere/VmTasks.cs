@@ -13,6 +13,10 @@ internal sealed class VmTasks(VimSession session)
     /// <summary>Merging what a guest wrote while it was scanned.</summary>
     public static readonly TimeSpan MostRemove = TimeSpan.FromMinutes(60);
 
+    /// <summary>Areas of one disk, and answers for it: a host whose answers cover next to nothing would be asked for ever.</summary>
+    private const int MostAreas = 4_000_000;
+    private const int MostAnswers = 10_000;
+
     private static readonly string[] OfSnapshots = ["CreateSnapshot_Task", "RemoveSnapshot_Task", "CreateSnapshotEx_Task"];
 
     private readonly PropertyReader _properties = new(session);
@@ -91,33 +95,32 @@ internal sealed class VmTasks(VimSession session)
         }
     }
 
-    /// <summary>Which areas of a disk are stored, as a snapshot has it: all of it, however many answers that takes.</summary>
+    /// <summary>Which areas of a disk are stored, or were written to since an earlier moment, as a snapshot has it: all of it, however many answers that takes.</summary>
     /// <param name="diskKey">The device's key.</param>
     /// <param name="changeId"><c>*</c> for what is allocated, or the id of an earlier moment.</param>
-    /// <returns>Ranges in order; null where the host keeps no account of this disk.</returns>
-    public IReadOnlyList<(long Start, long Length)>? QueryChangedDiskAreas(MoRef vm, MoRef? snapshot, int diskKey, long capacityBytes, string changeId)
+    /// <returns>Ranges in order.</returns>
+    /// <exception cref="VimFaultException">The host keeps no account of this disk, or not back to that moment.</exception>
+    /// <exception cref="ConnectorException">What it answers cannot be.</exception>
+    public IReadOnlyList<(long Start, long Length)> QueryChangedDiskAreas(MoRef vm, MoRef? snapshot, int diskKey, long capacityBytes, string changeId)
     {
         List<(long, long)> areas = [];
+        int answers = 0;
         for (long at = 0; at < capacityBytes;)
         {
-            XElement answer;
-            try
+            if (++answers > MostAnswers || areas.Count > MostAreas)
             {
-                answer = session.Ask(
-                    "QueryChangedDiskAreas",
-                    vm,
-                    [
-                        .. snapshot is { } of ? (XElement[])[of.Named("snapshot")] : [],
-                        new XElement("deviceKey", diskKey.ToString(CultureInfo.InvariantCulture)),
-                        new XElement("startOffset", at.ToString(CultureInfo.InvariantCulture)),
-                        new XElement("changeId", changeId),
-                    ]);
-            }
-            catch (VimFaultException e) when (!e.IsGone)
-            {
-                return null;
+                throw new ConnectorException($"QueryChangedDiskAreas does not come to an end: {answers} answers up to {at}");
             }
 
+            XElement answer = session.Ask(
+                "QueryChangedDiskAreas",
+                vm,
+                [
+                    .. snapshot is { } of ? (XElement[])[of.Named("snapshot")] : [],
+                    new XElement("deviceKey", diskKey.ToString(CultureInfo.InvariantCulture)),
+                    new XElement("startOffset", at.ToString(CultureInfo.InvariantCulture)),
+                    new XElement("changeId", changeId),
+                ]);
             XElement reply = answer.Element("returnval") ?? throw new ConnectorException("QueryChangedDiskAreas without an answer");
             long start = Number(reply, "startOffset"), length = Number(reply, "length");
             if (start != at || length <= 0 || length > capacityBytes - at)

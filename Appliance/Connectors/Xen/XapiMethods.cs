@@ -47,7 +47,7 @@ internal static class XapiMethods
         ["Async.VDI.data_destroy"] = "--changed",
         ["Async.VDI.enable_cbt"] = "--changed",
         ["Async.VDI.disable_cbt"] = "--changed",
-        ["VM.add_tags"] = "--act annotate",
+        ["VM.add_tags"] = "--act tag",
         ["VM.remove_from_other_config"] = "--act annotate",
         ["VM.add_to_other_config"] = "--act annotate",
         ["Async.VM.suspend"] = "--act suspend",

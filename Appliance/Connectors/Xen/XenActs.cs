@@ -17,6 +17,7 @@ internal static class XenActs
             VmAct.Annotate => Annotate(session, vm, uuid, note, time),
             VmAct.Suspend => Suspend(session, vm, uuid),
             VmAct.Disconnect => Disconnect(session, vm),
+            VmAct.Tag => AddTag(session, vm, uuid),
             _ => throw new ArgumentOutOfRangeException(nameof(act)),
         };
     }
@@ -24,14 +25,15 @@ internal static class XenActs
     private static ActReport Annotate(XapiSession session, string vm, string uuid, string note, TimeProvider time)
     {
         string when = time.GetUtcNow().ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture);
-        session.Do("VM.add_tags", vm, Tag);
         session.Do("VM.remove_from_other_config", vm, NoteKey);
         session.Do("VM.add_to_other_config", vm, NoteKey, $"{when} {note}");
-        return new ActReport(
-            "annotate",
-            true,
-            $"the tag {Tag}, and a note in the VM's other-config",
-            $"xe vm-param-remove uuid={uuid} param-name=tags param-key={Tag}; xe vm-param-remove uuid={uuid} param-name=other-config param-key={NoteKey}");
+        return new ActReport("annotate", true, "a note in the VM's other-config", $"xe vm-param-remove uuid={uuid} param-name=other-config param-key={NoteKey}");
+    }
+
+    private static ActReport AddTag(XapiSession session, string vm, string uuid)
+    {
+        session.Do("VM.add_tags", vm, Tag);
+        return new ActReport("tag", true, $"the tag {Tag}", $"xe vm-param-remove uuid={uuid} param-name=tags param-key={Tag}");
     }
 
     private static ActReport Suspend(XapiSession session, string vm, string uuid)

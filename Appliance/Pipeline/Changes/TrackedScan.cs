@@ -164,7 +164,7 @@ internal sealed class TrackedScan
         }
         else if (changes.Mark is null)
         {
-            Say("its hypervisor does not remember changes of it from now on");
+            Say(changes.Unmarked);
         }
 
         return new ChangesReport(_buildsOn?.At, isKept, _detail);

@@ -30,7 +30,7 @@ public sealed class VolumeStateTests : IDisposable
     [Fact]
     public void A_path_in_a_shadow_copy_needs_no_option()
     {
-        IReadOnlyList<string> lines = InProcess.Run(new ListJob($"v1@{Id}", true, true, true, 1, 64 << 20) { Limits = InProcess.Limits, Disks = InProcess.Plans(_disk) }).Lines();
+        IReadOnlyList<string> lines = InProcess.Run(new ListJob($"v1@{Id}", true, true, true, 1) { Limits = InProcess.Limits, Disks = InProcess.Plans(_disk) }).Lines();
         Assert.Contains(lines, l => l.StartsWith($"v1@{Id}/gone\t4\t", StringComparison.Ordinal));
     }
 
@@ -53,5 +53,5 @@ public sealed class VolumeStateTests : IDisposable
     }
 
     private List<WorkerEvent> List(string? states) =>
-        InProcess.Run(new ListJob("", true, true, true, 1, 64 << 20) { Limits = InProcess.Limits, Disks = InProcess.Plans(_disk), VolumeStates = states });
+        InProcess.Run(new ListJob("", true, true, true, 1) { Limits = InProcess.Limits, Disks = InProcess.Plans(_disk), VolumeStates = states });
 }

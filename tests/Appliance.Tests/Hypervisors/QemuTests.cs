@@ -32,7 +32,7 @@ public sealed class QemuTests
         using (IVmView view = Assert.Single(vms).Open!())
         {
             rig.Serial.PlantEicar("after.com");
-            List<string> lines = [.. InProcess.Run(new Worker.ListJob("", true, true, false, 1, 64 << 20) { Limits = InProcess.Limits, Disks = [.. view.Vm.Disks.Select(d => d.Plan)] }).Lines()];
+            List<string> lines = [.. InProcess.Run(new Worker.ListJob("", true, true, false, 1) { Limits = InProcess.Limits, Disks = [.. view.Vm.Disks.Select(d => d.Plan)] }).Lines()];
             Assert.Contains(lines, l => l.StartsWith("d1v1/before.com\t", StringComparison.Ordinal));
             Assert.Contains(lines, l => l.StartsWith("d2v1/hello.txt\t", StringComparison.Ordinal));
             Assert.DoesNotContain(lines, l => l.Contains("after.com", StringComparison.Ordinal));

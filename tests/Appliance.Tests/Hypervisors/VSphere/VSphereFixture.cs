@@ -84,11 +84,11 @@ public sealed class VSphereFixture : IDisposable
     }
 
     /// <summary>Nothing of ours is left: no snapshot, no delta, no socket, no lease; the VM is as it was.</summary>
-    public void AssertNothingLeft()
+    public void AssertNothingLeft(string disk = Disk)
     {
         JsonElement vm = Rig.Vm(VSphereRig.Machine);
         Assert.Equal(JsonValueKind.Null, vm.GetProperty("snapshots").ValueKind);
-        Assert.Equal("[LocalDS_0] " + Disk, vm.GetProperty("disks")[0].GetString());
+        Assert.Equal("[LocalDS_0] " + disk, vm.GetProperty("disks")[0].GetString());
         Assert.DoesNotContain(Directory.GetFiles(Path.Combine(Rig.Datastore, VSphereRig.Machine)), f => f.Contains("-delta", StringComparison.Ordinal));
         Assert.Empty(Directory.Exists(Views) ? Directory.GetFileSystemEntries(Views) : []);
         Assert.Empty(Directory.Exists(Path.Combine(State, "leases")) ? Directory.GetFiles(Path.Combine(State, "leases"), "*.json") : []);

@@ -1,4 +1,6 @@
 using System.Text.Json;
+using Vmsweep.Appliance.Connectors;
+using Vmsweep.Appliance.Connectors.VSphere;
 using Vmsweep.Appliance.Tests.EndToEnd;
 using Vmsweep.Golden;
 using Vmsweep.Rigs;
@@ -84,6 +86,39 @@ public sealed class VSphereTests(VSphereFixture vsphere)
         string[] words = acts[3].GetProperty("undo").GetString()!.Split(' ');
         (int status, string output, string error) = Program.Run([.. words[1..], .. vsphere.Options()]);
         Assert.True(status == 0, output + error);
+        vsphere.AssertNothingLeft();
+    }
+
+    [Fact]
+    public void A_tag_is_made_once_attached_and_taken_off_as_the_report_says()
+    {
+        VSphereRig rig = vsphere.Fresh("poweredOff");
+        using VSphereConnector connector = vsphere.Connector();
+        InventoryVm vm = connector.List().Single(v => v.Name == VSphereRig.Machine);
+        Assert.DoesNotContain("vmsweep-detection", vm.Tags);
+        rig.Arm("rest", "status:403", "POST", match: "tag-association");
+        Assert.Contains("403", Assert.Throws<ConnectorException>(() => connector.Act(vm, VmAct.Tag, "note")).Message, StringComparison.Ordinal);
+        foreach (string broken in (string[])["garbage", "status:500", "close"])
+        {
+            rig.Arm("rest", broken, "GET", match: "tagging/category", times: 9);
+            Assert.Contains("does not tag", Assert.Throws<ConnectorException>(() => connector.Act(vm, VmAct.Tag, "note")).Message, StringComparison.Ordinal);
+            rig.Reset();
+        }
+
+        // By a scan, and once more: there is one category and one tag of these names.
+        JsonElement report = Program.Scan([$"lab/{VSphereRig.Machine}", .. vsphere.Options(), "--act", "tag"]);
+        JsonElement done = Assert.Single(report.GetProperty("targets")[0].GetProperty("acts").EnumerateArray());
+        Assert.True(done.GetProperty("isDone").GetBoolean(), done.ToString());
+        Assert.Contains("vmsweep-detection", done.GetProperty("detail").GetString(), StringComparison.Ordinal);
+        Assert.True(connector.Act(vm, VmAct.Tag, "note").IsDone);
+        Assert.Single(connector.List().Single(v => v.Name == VSphereRig.Machine).Tags, t => t == "vmsweep-detection");
+        Assert.Equal(["vmsweep/vmsweep-detection"], rig.Tags(VSphereRig.Machine).Where(t => t.StartsWith("vmsweep", StringComparison.Ordinal)));
+
+        // What the command that the report names does.
+        string machine = rig.Vm(VSphereRig.Machine).GetProperty("id").GetString()!;
+        Assert.Equal($"Get-TagAssignment -Category vmsweep -Entity (Get-VM -Id VirtualMachine-{machine}) | Remove-TagAssignment -Confirm:$false", done.GetProperty("undo").GetString());
+        rig.Untag(VSphereRig.Machine, "vmsweep");
+        Assert.DoesNotContain("vmsweep-detection", connector.List().Single(v => v.Name == VSphereRig.Machine).Tags);
         vsphere.AssertNothingLeft();
     }
 

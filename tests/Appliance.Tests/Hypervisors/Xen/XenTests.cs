@@ -26,11 +26,11 @@ public sealed class XenTests(XenFixture xen)
     {
         XenRig rig = xen.Fresh(isFull: true);
         rig.NbdWay = "front";
-        JsonElement report = Program.Scan([$"lab/{XenRig.Machine}", .. xen.Options(), "--act", "annotate,disconnect,suspend,keep"]);
+        JsonElement report = Program.Scan([$"lab/{XenRig.Machine}", .. xen.Options(), "--act", "annotate,tag,disconnect,suspend,keep"]);
         AssertFound(report, "running");
         Assert.Equal(0, rig.Calls("export"));
         JsonElement[] acts = [.. report.GetProperty("targets")[0].GetProperty("acts").EnumerateArray()];
-        Assert.Equal(["annotate", "disconnect", "suspend", "keep"], acts.Select(a => a.GetProperty("act").GetString()));
+        Assert.Equal(["annotate", "tag", "disconnect", "suspend", "keep"], acts.Select(a => a.GetProperty("act").GetString()));
         Assert.All(acts, a => Assert.True(a.GetProperty("isDone").GetBoolean(), a.ToString()));
         Assert.Contains("EICAR_Test_File", (string?)rig.Get("VM", XenRig.Machine, "other_config")!["vmsweep_detection"], StringComparison.Ordinal);
         Assert.Equal("vmsweep-detection", (string?)rig.Get("VM", XenRig.Machine, "tags")![0]);
@@ -39,7 +39,7 @@ public sealed class XenTests(XenFixture xen)
         Assert.Single(rig.Left().Snapshots);
 
         // What is kept goes by the command that the report names.
-        string[] words = acts[3].GetProperty("undo").GetString()!.Split(' ');
+        string[] words = acts[4].GetProperty("undo").GetString()!.Split(' ');
         (int status, string output, string error) = Program.Run([.. words[1..], .. xen.Options()]);
         Assert.True(status == 0, output + error);
         xen.AssertNothingLeft(sessions: true);

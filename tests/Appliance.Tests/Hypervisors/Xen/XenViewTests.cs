@@ -404,7 +404,7 @@ public sealed class XenViewTests(XenFixture xen)
             }
 
             rig.Arm("VIF.set_locking_mode", "error:FEATURE_RESTRICTED");
-            foreach (VmAct act in (VmAct[])[VmAct.Annotate, VmAct.Disconnect, VmAct.Suspend])
+            foreach (VmAct act in (VmAct[])[VmAct.Annotate, VmAct.Tag, VmAct.Disconnect, VmAct.Suspend])
             {
                 Assert.True(connector.Act(vm, act, "note").IsDone, act.ToString());
             }

@@ -29,6 +29,9 @@ func disksOf(vm *VirtualMachine) []*types.VirtualDisk {
 
 // CreateSnapshotTask as on a host: each disk that is no independent one goes on in a delta.
 func (vm *VirtualMachine) CreateSnapshotTask(req *types.CreateSnapshot_Task) soap.HasFault {
+	if isTracked(vm) {
+		vm.beginEpoch()
+	}
 	res := vm.createSnapshotTaskOfSimulator(req)
 	if res.Fault() != nil {
 		return res
@@ -183,6 +186,9 @@ func changeVm(q url.Values) map[string]interface{} {
 	}
 	if name := q.Get("rename"); name != "" {
 		vm.Name, vm.Config.Name = name, name
+	}
+	if how := q.Get("tracking"); how != "" {
+		vm.track(how)
 	}
 	if need := q.Get("consolidate"); need != "" {
 		vm.Runtime.ConsolidationNeeded = types.NewBool(need == "1")

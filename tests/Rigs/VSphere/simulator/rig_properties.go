@@ -2,9 +2,7 @@ package simulator
 
 import (
 	"fmt"
-	"io"
 	"net/http"
-	"os"
 	"reflect"
 	"strings"
 	"sync"
@@ -17,9 +15,6 @@ import (
 var (
 	// pageCap is the most objects of one answer, whatever was asked for.
 	pageCap int
-
-	// areaCap is the most bytes that one answer on areas covers.
-	areaCap int64
 
 	pagesMutex sync.Mutex
 	pages      = map[string]page{}
@@ -84,68 +79,6 @@ func cut(ctx *Context, p page) ([]types.ObjectContent, string) {
 	}
 	pages[key] = page{p.objects[p.most:], p.most}
 	return p.objects[:p.most], token
-}
-
-// QueryChangedDiskAreas for "*": what is stored of a flat disk, in answers that may cover only a part.
-func (vm *VirtualMachine) QueryChangedDiskAreas(ctx *Context, r *types.QueryChangedDiskAreas) soap.HasFault {
-	body := new(methods.QueryChangedDiskAreasBody)
-	for _, disk := range disksOf(vm) {
-		if disk.Key != r.DeviceKey {
-			continue
-		}
-		name := disk.Backing.(types.BaseVirtualDeviceFileBackingInfo).GetVirtualDeviceFileBackingInfo().FileName
-		for b, ok := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok && b != nil; b = b.Parent {
-			name = b.FileName
-		}
-		if r.ChangeId != "*" {
-			body.Fault_ = Fault("", &types.FileFault{File: name})
-			return body
-		}
-		file, err := os.Open(fileOf(strings.TrimSuffix(name, ".vmdk") + "-flat.vmdk"))
-		if err != nil {
-			body.Fault_ = Fault(err.Error(), &types.FileNotFound{FileFault: types.FileFault{File: name}})
-			return body
-		}
-		defer file.Close()
-		info, _ := file.Stat()
-		end := info.Size()
-		if areaCap > 0 && r.StartOffset+areaCap < end {
-			end = r.StartOffset + areaCap
-		}
-		result := types.DiskChangeInfo{StartOffset: r.StartOffset, Length: end - r.StartOffset}
-		block := make([]byte, 64<<10)
-		for at := r.StartOffset; at < end; at += int64(len(block)) {
-			n, _ := io.ReadFull(io.NewSectionReader(file, at, end-at), block[:min64(int64(len(block)), end-at)])
-			if isZero(block[:n]) {
-				continue
-			}
-			if last := len(result.ChangedArea) - 1; last >= 0 && result.ChangedArea[last].Start+result.ChangedArea[last].Length == at {
-				result.ChangedArea[last].Length += int64(n)
-			} else {
-				result.ChangedArea = append(result.ChangedArea, types.DiskChangeExtent{Start: at, Length: int64(n)})
-			}
-		}
-		body.Res = &types.QueryChangedDiskAreasResponse{Returnval: result}
-		return body
-	}
-	body.Fault_ = Fault("", &types.InvalidArgument{InvalidProperty: "deviceKey"})
-	return body
-}
-
-func min64(a, b int64) int64 {
-	if a < b {
-		return a
-	}
-	return b
-}
-
-func isZero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // ExportSnapshot opens a lease on the disks of a snapshot as streams.
