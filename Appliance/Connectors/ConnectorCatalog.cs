@@ -5,6 +5,7 @@ using Vmsweep.Appliance.Connectors.HyperV;
 using Vmsweep.Appliance.Connectors.Libvirt;
 using Vmsweep.Appliance.Connectors.Qemu;
 using Vmsweep.Appliance.Connectors.VSphere;
+using Vmsweep.Appliance.Connectors.Xen;
 
 namespace Vmsweep.Appliance.Connectors;
 
@@ -63,7 +64,8 @@ internal sealed class ConnectorCatalog(ApplianceConfiguration configuration, Tim
             "qemu" when Uri.UnescapeDataString(address.AbsolutePath) is { Length: > 1 } socket && address.Host.Length == 0 => new QemuConnector(name, socket, settings, time),
             "vsphere" when address.Host.Length > 0 && address.AbsolutePath is "/" or "" && parameters.Count == 0 => new VSphereConnector(name, settings, time),
             "hyperv" or "hyperv+http" when address.Host.Length > 0 && address.AbsolutePath is "/" or "" && parameters.Count == 0 => new HyperVConnector(name, settings, time),
-            _ => throw new ConnectorException($"{address}: no address of a known kind (libvirt:///system, libvirt+ssh://ACCOUNT@HOST/system, qemu:///PATH-TO-QMP-SOCKET, vsphere://HOST, hyperv://HOST)"),
+            "xapi" when address.Host.Length > 0 && address.AbsolutePath is "/" or "" && parameters.Count == 0 => new XenConnector(name, settings, time),
+            _ => throw new ConnectorException($"{address}: no address of a known kind (libvirt:///system, libvirt+ssh://ACCOUNT@HOST/system, qemu:///PATH-TO-QMP-SOCKET, vsphere://HOST, hyperv://HOST, xapi://HOST)"),
         };
     }
 

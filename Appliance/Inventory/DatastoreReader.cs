@@ -95,7 +95,7 @@ internal sealed class DatastoreReader(IReadOnlyList<string> bases, CancellationT
             : orphan.Kind == FileKind.Disc ? MachineKind.Disc
             : vm.Disks.Count > 0 ? MachineKind.Image
             : MachineKind.Unread);
-        Add(ProvisionedStores.Described(vm, kind), kind);
+        Add(stores.Described(vm, kind), kind);
     }
 
     private static bool IsImage(FoundFile file) => file.Kind switch

@@ -47,7 +47,7 @@ internal sealed class FolderWalk(string root, CancellationToken cancellation)
 {
     private const string LockExtension = ".lck";
 
-    private static readonly string[] Sidecars = [".vmsd", ".vmxf", ".nvram", ".vswp", ".pvp", ".vmgs"];
+    private static readonly string[] Sidecars = [".vmsd", ".vmxf", ".nvram", ".vswp", ".pvp", ".vmgs", ".vhds"];
 
     public string Root => root;
 

@@ -1,4 +1,5 @@
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Connectors.HyperV;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Containers;
@@ -172,7 +173,7 @@ internal sealed class GraphBuilder(FolderWalk walk, IReadOnlyList<GraphMachine> 
 
         if (file.Note.Length == 0)
         {
-            file.Note = ProvisionedStores.NoteOf(path);
+            file.Note = VhdSet.SetOf(path) is { } set && HostFile.KindOf(set) == HostFileKind.Regular ? "data of a set that VMs share" : ProvisionedStores.NoteOf(path);
         }
 
         return file;
@@ -258,6 +259,9 @@ internal sealed class GraphBuilder(FolderWalk walk, IReadOnlyList<GraphMachine> 
                     break;
                 case FileKind.Sidecar when file.Path.EndsWith(".pvp", StringComparison.OrdinalIgnoreCase):
                     (file.State, file.Note) = (FileState.Owned, "properties of a vDisk");
+                    break;
+                case FileKind.Sidecar when VhdSet.Is(file.Path):
+                    (file.State, file.Note) = (FileState.Owned, "which files a set of shared disks has");
                     break;
                 case FileKind.Lock:
                     MarkLock(file);

@@ -12,7 +12,7 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
     private static readonly string[] Keys =
     [
         "address", "account", "secret", "certificate", "ca", "bases", "views", "scratch", "saves", "minimumFree", "maximumHours", "identity", "hostKey",
-        "mounts", "quiesce", "maximumSnapshots", "timeoutSeconds", "spool", "spoolSize",
+        "mounts", "quiesce", "maximumSnapshots", "timeoutSeconds", "spool", "spoolSize", "hosts",
         "paths", "nodes", "authentication",
     ];
 
@@ -69,11 +69,14 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
     /// <summary>VMs with as many snapshots are left alone.</summary>
     public int MaximumSnapshots { get; init; } = 8;
 
-    /// <summary>vSphere: where disks of datastores without files are streamed to while they are scanned; null: they are gaps.</summary>
+    /// <summary>vSphere and Xen: where disks that cannot be read by ranges are streamed to while they are scanned; null: they are gaps.</summary>
     public string? Spool { get; init; }
 
-    /// <summary>vSphere: what the streams of one VM may take there.</summary>
+    /// <summary>What the streams of one VM may take there.</summary>
     public long SpoolBytes { get; init; } = 100L << 30;
+
+    /// <summary>Xen: other hosts of the pool that may be logged in to, by their addresses, with the SHA-256 of their certificates; null: one that is signed.</summary>
+    public IReadOnlyDictionary<string, string?> Hosts { get; init; } = new Dictionary<string, string?>();
 
     /// <summary>A server that says nothing for so long is taken for dead.</summary>
     public TimeSpan Silence { get; init; } = TimeSpan.FromSeconds(45);
@@ -102,7 +105,7 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
         {
             Account = node.String("account"),
             Secret = node.Members.TryGetValue("secret", out ConfigurationNode? secret) ? SecretSource.Parse(secret) : null,
-            PinnedCertificate = Pin(node),
+            PinnedCertificate = node.Members.TryGetValue("certificate", out ConfigurationNode? pin) ? Pin(pin) : null,
             CaFile = node.AbsolutePath("ca"),
             Identity = node.AbsolutePath("identity"),
             HostKey = HostKeyOf(node),
@@ -176,6 +179,15 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
             settings = settings with { Quiesce = quiesce.Type is JsonTokenType.True or JsonTokenType.False ? quiesce.Type == JsonTokenType.True : throw quiesce.Wrong("true or false is expected here") };
         }
 
+        if (node.Members.TryGetValue("hosts", out ConfigurationNode? hosts))
+        {
+            settings = settings with
+            {
+                Hosts = hosts.Expect(JsonTokenType.StartObject, "\"hosts\": an object of addresses and certificates").Members
+                    .ToDictionary(h => h.Key, h => h.Value.Expect(JsonTokenType.String, "a text").Text.Length == 0 ? null : (string?)Pin(h.Value), StringComparer.Ordinal),
+            };
+        }
+
         settings = settings with { MaximumSnapshots = Whole(node, "maximumSnapshots", 1, 496) ?? settings.MaximumSnapshots };
         return Whole(node, "timeoutSeconds", 1, 3600) is { } seconds ? settings with { Silence = TimeSpan.FromSeconds(seconds) } : settings;
     }
@@ -185,17 +197,13 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
         : int.TryParse(member.Expect(JsonTokenType.Number, $"\"{name}\": a number").Text, CultureInfo.InvariantCulture, out int number) && number >= least && number <= most ? number
         : throw member.Wrong(string.Create(CultureInfo.InvariantCulture, $"a whole number from {least} to {most} is expected here"));
 
-    private static string? Pin(ConfigurationNode node)
+    private static string Pin(ConfigurationNode node)
     {
-        if (node.String("certificate") is not { } pin)
-        {
-            return null;
-        }
-
+        string pin = node.Expect(JsonTokenType.String, "a certificate: a text").Text;
         string hex = pin.StartsWith("sha256:", StringComparison.OrdinalIgnoreCase) ? pin[7..].Replace(":", "", StringComparison.Ordinal) : "";
         return hex.Length == 64 && hex.All(char.IsAsciiHexDigit)
             ? hex.ToUpperInvariant()
-            : throw node.Members["certificate"].Wrong("a pinned certificate is written sha256: and 64 hexadecimal digits");
+            : throw node.Wrong("a pinned certificate is written sha256: and 64 hexadecimal digits");
     }
 
     private static string? HostKeyOf(ConfigurationNode node)

@@ -9,7 +9,7 @@ internal static class DiskFiles
     private static readonly string[] ReadConfigurations = [".vmx", ".vbox", ".vmc", ".vmcx"];
 
     /// <summary>Images of other products, which become a gap and are not passed over.</summary>
-    private static readonly string[] UnreadImages = [".ex01", ".aff", ".dmg", ".sparseimage", ".bochs", ".cow", ".vdiskcache"];
+    private static readonly string[] UnreadImages = [".ex01", ".aff", ".dmg", ".sparseimage", ".bochs", ".cow", ".vdiskcache", ".vdiskdif", ".vdiskdifx"];
 
     /// <summary>What backups and downloads are packed with. A packed disk cannot be read in place.</summary>
     private static readonly string[] Packers = [".gz", ".zst", ".zstd", ".xz", ".lzma", ".bz2", ".lzo", ".lz4", ".z", ".7z", ".zip", ".rar"];

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Serilog;
+using Vmsweep.Appliance.Connectors.Https;
 using Vmsweep.Appliance.Connectors.HyperV.Wmi;
 using Vmsweep.Appliance.Connectors.VSphere;
 using Vmsweep.Appliance.Leases;

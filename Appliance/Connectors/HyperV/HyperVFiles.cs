@@ -78,6 +78,16 @@ internal sealed class HyperVFiles(IReadOnlyList<string> bases, KnownImages known
         string root = RootOf(configuration.Path);
         foreach (HyperVDrive drive in configuration.Drives.Where(d => d.Type is not ("ISO" or "VFD")))
         {
+            if (VhdSet.Is(drive.Pathname))
+            {
+                foreach (SnapshotDisk disk in DisksOfSet(configuration.Path, root, drive.Pathname, gaps))
+                {
+                    yield return disk;
+                }
+
+                continue;
+            }
+
             if (!DiskExtensions.Contains(Path.GetExtension(drive.Pathname), StringComparer.OrdinalIgnoreCase))
             {
                 gaps.Add(new CoverageGap(Fault.Unsupported, drive.Pathname, "VM configuration", -1, 0, $"a drive of the type {(drive.Type.Length > 0 ? drive.Type : "(none)")} is no image; name an image of it").ToReport());
@@ -86,6 +96,30 @@ internal sealed class HyperVFiles(IReadOnlyList<string> bases, KnownImages known
 
             ReferenceAnswer answer = Resolve(configuration.Path, root, drive.Pathname);
             yield return new SnapshotDisk(drive.Pathname, root, answer.Path, Fault: answer.Fault, Detail: answer.Detail ?? "");
+        }
+    }
+
+    private IReadOnlyList<SnapshotDisk> DisksOfSet(string path, string root, string pathname, List<GapReport> gaps)
+    {
+        ReferenceAnswer set = Resolve(path, root, pathname);
+        if (set.Path is not { } at)
+        {
+            return [new SnapshotDisk(pathname, root, null, Fault: set.Fault, Detail: set.Detail ?? "")];
+        }
+
+        try
+        {
+            IReadOnlyList<string> tops = VhdSet.Tops(at, root, bases, known);
+            if (tops.Count > 1)
+            {
+                gaps.Add(new CoverageGap(Fault.Unsupported, pathname, "VM configuration", -1, 0, $"which of the set's {tops.Count} files is the present one stands in a form that is not published; each is scanned").ToReport());
+            }
+
+            return tops.Count > 0 ? [.. tops.Select(t => new SnapshotDisk(pathname, root, t))] : [new SnapshotDisk(pathname, root, null, Fault: Fault.MissingParent, Detail: "no .avhdx of this set lies beside it")];
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return [new SnapshotDisk(pathname, root, null, Fault: Fault.Transport, Detail: e.Message)];
         }
     }
 

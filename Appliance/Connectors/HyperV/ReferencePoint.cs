@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Xml.Linq;
 using Serilog;
+using Vmsweep.Appliance.Connectors.Https;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Connectors.HyperV.Wmi;
 using Vmsweep.Appliance.Connectors.VSphere;

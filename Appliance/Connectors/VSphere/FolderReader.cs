@@ -1,3 +1,4 @@
+using Vmsweep.Appliance.Connectors.Https;
 using Vmsweep.DiskReaders.Blocks;
 
 namespace Vmsweep.Appliance.Connectors.VSphere;

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Xml.Linq;
+using Vmsweep.Appliance.Connectors.Https;
 
 namespace Vmsweep.Appliance.Connectors.VSphere;
 

@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Serilog;
+using Vmsweep.Appliance.Connectors.Https;
 
 namespace Vmsweep.Appliance.Connectors.VSphere;
 
@@ -22,10 +23,10 @@ internal sealed class RestTags
     public const string CategoryName = "vmsweep";
     public const string TagName = "vmsweep-detection";
 
-    private readonly VimHttp _http;
+    private readonly HttpsHost _http;
     private readonly string _session;
 
-    private RestTags(VimHttp http)
+    private RestTags(HttpsHost http)
     {
         _http = http;
         _session = "";

@@ -1,7 +1,8 @@
 using System.Globalization;
 using System.Net;
 using System.Xml.Linq;
-using Vmsweep.Appliance.Cli;
+using Vmsweep.Appliance.Connectors.Https;
+using Vmsweep.Appliance.Connectors.Views;
 
 namespace Vmsweep.Appliance.Connectors.VSphere;
 
@@ -11,17 +12,14 @@ namespace Vmsweep.Appliance.Connectors.VSphere;
 /// Spec: vSphere Web Services SDK, HttpNfcLease.
 /// </summary>
 /// <param name="folder">Where the streams are written.</param>
-/// <param name="mostBytes">Of all of them together.</param>
-internal sealed class SnapshotExport(VSphereConnector connector, string folder, long mostBytes)
+internal sealed class SnapshotExport(VSphereConnector connector, string folder)
 {
-    private const int BufferBytes = 1 << 20;
-
     /// <summary>A lease ends after five minutes without a word.</summary>
     private static readonly TimeSpan ProgressEvery = TimeSpan.FromSeconds(30);
 
     private static readonly TimeSpan MostBegin = TimeSpan.FromMinutes(5);
 
-    private long _used;
+    private readonly StreamSpool _spool = new(connector.Settings);
     private long _told;
 
     /// <summary>Spools some disks of a snapshot.</summary>
@@ -101,8 +99,8 @@ internal sealed class SnapshotExport(VSphereConnector connector, string folder, 
         }
 
         bool isConnected = uri.Authority == connector.Session.Http.Address.Authority;
-        using VimHttp? other = isConnected ? null : new VimHttp(new Uri(uri, "/"), connector.Settings, device.Text("sslThumbprint"));
-        VimHttp http = other ?? connector.Session.Http;
+        using HttpsHost? other = isConnected ? null : new HttpsHost(new Uri(uri, "/"), connector.Settings, device.Text("sslThumbprint"));
+        HttpsHost http = other ?? connector.Session.Http;
         using var request = new HttpRequestMessage(HttpMethod.Get, uri);
         request.Headers.TryAddWithoutValidation("Cookie", isConnected ? connector.Session.Cookie() : null);
         using HttpResponseMessage response = http.Send(request, CancellationToken.None);
@@ -111,28 +109,9 @@ internal sealed class SnapshotExport(VSphereConnector connector, string folder, 
             throw new IOException($"the export answers {(int)response.StatusCode}");
         }
 
-        long length = response.Content.Headers.ContentLength ?? -1, got = 0;
+        long length = response.Content.Headers.ContentLength ?? -1;
         System.IO.Stream body = response.Content.ReadAsStream();
-        byte[] buffer = new byte[BufferBytes];
-        using FileStream file = new(path, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite });
-        long started = Environment.TickCount64;
-        while (http.ReadSome(body, buffer, Environment.TickCount64, CancellationToken.None) is > 0 and var count)
-        {
-            got += count;
-            if ((_used += count) > mostBytes)
-            {
-                throw new IOException($"the streams take more than {Sizes.Show(mostBytes)} (\"spoolSize\")");
-            }
-
-            if (Environment.TickCount64 - started > connector.Settings.MaximumAge.TotalMilliseconds)
-            {
-                throw new IOException($"the stream takes longer than {connector.Settings.MaximumAge.TotalHours} hours (\"maximumHours\")");
-            }
-
-            file.Write(buffer, 0, count);
-            Tell(lease);
-        }
-
+        long got = _spool.Write(path, buffer => http.ReadSome(body, buffer, Environment.TickCount64, CancellationToken.None), isSparse: false, -1, () => Tell(lease));
         if (length >= 0 && got != length)
         {
             throw new IOException($"the stream ends after {got} of {length} bytes");

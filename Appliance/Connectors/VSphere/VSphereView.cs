@@ -327,7 +327,7 @@ internal sealed class VSphereView : IVmView
         Directory.CreateDirectory(spool, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         try
         {
-            return new SnapshotExport(connector, spool, connector.Settings.SpoolBytes).Fetch(snapshot, without);
+            return new SnapshotExport(connector, spool).Fetch(snapshot, without);
         }
         catch (Exception e) when (e is IOException or InvalidDataException)
         {

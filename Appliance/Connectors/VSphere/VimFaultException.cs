@@ -28,6 +28,3 @@ internal sealed class VimFaultException(string method, string kind, string messa
 
     private static string Short(string text) => text.Length > MostMessage ? text[..MostMessage] : text;
 }
-
-/// <summary>A call was sent and no answer came: whether it was carried out is not known.</summary>
-internal sealed class LostAnswerException(string message, Exception inner) : IOException(message, inner);

@@ -3,6 +3,7 @@ using System.Net.Http.Headers;
 using System.Xml.Linq;
 using Serilog;
 using Vmsweep.Appliance.Connectors.Configuration;
+using Vmsweep.Appliance.Connectors.Https;
 
 namespace Vmsweep.Appliance.Connectors.VSphere;
 
@@ -40,13 +41,13 @@ internal sealed class VimSession : IDisposable
     public VimSession(Uri address, ConnectorSettings settings)
     {
         _settings = settings;
-        Http = new VimHttp(address, settings);
+        Http = new HttpsHost(address, settings);
         _gate = HostGate.Of(address);
         _content = new Lazy<XElement>(() => Post("RetrieveServiceContent", ServiceInstance, [], true, true).Element("returnval") ?? throw Wrong("RetrieveServiceContent"), LazyThreadSafetyMode.PublicationOnly);
         _alive = new Timer(_ => KeepAlive(), null, KeepAliveEvery, KeepAliveEvery);
     }
 
-    public VimHttp Http { get; }
+    public HttpsHost Http { get; }
 
     public HostGate Gate => _gate;
 

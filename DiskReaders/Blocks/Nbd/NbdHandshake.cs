@@ -20,7 +20,13 @@ internal sealed class NbdHandshake(Stream stream, string server, Func<bool> dead
 
     private const int MostReplies = 256;
 
+    /// <summary>After the answer to <c>NBD_OPT_EXPORT_NAME</c>, unless both sides agreed to leave them out.</summary>
+    private const int ExportNameZeroes = 124;
+
+    private const uint SectorBytes = 512;
+
     private Stream _stream = stream;
+    private bool _noZeroes;
 
     /// <summary>The stream to go on with: another one after TLS was begun.</summary>
     public Stream Stream => _stream;
@@ -63,6 +69,7 @@ internal sealed class NbdHandshake(Stream stream, string server, Func<bool> dead
             throw new IOException($"{server}: the server speaks an older NBD than the fixed newstyle");
         }
 
+        _noZeroes = (flags & FlagNoZeroes) != 0;
         Span<byte> own = stackalloc byte[4];
         BinaryPrimitives.WriteUInt32BigEndian(own, (uint)(flags & (FlagFixedNewstyle | FlagNoZeroes)));
         _stream.Write(own);
@@ -132,12 +139,29 @@ internal sealed class NbdHandshake(Stream stream, string server, Func<bool> dead
                     throw new IOException($"{server}: blocks of {smallest} to {most} bytes, which the protocol does not allow");
                 case RepAck:
                     return new NbdAgreement(size, flags, isStructured, contexts, smallest, most);
+                case RepErrUnsup when size < 0 && contexts.Count == 0:
+                    return ExportName(export, isStructured);
                 default:
                     throw Refused($"the export \"{export}\"", type, reply);
             }
         }
 
         throw new IOException($"{server}: it answers without end");
+    }
+
+    /// <summary>
+    /// The option of servers that know no other, such as that of XenServer's hosts. They say nothing of block sizes: nobody takes less than a sector ill. A
+    /// name that they do not know ends the connection.
+    /// </summary>
+    private NbdAgreement ExportName(string export, bool isStructured)
+    {
+        Send(OptExportName, Encoding.UTF8.GetBytes(export));
+        Span<byte> info = stackalloc byte[10 + ExportNameZeroes];
+        Read(_noZeroes ? info[..10] : info);
+        long size = BinaryPrimitives.ReadInt64BigEndian(info);
+        return size >= 0
+            ? new NbdAgreement(size, BinaryPrimitives.ReadUInt16BigEndian(info[8..]), isStructured, new Dictionary<uint, string>(), size % SectorBytes == 0 ? SectorBytes : 1u, DefaultMostPayload)
+            : throw new IOException($"{server}: the export \"{export}\" has no size, or one beyond any disk");
     }
 
     private IOException Refused(string what, uint type, byte[] reply)

@@ -25,6 +25,14 @@ public sealed class ConnectorConfigurationTests
         Assert.Empty(Parse("{}").Connectors);
     }
 
+    [Fact]
+    public void Hosts_that_may_be_followed_are_pinned_or_signed()
+    {
+        ConnectorSettings pool = Parse($$"""{ "connectors": { "pool": { "address": "xapi://a", "hosts": { "10.0.0.2": "sha256:{{new string('a', 64)}}", "10.0.0.3": "" } } } }""").Connectors["pool"];
+        Assert.Equal(new string('A', 64), pool.Hosts["10.0.0.2"]);
+        Assert.Null(pool.Hosts["10.0.0.3"]);
+    }
+
     [Theory]
     [InlineData(1, "[]", "object")]
     [InlineData(2, "{\n\"connector\": {} }", "unknown key \"connector\"")]
@@ -39,6 +47,9 @@ public sealed class ConnectorConfigurationTests
     [InlineData(1, "{ \"connectors\": { \"lab\": { \"address\": \"libvirt:///system\", \"secret\": { \"file\": \"a\" } } } }", "absolute")]
     [InlineData(1, "{ \"connectors\": { \"lab\": { \"address\": \"libvirt:///system\", \"certificate\": \"sha1:00\" } } }", "sha256")]
     [InlineData(1, "{ \"connectors\": { \"lab\": { \"address\": \"libvirt:///system\", \"minimumFree\": \"much\" } } }", "no size")]
+    [InlineData(1, "{ \"connectors\": { \"lab\": { \"address\": \"xapi://h\", \"hosts\": [\"h2\"] } } }", "an object of addresses")]
+    [InlineData(2, "{ \"connectors\": { \"lab\": { \"address\": \"xapi://h\", \"hosts\": {\n \"h2\": \"sha256:0\" } } } }", "64 hexadecimal")]
+    [InlineData(2, "{ \"connectors\": { \"lab\": { \"address\": \"xapi://h\", \"hosts\": {\n \"h2\": true } } } }", "text is expected")]
     [InlineData(1, "{ \"connectors\": { \"lab\": { \"address\": \"libvirt:///system\", \"maximumHours\": -1 } } }", "above 0")]
     [InlineData(1, "{ \"connectors\": { \"lab\": { \"address\": \"libvirt:///system\", \"views\": \"run\" } } }", "absolute")]
     [InlineData(2, "{ \"connectors\": { \"lab\": { \"address\": \"libvirt:///system\" },\n \"lab\": { \"address\": \"libvirt:///system\" } } }", "twice")]

@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Http.Headers;
 using System.Xml.Linq;
 using Vmsweep.Appliance.Connectors.Configuration;
+using Vmsweep.Appliance.Connectors.Https;
 using Vmsweep.Appliance.Connectors.VSphere;
 
 namespace Vmsweep.Appliance.Connectors.HyperV.Wmi;
@@ -24,7 +25,7 @@ internal sealed class WsManClient : IDisposable
     private static readonly TimeSpan MostRefusal = TimeSpan.FromMinutes(2);
 
     private readonly ConnectorSettings _settings;
-    private readonly VimHttp _http;
+    private readonly HttpsHost _http;
     private readonly HostGate _gate;
     private readonly Uri _to;
     private readonly Lazy<AuthenticationHeaderValue?> _basic;
@@ -37,7 +38,7 @@ internal sealed class WsManClient : IDisposable
         _settings = settings;
         _to = new Uri(address, "/wsman");
         _gate = HostGate.Of(address);
-        _http = new VimHttp(address, settings, credentials: settings.IsBasic ? null : Credentials(address, settings));
+        _http = new HttpsHost(address, settings, credentials: settings.IsBasic ? null : Credentials(address, settings));
         _basic = new Lazy<AuthenticationHeaderValue?>(() => settings is { IsBasic: true, Account: not null, Secret: not null } ? _http.Basic() : null, LazyThreadSafetyMode.PublicationOnly);
     }
 

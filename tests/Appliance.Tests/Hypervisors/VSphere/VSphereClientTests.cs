@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text.Json;
 using Vmsweep.Appliance.Connectors;
+using Vmsweep.Appliance.Connectors.Https;
 using Vmsweep.Appliance.Connectors.VSphere;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.Rigs;

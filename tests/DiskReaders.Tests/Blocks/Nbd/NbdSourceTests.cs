@@ -1,9 +1,11 @@
+using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text.Json;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Blocks.Nbd;
 using Vmsweep.Golden;
 using Vmsweep.Rigs;
+using Vmsweep.Rigs.Xen;
 
 namespace Vmsweep.DiskReaders.Tests.Blocks.Nbd;
 
@@ -30,7 +32,7 @@ public sealed class NbdSourceTests : IDisposable
         Tool.Run("qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", _scratch["disk.raw"], _scratch["disk.qcow2"]);
     }
 
-    private string Socket => _scratch["s"];
+    private string SocketPath => _scratch["s"];
 
     public void Dispose() => _scratch.Dispose();
 
@@ -46,13 +48,42 @@ public sealed class NbdSourceTests : IDisposable
         { "nbdkit, slow", "-f -r -U S --exit-with-parent --filter=delay file disk.raw rdelay=5ms" },
     };
 
+    /// <summary>XenServer's hosts know no other option than NBD_OPT_EXPORT_NAME, no structured replies, and nothing below a sector.</summary>
+    [Fact]
+    public void A_server_that_knows_names_alone_is_read()
+    {
+        using Daemon daemon = Serve("nbdkit", "-f -r -U S --exit-with-parent file disk.raw");
+        using var front = new NbdFront(SocketPath, null, name => name == "/vdi?session_id=1");
+        var transport = new NbdTransport("front", () => new NetworkStream(Connected(front.Port), ownsSocket: true));
+        var budget = new ScanBudget(64 << 20);
+        using (NbdSource source = NbdSource.Open(transport, "/vdi?session_id=1", budget))
+        {
+            Assert.Equal(ImageBytes, source.Length);
+            byte[] whole = new byte[ImageBytes], some = new byte[1001];
+            source.Read(0, whole);
+            Assert.Equal(SHA256.HashData(_content), SHA256.HashData(whole));
+            source.Read(777, some);
+            Assert.True(some.AsSpan().SequenceEqual(_content.AsSpan(777, some.Length)));
+        }
+
+        Assert.Contains("closed the connection", Assert.Throws<IOException>(() => NbdSource.Open(transport, "/other", budget)).Message, StringComparison.Ordinal);
+        Assert.Equal(0, budget.InUse);
+
+        static Socket Connected(int port)
+        {
+            var socket = new Socket(SocketType.Stream, ProtocolType.Tcp);
+            socket.Connect(System.Net.IPAddress.Loopback, port);
+            return socket;
+        }
+    }
+
     [Theory]
     [MemberData(nameof(Servers))]
     public void Content_equals_the_file_however_it_is_read(string server, string arguments)
     {
         using Daemon daemon = Serve(server, arguments);
         var budget = new ScanBudget(64 << 20);
-        using (NbdSource source = NbdSource.Open(NbdTransport.Unix(Socket), "vda", budget, fileId: 3))
+        using (NbdSource source = NbdSource.Open(NbdTransport.Unix(SocketPath), "vda", budget, fileId: 3))
         {
             Assert.Equal(ImageBytes, source.Length);
             byte[] whole = new byte[ImageBytes];
@@ -108,7 +139,7 @@ public sealed class NbdSourceTests : IDisposable
         }
 
         List<string> theirs = [];
-        using JsonDocument map = JsonDocument.Parse(Tool.Run("nbdinfo", "--map", "--json", $"nbd+unix:///vda?socket={Socket}"));
+        using JsonDocument map = JsonDocument.Parse(Tool.Run("nbdinfo", "--map", "--json", $"nbd+unix:///vda?socket={SocketPath}"));
         foreach (JsonElement run in map.RootElement.EnumerateArray())
         {
             theirs.Add($"{run.GetProperty("offset").GetInt64()} {run.GetProperty("length").GetInt64()} {((run.GetProperty("type").GetInt32() & 2) != 0 ? "hole" : "data")}");
@@ -124,7 +155,7 @@ public sealed class NbdSourceTests : IDisposable
         Tool.Run("qemu-img", "bitmap", "--add", "-g", "65536", _scratch["disk.qcow2"], "since");
         Tool.Run("qemu-io", "-c", "write -P 7 1M 1M", "-c", "write -P 7 5000k 1", _scratch["disk.qcow2"]);
         using Daemon daemon = Serve("qemu-nbd", "-t -r -f qcow2 -k S -x vda -B since disk.qcow2");
-        using NbdSource source = NbdSource.Open(NbdTransport.Unix(Socket), "vda", new ScanBudget(64 << 20), context: "qemu:dirty-bitmap:since");
+        using NbdSource source = NbdSource.Open(NbdTransport.Unix(SocketPath), "vda", new ScanBudget(64 << 20), context: "qemu:dirty-bitmap:since");
         Assert.Equal([(1 << 20, 1 << 20), (5000 << 10 & ~0xFFFF, 1 << 16)], source.Ranges("qemu:dirty-bitmap:since", 1));
         Assert.Equal([(1 << 20, (5000 << 10 & ~0xFFFF) + (1 << 16) - (1 << 20))], source.Ranges("qemu:dirty-bitmap:since", 1, most: 1));
         Assert.Throws<IOException>(() => source.Ranges("qemu:dirty-bitmap:other", 1));
@@ -161,7 +192,7 @@ public sealed class NbdSourceTests : IDisposable
         byte[] some = new byte[4096];
         lasting.Read(0, some);
         first.Kill();
-        File.Delete(Socket);
+        File.Delete(SocketPath);
         using Daemon again = Serve("qemu-nbd", "-t -r -f qcow2 -k S -x vda disk.qcow2");
         lasting.Read(2 << 20, some);
         Assert.Equal(_content[(2 << 20)..((2 << 20) + 4096)], some);
@@ -183,15 +214,15 @@ public sealed class NbdSourceTests : IDisposable
         read = new byte[4096];
         source.Read(0, read);
         daemon.Kill();
-        File.Delete(Socket);
+        File.Delete(SocketPath);
         return source;
     }
 
-    private NbdSource Open() => NbdSource.Open(NbdTransport.Unix(Socket), "vda", new ScanBudget(64 << 20), fileId: 3);
+    private NbdSource Open() => NbdSource.Open(NbdTransport.Unix(SocketPath), "vda", new ScanBudget(64 << 20), fileId: 3);
 
     private Daemon Serve(string server, string arguments)
     {
-        string[] words = [.. arguments.Split(' ').Select(w => w == "S" ? Socket : w.StartsWith("disk.", StringComparison.Ordinal) ? _scratch[w] : w.Replace("fails", _scratch["fails"], StringComparison.Ordinal))];
-        return Daemon.Start(server.Split([' ', ','])[0], () => Daemon.Listens(Socket), words);
+        string[] words = [.. arguments.Split(' ').Select(w => w == "S" ? SocketPath : w.StartsWith("disk.", StringComparison.Ordinal) ? _scratch[w] : w.Replace("fails", _scratch["fails"], StringComparison.Ordinal))];
+        return Daemon.Start(server.Split([' ', ','])[0], () => Daemon.Listens(SocketPath), words);
     }
 }

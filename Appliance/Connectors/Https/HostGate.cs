@@ -1,6 +1,6 @@
 using System.Collections.Concurrent;
 
-namespace Vmsweep.Appliance.Connectors.VSphere;
+namespace Vmsweep.Appliance.Connectors.Https;
 
 /// <summary>
 /// What all connections of this program to one host share: how many may read files at once, and for how long nobody asks after the host said that it has

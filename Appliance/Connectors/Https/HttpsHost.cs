@@ -8,10 +8,10 @@ using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using Vmsweep.Appliance.Connectors.Configuration;
 
-namespace Vmsweep.Appliance.Connectors.VSphere;
+namespace Vmsweep.Appliance.Connectors.Https;
 
 /// <summary>HTTPS to one host, certificate checked, every wait bounded. Calls block: what serves a worker's reads must not need other threads to go on.</summary>
-internal sealed class VimHttp : IDisposable
+internal sealed class HttpsHost : IDisposable
 {
     private const int MostConnections = 8;
     private const int MostHeaderKilobytes = 64;
@@ -27,7 +27,7 @@ internal sealed class VimHttp : IDisposable
     /// <param name="address">With scheme and port.</param>
     /// <param name="thumbprint">SHA-1 of the certificate, as a server that is trusted says of another host; null or empty: what the settings trust.</param>
     /// <param name="credentials">For servers that ask for them by a challenge; null: none are ever given to one.</param>
-    public VimHttp(Uri address, ConnectorSettings settings, string? thumbprint = null, ICredentials? credentials = null)
+    public HttpsHost(Uri address, ConnectorSettings settings, string? thumbprint = null, ICredentials? credentials = null)
     {
         _thumbprint = thumbprint is { Length: > 0 } ? thumbprint.Replace(":", "", StringComparison.Ordinal) : null;
         Address = address;
