@@ -9,6 +9,9 @@ internal static class ContentCopy
     /// <summary>Fits a second-level cache, so that what was read is still there when it is written.</summary>
     private const int StepBytes = 512 << 10;
 
+    /// <summary>Parts that are unpacked at once.</summary>
+    private const int MostAhead = 8;
+
     /// <summary>Shorter holes are read as zeros with what lies around them: that is quicker than two reads.</summary>
     private const int SmallestHole = 64 << 10;
 
@@ -51,11 +54,11 @@ internal static class ContentCopy
 
     private static void Run(IBlockSource source, long offset, long length, IContentOutput output, ProgressReporter progress, ReadContext context)
     {
-        using RentedBuffer buffer = context.Budget.Rent((int)Math.Min(StepBytes, Math.Max(1, length)));
-        for (long end = offset + length; offset < end;)
+        long end = offset + length;
+        using var ahead = new ReadAhead(source, context.Budget, offset, end, StepBytes, Math.Min(Environment.ProcessorCount, MostAhead));
+        while (offset < end)
         {
             progress.Step();
-            int count = (int)Math.Min(buffer.Length, end - offset);
             if (output is DirectOutput direct && (source as IFileBacked)?.InFile(offset, Math.Min(SentBytes, end - offset)) is { Length: >= SmallestSent } range && direct.Send(range) is > 0 and var sent)
             {
                 offset += sent;
@@ -70,10 +73,9 @@ internal static class ContentCopy
                 continue;
             }
 
-            Span<byte> part = buffer.Span[..count];
-            source.Read(offset, part);
+            ReadOnlySpan<byte> part = ahead.Take(offset);
             output.Write(part);
-            offset += count;
+            offset += part.Length;
         }
 
         output.Finish();

@@ -132,6 +132,15 @@ public sealed class HyperVRig : IDisposable
         return machine;
     }
 
+    /// <summary>Takes all machines away. A job that still runs for one of them makes nothing any more.</summary>
+    public void Clear()
+    {
+        lock (World)
+        {
+            Machines.Clear();
+        }
+    }
+
     public void Dispose()
     {
         _servers.ForEach(s => s.Dispose());
@@ -225,6 +234,11 @@ public sealed class HyperVMachine(HyperVRig rig, string name, string node)
     {
         lock (rig.World)
         {
+            if (!rig.Machines.Contains(this))
+            {
+                throw new InvalidOperationException($"{Name} is gone");
+            }
+
             var made = new HyperVCheckpoint(checkpoint, isRecovery, [.. Disks], Written.Count);
             for (int i = 0; i < Disks.Count; i++)
             {

@@ -48,7 +48,7 @@ public sealed class HyperVFixture : IDisposable
     public HyperVMachine Fresh(string state = "2")
     {
         Rig.Reset();
-        Rig.Machines.Clear();
+        Rig.Clear();
         if (Directory.Exists(State))
         {
             // Of a test that failed.
