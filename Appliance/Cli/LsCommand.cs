@@ -22,6 +22,7 @@ internal static class LsCommand
         Option<FileInfo?> output = CommonOptions.Out();
         Option<int> threads = CommonOptions.Threads();
         Option<long?> memory = CommonOptions.Memory();
+        memory.Description = "More memory for the names of very many files (512M, 2G); 192M by default.";
         Option<bool> noProgress = CommonOptions.NoProgress();
         var command = new Command("ls", "Lists the guest's files.") { image, path, recursive, files, sha256, deleted, format, output, threads, memory, noProgress };
         Func<ParseResult, DiskOptions> options = DiskOptions.AddTo(command);

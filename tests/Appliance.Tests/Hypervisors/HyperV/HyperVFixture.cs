@@ -119,7 +119,9 @@ public sealed class HyperVFixture : IDisposable
             Assert.Equal(disks.DefaultIfEmpty(Disk), machine.Disks);
         }
 
-        Assert.Equal(disks.Count(d => d.EndsWith(".avhdx", StringComparison.Ordinal)), Directory.GetFiles(Rig.Storage, "*.avhdx", SearchOption.AllDirectories).Length);
+        // A link that a test laid leads to the same files again.
+        var here = new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.ReparsePoint };
+        Assert.Equal(disks.Count(d => d.EndsWith(".avhdx", StringComparison.Ordinal)), Directory.GetFiles(Rig.Storage, "*.avhdx", here).Length);
         Assert.Empty(Directory.Exists(Path.Combine(State, "leases")) ? Directory.GetFiles(Path.Combine(State, "leases"), "*.json") : []);
     }
 
