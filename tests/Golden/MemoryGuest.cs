@@ -147,7 +147,10 @@ public sealed class MemoryGuest : IDisposable
         #!/bin/busybox sh
         A=vmsweep; B=planted; C=4711
         SECRET="$A-$B-$C-$A"
-        while :; do sleep 1; done
+        # Waits without a program: until it is one, a child is a second process of this name with the same text.
+        mkfifo /never
+        exec 3<>/never
+        read X <&3
         """;
 
     // Changes a little of its memory over and over.
