@@ -7,7 +7,9 @@ namespace Vmsweep.Golden;
 internal static class LoopDevices
 {
     private static readonly TimeSpan Step = TimeSpan.FromMilliseconds(50);
-    private const int MostSteps = 600;
+
+    /// <summary>Four minutes: where a machine stalls, or another mount namespace still has the mount, it takes long; what is read before is an image in the middle of its log.</summary>
+    private const int MostSteps = 4800;
 
     /// <summary>Waits until no device that is about to go, and is not mounted, lies on a file whose path begins so.</summary>
     public static void WaitUntilReleased(string path)
