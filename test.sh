@@ -67,13 +67,13 @@ add() {
 }
 
 # The quick ones first. Then two at once: many tests of the appliance wait for guests and servers while those of the readers keep a processor busy,
-# and some of both wait for tools, so that of each one more than there are processors run.
+# and some of the readers' wait for tools, so that one more than there are processors run.
 for project in Scheduler Signatures; do
     status=0; run "$project" | tee "$logs/$project" || status=$?
     add "$project" "$status"
 done
 run DiskReaders -maxThreads 1.5x >"$logs/DiskReaders" & readers=$!
-status=0; run Appliance -maxThreads 1.5x | tee "$logs/Appliance" || status=$?
+status=0; run Appliance | tee "$logs/Appliance" || status=$?
 add Appliance "$status"
 status=0; wait "$readers" || status=$?
 cat "$logs/DiskReaders"
