@@ -9,6 +9,9 @@ internal static class ContentCopy
     /// <summary>Fits a second-level cache, so that what was read is still there when it is written.</summary>
     private const int StepBytes = 512 << 10;
 
+    /// <summary>The largest unit that a format packs is qcow2's of 2 MiB.</summary>
+    private const int PackedBytes = 2 << 20;
+
     /// <summary>Parts that are unpacked at once.</summary>
     private const int MostAhead = 8;
 
@@ -40,7 +43,7 @@ internal static class ContentCopy
             Heartbeat);
         try
         {
-            Run(source, offset, length, direct ?? (IContentOutput)new FrameOutput(writer), progress, context);
+            Run(source, offset, length, direct ?? (IContentOutput)new FrameOutput(writer), job.IsOneStream ? 1 : Math.Min(Environment.ProcessorCount, MostAhead), progress, context);
         }
         catch (OutputException e) when (!e.IsReaderGone)
         {
@@ -52,10 +55,11 @@ internal static class ContentCopy
         }
     }
 
-    private static void Run(IBlockSource source, long offset, long length, IContentOutput output, ProgressReporter progress, ReadContext context)
+    /// <param name="parts">Unpacked at once.</param>
+    private static void Run(IBlockSource source, long offset, long length, IContentOutput output, int parts, ProgressReporter progress, ReadContext context)
     {
         long end = offset + length;
-        using var ahead = new ReadAhead(source, context.Budget, offset, end, StepBytes, Math.Min(Environment.ProcessorCount, MostAhead));
+        using var ahead = new ReadAhead(source, context.Budget, offset, end, StepBytes, PackedBytes, parts);
         while (offset < end)
         {
             progress.Step();

@@ -16,7 +16,7 @@ internal sealed class ContentHasher(int threads, IGapSink gaps, long mostZeros, 
 
     private static readonly byte[] Zeros = new byte[PartBytes];
 
-    private readonly Lock _opening = new();
+    private readonly Lock _lock = new();
     private long _zeros;
 
     /// <summary>Hashes what can be read whole; what cannot is a gap.</summary>
@@ -104,17 +104,31 @@ internal sealed class ContentHasher(int threads, IGapSink gaps, long mostZeros, 
     // File systems are asked one question at a time, as they are wherever they are walked; reading what was opened is safe for many threads.
     private IBlockSource Open(ContentItem item)
     {
-        lock (_opening)
+        lock (_lock)
         {
             return item.Open();
         }
     }
 
+    /// <summary>Not by adding first and taking back: a sum of two claims may be beyond all numbers, and a claim that is refused must not cost another.</summary>
+    private bool TakeZeros(long count)
+    {
+        lock (_lock)
+        {
+            if (count > mostZeros - _zeros)
+            {
+                return false;
+            }
+
+            _zeros += count;
+            return true;
+        }
+    }
+
     private bool AppendZeros(ContentItem item, long at, long count, IncrementalHash hash)
     {
-        if (Interlocked.Add(ref _zeros, count) > mostZeros)
+        if (!TakeZeros(count))
         {
-            Interlocked.Add(ref _zeros, -count);
             gaps.Add(new CoverageGap(Fault.Limit, item.Path, "sparse content", at, 0, $"{count} bytes that are not stored are over what is hashed of such ({mostZeros} on one disk): no SHA-256 of it"));
             return false;
         }

@@ -97,7 +97,7 @@ internal static class DiskListing
         List<ContentItem> ordered = [.. entries.Where(e => e.File is not null).DistinctBy(e => e.File, ReferenceEqualityComparer.Instance).Select(e => DiskContents.ItemOf(e.Volume!, e.File!, coverage))];
         ordered.Sort((a, b) => a.Order.CompareTo(b.Order));
         progress.Begin(coverage, ordered.Total(i => i.SizeBytes));
-        new ContentHasher(job.Threads, context.Gaps, MostZeros, progress.Step, context.Cancellation)
+        new ContentHasher(job.IsOneStream ? 1 : job.Threads, context.Gaps, MostZeros, progress.Step, context.Cancellation)
             .Run(ordered, (item, hash) => hashes[((GuestContent)item).File] = hash);
         return hashes;
     }

@@ -8,11 +8,12 @@ namespace Vmsweep.Appliance.Pipeline;
 /// </summary>
 /// <param name="start">Where the reading begins.</param>
 /// <param name="end">Where it ends.</param>
-/// <param name="partBytes">A multiple of what formats pack into one unit.</param>
-/// <param name="parts">Read at once.</param>
-internal sealed class ReadAhead(IBlockSource source, ScanBudget budget, long start, long end, int partBytes, int parts) : IDisposable
+/// <param name="plainBytes">Read at a time where nothing is unpacked.</param>
+/// <param name="packedBytes">Otherwise: a multiple of what any format packs into one unit, or several threads would unpack the same one.</param>
+/// <param name="parts">Unpacked at once.</param>
+internal sealed class ReadAhead(IBlockSource source, ScanBudget budget, long start, long end, int plainBytes, int packedBytes, int parts) : IDisposable
 {
-    private readonly int _bufferBytes = (int)Math.Clamp(end - start, 1, partBytes);
+    private readonly int _bufferBytes = (int)Math.Clamp(end - start, 1, parts > 1 ? packedBytes : plainBytes);
     private readonly Queue<Part> _begun = new();
     private readonly Stack<RentedBuffer> _free = new();
     private RentedBuffer? _given;
@@ -32,7 +33,7 @@ internal sealed class ReadAhead(IBlockSource source, ScanBudget budget, long sta
         if (_begun.Count == 0 && !IsPacked(offset))
         {
             _given = Rent();
-            Span<byte> part = _given.Span[..Length(offset)];
+            Span<byte> part = _given.Span[..Length(offset, plainBytes)];
             source.Read(offset, part);
             return part;
         }
@@ -40,7 +41,7 @@ internal sealed class ReadAhead(IBlockSource source, ScanBudget budget, long sta
         long next = _begun.Count == 0 ? offset : _begun.Last().End;
         while (_begun.Count < parts && next < end && IsPacked(next))
         {
-            var begun = new Part(next, Length(next), Rent());
+            var begun = new Part(next, Length(next, packedBytes), Rent());
             begun.Read = Task.Run(() => source.Read(begun.Offset, begun.Buffer.Span[..begun.Length]));
             _begun.Enqueue(begun);
             next = begun.End;
@@ -66,9 +67,9 @@ internal sealed class ReadAhead(IBlockSource source, ScanBudget budget, long sta
         }
     }
 
-    private bool IsPacked(long offset) => parts > 1 && source.Locate(offset, Length(offset)).Kind == ExtentKind.Packed;
+    private bool IsPacked(long offset) => parts > 1 && source.Locate(offset, Length(offset, packedBytes)).Kind == ExtentKind.Packed;
 
-    private int Length(long offset) => (int)Math.Min(partBytes - (offset % partBytes), end - offset);
+    private int Length(long offset, int most) => (int)Math.Min(most - (offset % most), end - offset);
 
     private RentedBuffer Rent() => _free.TryPop(out RentedBuffer? buffer) ? buffer : budget.Rent(_bufferBytes);
 

@@ -57,6 +57,10 @@ internal abstract record VmJob : WorkerJob
     /// <summary>Each disk's files, by sandbox paths.</summary>
     public required IReadOnlyList<ChainPlan> Disks { get; init; }
 
+    /// <summary>A file is packed as one stream: several threads at several places of it would each send it back to an earlier one.</summary>
+    [JsonIgnore]
+    public bool IsOneStream => Disks.Any(d => d.Files.Any(f => f.IsGzip));
+
     /// <summary>The VM's memory, by sandbox paths; null where it has none or it is left out.</summary>
     public MemoryPlan? Memory { get; init; }
 

@@ -208,8 +208,8 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
                         ask.Answer = bytes => Tell(bytes);
                         setBusy(true);
                         break;
-                    case KeepEvent or TracedEvent:
-                        // Storing them takes this process's time, not the worker's.
+                    case KeepEvent or TracedEvent or EntriesEvent:
+                        // Storing them, or showing them to somebody who reads slowly, takes this process's time and not the worker's.
                         setBusy(true);
                         break;
                     case PaceEvent:
@@ -227,7 +227,7 @@ internal sealed class WorkerProcess(WorkerStart start, TimeSpan silence) : IWork
                 }
 
                 onEvent(message);
-                if (message is AskEvent or KeepEvent or TracedEvent)
+                if (message is AskEvent or KeepEvent or TracedEvent or EntriesEvent)
                 {
                     setBusy(false);
                 }

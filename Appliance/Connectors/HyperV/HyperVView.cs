@@ -74,19 +74,15 @@ internal sealed class HyperVView : IVmView
 
     public void Dispose()
     {
-        if (_lease is not null)
+        using (_reference)
+        using (_lease)
         {
-            using (_lease)
+            if (_lease is not null && !_isKept)
             {
-                if (!_isKept)
-                {
-                    Undo(_connector, _lease.Record);
-                    _lease.Complete();
-                }
+                Undo(_connector, _lease.Record);
+                _lease.Complete();
             }
         }
-
-        _reference?.Dispose();
     }
 
     /// <param name="tracking">The view tells what changed since an earlier mark, which may be null; null: it tells nothing.</param>
@@ -125,19 +121,19 @@ internal sealed class HyperVView : IVmView
         }
         catch
         {
-            using (lease)
+            try
             {
-                try
+                using (reference)
+                using (lease)
                 {
                     Undo(connector, lease.Record);
                     lease.Complete();
-                    reference?.Dispose();
                 }
-                catch (IOException e)
-                {
-                    // The reaper tries again; what went wrong first says more.
-                    Log.Warning("the lease {Lease} of {Vm} stays for now: {Reason}", lease.Record.Key, vm.Name, e.Message);
-                }
+            }
+            catch (IOException e)
+            {
+                // The reaper tries again; what went wrong first says more.
+                Log.Warning("the lease {Lease} of {Vm} stays for now: {Reason}", lease.Record.Key, vm.Name, e.Message);
             }
 
             throw;

@@ -1,9 +1,10 @@
 using System.Globalization;
 using System.Xml.Linq;
 using Serilog;
-using Vmsweep.Appliance.Connectors.Https;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Connectors.Https;
 using Vmsweep.Appliance.Connectors.HyperV.Wmi;
+using Vmsweep.Appliance.Connectors.Views;
 using Vmsweep.Appliance.Connectors.VSphere;
 using Vmsweep.Appliance.Leases;
 using VmFacts = Vmsweep.Appliance.Connectors.HyperV.Wmi.VmFacts;
@@ -24,6 +25,9 @@ internal sealed class ReferencePoint : IViewChanges, IDisposable
 
     /// <summary>One answer covers no more; it may cover less.</summary>
     private const long MostPiece = 16L << 30;
+
+    private const int MostAnswers = 10_000;
+    private const int MostAreas = 4_000_000;
 
     private readonly HyperVConnector _connector;
     private readonly LeaseJournal _journal;
@@ -110,7 +114,7 @@ internal sealed class ReferencePoint : IViewChanges, IDisposable
 
             if (_isReleasing)
             {
-                ReleaseEarlier();
+                EarlierMarks.Release(_journal, _lease.Record, r => r.Connector == _connector.Name && r.VmId == _lease.Record.VmId, l => Undo(_connector, l.Record));
             }
         }
     }
@@ -179,8 +183,14 @@ internal sealed class ReferencePoint : IViewChanges, IDisposable
     {
         List<ChangedRange> changed = [];
         EndpointReference service = host.Service("Msvm_ImageManagementService");
+        int answers = 0;
         for (long at = 0; at < bytes;)
         {
+            if (++answers > MostAnswers || changed.Count > MostAreas)
+            {
+                throw new ConnectorException($"GetVirtualDiskChanges does not come to an end: {answers} answers up to {at}");
+            }
+
             // A whole disk at once is refused: the length asked for must be less than the disk's.
             long piece = Math.Min(bytes - at, Math.Min(MostPiece, (bytes + 1) / 2));
             XElement answer = host.Client.Ask(
@@ -227,30 +237,5 @@ internal sealed class ReferencePoint : IViewChanges, IDisposable
     {
         LeaseRecord? earlier = _journal.List().Select(l => l.Record).FirstOrDefault(r => Checkpoints.Prefix + r.Key == _since && r.Kind == HyperVConnector.ReferenceKind && r.VmId == _lease.Record.VmId);
         return earlier is null || !earlier.Details.ContainsKey(IdKey) ? null : Made(_host!, earlier);
-    }
-
-    private void ReleaseEarlier()
-    {
-        foreach ((LeaseRecord record, bool isHeld) in _journal.List())
-        {
-            if (isHeld || record.Id == _lease.Record.Id || record.Kind != HyperVConnector.ReferenceKind || record.Connector != _connector.Name || record.VmId != _lease.Record.VmId
-                || !_journal.TryTake(record.Id, out Lease? earlier))
-            {
-                continue;
-            }
-
-            using (earlier)
-            {
-                try
-                {
-                    Undo(_connector, earlier.Record);
-                    earlier.Complete();
-                }
-                catch (Exception e) when (e is IOException or InvalidDataException)
-                {
-                    Log.Warning("an earlier reference point of {Vm} stays for now, as lease {Lease}: {Reason}", record.VmName, record.Id, e.Message);
-                }
-            }
-        }
     }
 }

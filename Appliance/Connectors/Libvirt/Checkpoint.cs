@@ -112,7 +112,7 @@ internal sealed class Checkpoint : IViewChanges, IDisposable
 
             if (_isReleasing)
             {
-                EarlierMarks.Release(_journal, _lease.Record, r => r.Connector == _connector.Name && r.VmId == _lease.Record.VmId, r => Undo(_connector, r));
+                EarlierMarks.Release(_journal, _lease.Record, r => r.Connector == _connector.Name && r.VmId == _lease.Record.VmId, l => Undo(_connector, l.Record));
             }
         }
     }

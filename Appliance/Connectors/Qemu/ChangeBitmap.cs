@@ -149,7 +149,7 @@ internal sealed class ChangeBitmap : IViewChanges, IDisposable
     }
 
     /// <remarks>Whoever was asked for by another name before, it is the same QEMU.</remarks>
-    public void Release() => EarlierMarks.Release(_journal, _lease.Record, r => r.VmId == _lease.Record.VmId, r => Undo(_connector, r));
+    public void Release() => EarlierMarks.Release(_journal, _lease.Record, r => r.VmId == _lease.Record.VmId, l => Undo(_connector, l.Record));
 
     public void Dispose()
     {

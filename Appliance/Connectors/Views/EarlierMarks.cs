@@ -9,7 +9,7 @@ internal static class EarlierMarks
     /// <param name="own">The lease of the mark that stays.</param>
     /// <param name="isOfVm">Whether a lease of the same kind is one of this VM.</param>
     /// <param name="undo">Takes back what a lease records.</param>
-    public static void Release(LeaseJournal journal, LeaseRecord own, Func<LeaseRecord, bool> isOfVm, Action<LeaseRecord> undo)
+    public static void Release(LeaseJournal journal, LeaseRecord own, Func<LeaseRecord, bool> isOfVm, Action<Lease> undo)
     {
         foreach ((LeaseRecord record, bool isHeld) in journal.List())
         {
@@ -22,7 +22,7 @@ internal static class EarlierMarks
             {
                 try
                 {
-                    undo(earlier.Record);
+                    undo(earlier);
                     earlier.Complete();
                 }
                 catch (Exception e) when (e is IOException or InvalidDataException)

@@ -58,7 +58,19 @@ internal readonly struct XapiRecord(JsonElement value)
         return table;
     }
 
-    private JsonElement? Member(string name) => value.ValueKind == JsonValueKind.Object && value.TryGetProperty(name, out JsonElement member) ? member : null;
+    /// <summary>Null where there is none.</summary>
+    public JsonElement? Member(string name)
+    {
+        try
+        {
+            return value.ValueKind == JsonValueKind.Object && value.TryGetProperty(name, out JsonElement member) ? member : null;
+        }
+        catch (InvalidOperationException)
+        {
+            // A name beside it has half of a character.
+            return null;
+        }
+    }
 
     private static string NameOf(JsonProperty property)
     {

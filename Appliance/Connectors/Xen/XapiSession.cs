@@ -264,18 +264,19 @@ internal sealed class XapiSession : IDisposable
             throw new InvalidDataException($"the answer is no JSON, or nested deeper than {MostDepth}: {e.Message}", e);
         }
 
-        if (root.ValueKind != JsonValueKind.Object || !root.TryGetProperty("id", out JsonElement said) || said.ValueKind != JsonValueKind.Number || !said.TryGetInt32(out int of) || of != id)
+        var answer = new XapiRecord(root);
+        if (answer.Member("id") is not { ValueKind: JsonValueKind.Number } said || !said.TryGetInt32(out int of) || of != id)
         {
             throw new InvalidDataException("the answer is to something else");
         }
 
-        if (root.TryGetProperty("error", out JsonElement error) && error.ValueKind == JsonValueKind.Object)
+        if (answer.Member("error") is { ValueKind: JsonValueKind.Object } error)
         {
             var fault = new XapiRecord(error);
             throw new XapiException(method, fault.Text("message"), fault.Texts("data"));
         }
 
-        return root.TryGetProperty("result", out JsonElement result) ? result : throw new InvalidDataException("the answer has neither a result nor an error");
+        return answer.Member("result") ?? throw new InvalidDataException("the answer has neither a result nor an error");
     }
 
     private static byte[] Request(string method, IReadOnlyList<object> arguments, int id)

@@ -1,5 +1,6 @@
 using Serilog;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Connectors.Views;
 using Vmsweep.Appliance.Leases;
 
 namespace Vmsweep.Appliance.Connectors.Xen;
@@ -179,34 +180,16 @@ internal sealed class XenChanges : IViewChanges, IDisposable
         }
     }
 
-    private IEnumerable<LeaseRecord> Earlier() =>
-        _journal.List().Select(l => l.Record).Where(r => r.Id != _lease.Record.Id && r.Kind == XenConnector.ChangesKind && r.Connector == _connector.Name && r.VmId == _lease.Record.VmId);
+    private IEnumerable<LeaseRecord> Earlier() => _journal.List().Select(l => l.Record).Where(r => r.Id != _lease.Record.Id && r.Kind == XenConnector.ChangesKind && IsOfVm(r));
 
-    private void ReleaseEarlier()
+    private bool IsOfVm(LeaseRecord record) => record.Connector == _connector.Name && record.VmId == _lease.Record.VmId;
+
+    private void ReleaseEarlier() => EarlierMarks.Release(_journal, _lease.Record, IsOfVm, earlier =>
     {
-        foreach (LeaseRecord record in Earlier())
-        {
-            if (!_journal.TryTake(record.Id, out Lease? earlier))
-            {
-                continue;
-            }
-
-            using (earlier)
-            {
-                try
-                {
-                    // Tracking goes on: it is this lease's now.
-                    earlier.Update(r => r with { Details = r.Details.Where(d => !d.Key.StartsWith(EnabledPrefix, StringComparison.Ordinal)).ToDictionary() });
-                    Undo(_connector, earlier.Record);
-                    earlier.Complete();
-                }
-                catch (Exception e) when (e is IOException or InvalidDataException)
-                {
-                    Log.Warning("an earlier record of {Vm}'s changes stays for now, as lease {Lease}: {Reason}", record.VmName, record.Id, e.Message);
-                }
-            }
-        }
-    }
+        // Tracking goes on: it is this lease's now.
+        earlier.Update(r => r with { Details = r.Details.Where(d => !d.Key.StartsWith(EnabledPrefix, StringComparison.Ordinal)).ToDictionary() });
+        Undo(_connector, earlier.Record);
+    });
 
     private static IReadOnlyList<string> Records(LeaseRecord lease) => [.. lease.Details.Where(d => d.Key.StartsWith(RecordPrefix, StringComparison.Ordinal)).Select(d => d.Value)];
 }

@@ -168,20 +168,20 @@ internal sealed class XenView : IVmView
         }
         catch
         {
-            using (lease)
+            try
             {
-                try
+                using (changes)
+                using (lease)
                 {
                     disks?.Dispose();
                     Undo(connector, lease.Record);
                     lease.Complete();
-                    changes?.Dispose();
                 }
-                catch (IOException e)
-                {
-                    // The reaper tries again; what went wrong first says more.
-                    Log.Warning("the lease {Lease} of {Vm} stays for now: {Reason}", lease.Record.Key, vm.Name, e.Message);
-                }
+            }
+            catch (IOException e)
+            {
+                // The reaper tries again; what went wrong first says more.
+                Log.Warning("the lease {Lease} of {Vm} stays for now: {Reason}", lease.Record.Key, vm.Name, e.Message);
             }
 
             throw;

@@ -1,5 +1,7 @@
 using Vmsweep.Appliance.Pipeline;
+using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Inspection;
 
 namespace Vmsweep.Appliance.Tests.EndToEnd;
 
@@ -45,13 +47,37 @@ public sealed class ReadAheadTests
     public void Whoever_stops_early_waits_for_what_is_being_read()
     {
         using var source = new Slow(100_000, faultAt: -1, ExtentKind.Packed);
-        using (var ahead = new ReadAhead(source, _budget, 0, 100_000, PartBytes, 4))
+        using (var ahead = new ReadAhead(source, _budget, 0, 100_000, PartBytes, PartBytes, 4))
         {
             ahead.Take(0);
         }
 
         Assert.Equal((0, 0L), (source.Reading, _budget.InUse));
     }
+
+    [Theory]
+    [InlineData(ExtentKind.Packed, 4 * PartBytes)]
+    [InlineData(ExtentKind.Data, PartBytes)]
+    public void Packed_units_are_never_cut_between_two_threads(ExtentKind kind, int expected)
+    {
+        using var source = new Slow(25 * PartBytes, faultAt: -1, kind);
+        using var ahead = new ReadAhead(source, _budget, 100, source.Length, PartBytes, 4 * PartBytes, 4);
+        List<int> lengths = [];
+        for (long at = 100; at < source.Length; at += lengths[^1])
+        {
+            lengths.Add(ahead.Take(at).Length);
+        }
+
+        Assert.Equal(expected - 100, lengths[0]);
+        Assert.All(lengths[1..^1], l => Assert.Equal(expected, l));
+        Assert.Equal(source.Length - 100, lengths.Sum());
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_file_that_is_one_stream_is_read_by_one_thread(bool isGzip) =>
+        Assert.Equal(isGzip, new ReadJob(0, -1) { Limits = InProcess.Limits, Disks = [new ChainPlan(null, [new PlannedFile(0, "a", "a"), new PlannedFile(1, "b", "b", IsGzip: isGzip)], [])] }.IsOneStream);
 
     private byte[] Read(Slow source, int start, int end, int parts)
     {
@@ -62,7 +88,7 @@ public sealed class ReadAheadTests
 
     private void Read(Slow source, int start, int end, int parts, MemoryStream got)
     {
-        using var ahead = new ReadAhead(source, _budget, start, end, PartBytes, parts);
+        using var ahead = new ReadAhead(source, _budget, start, end, PartBytes, PartBytes, parts);
         for (long at = start; at < end;)
         {
             ReadOnlySpan<byte> part = ahead.Take(at);

@@ -91,6 +91,29 @@ public sealed class WorkerMisbehaviourTests
     }
 
     [Fact]
+    public void A_listing_that_somebody_reads_slowly_is_no_hang()
+    {
+        string entries = Frame("{\"event\":\"entries\",\"entries\":[{\"path\":\"v1/a\",\"kind\":\"file\",\"sizeBytes\":0,\"sha256\":\"\"}]}");
+        var worker = new WorkerProcess(
+            (_, _) => new ProcessStartInfo("bash", ["-c", $"{entries}; {entries}; sleep 1; {Frame("{\"event\":\"done\"}")}"]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true },
+            TimeSpan.FromSeconds(10));
+        int shown = 0;
+        WorkerOutcome outcome = worker.Run(
+            new ListJob("", true, true, false, 1) { Limits = InProcess.Limits, Disks = [] },
+            [],
+            e =>
+            {
+                if (e is EntriesEvent && ++shown == 1)
+                {
+                    Thread.Sleep(TimeSpan.FromSeconds(12));
+                }
+            },
+            null,
+            TestContext.Current.CancellationToken);
+        Assert.Equal((WorkerEnd.Done, 2), (outcome.End, shown));
+    }
+
+    [Fact]
     public void A_program_that_is_not_there_is_a_gap()
     {
         using var scratch = new Scratch();
