@@ -2,13 +2,15 @@ using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Leases;
+using Vmsweep.Appliance.Results.Postgres;
 
 namespace Vmsweep.Appliance.Cli;
 
 /// <summary>What commands need to reach hypervisors: the configured connectors, and the journal of what is open there.</summary>
 /// <param name="bases">Folders of declared bases.</param>
-/// <param name="state">As <c>--state</c> has it: what is reaped goes into its audit log.</param>
-internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal, IReadOnlyList<string> bases, string? state) : IDisposable
+/// <param name="state">As <c>--state</c> has it: what is reaped goes into the audit log.</param>
+/// <param name="server">Null: that log is in the state folder.</param>
+internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal, IReadOnlyList<string> bases, string? state, PostgresSettings? server) : IDisposable
 {
     public ConnectorCatalog Catalog => catalog;
 
@@ -26,7 +28,8 @@ internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal
             new ConnectorCatalog(configuration, TimeProvider.System),
             new LeaseJournal(Path.Combine(state switch { StateFolder.Nothing => Transient, null => StateFolder.Default, _ => state }, "leases"), TimeProvider.System),
             bases,
-            state);
+            state,
+            configuration.Server);
 
     /// <summary>VMs of hypervisors, or of files.</summary>
     public IEnumerable<Vm> Find(string target, TargetFinder files) =>
@@ -38,7 +41,7 @@ internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal
         IReadOnlyList<(LeaseRecord Record, string? Failure)> reaped = new LeaseReaper(journal, lease => catalog.Open(lease.Connector), TimeProvider.System).Run(only);
         foreach ((LeaseRecord record, string? failure) in reaped)
         {
-            Audit.Note(state, "lease reaped", $"{record.Connector}/{record.VmName}", $"{record.Kind} {record.Id}: {failure ?? "ended"}");
+            Audit.Note(state, server, "lease reaped", $"{record.Connector}/{record.VmName}", $"{record.Kind} {record.Id}: {failure ?? "ended"}");
         }
 
         return reaped;

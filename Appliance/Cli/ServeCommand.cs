@@ -4,6 +4,7 @@ using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Results.Sqlite;
 using Vmsweep.Appliance.Sweeps.Configuration;
 using Vmsweep.Appliance.Sweeps.Running;
@@ -39,7 +40,7 @@ internal static class ServeCommand
             var loop = new ScheduleLoop(watched.Schedules, processes, TimeProvider.System);
             using var reaper = new PeriodicReaper(() => Reap(watched.Current, folder), TimeProvider.System);
             Reap(configured, folder);
-            foreach (string sweep in Interrupted(folder, configured.Sweeps, locks))
+            foreach (string sweep in Interrupted(new DatabasePlace(folder, configured.Server), configured.Sweeps, locks))
             {
                 Say($"{sweep}: its last run did not come to its end");
                 _ = processes.StartAsync(sweep, TimeProvider.System.GetUtcNow(), cancellation);
@@ -78,9 +79,9 @@ internal static class ServeCommand
     }
 
     /// <summary>Sweeps whose last run was killed, or paused by a process that is gone. One that runs in another process goes on there.</summary>
-    private static IReadOnlyList<string> Interrupted(string folder, SweepConfiguration sweeps, SweepLocks locks)
+    private static IReadOnlyList<string> Interrupted(DatabasePlace place, SweepConfiguration sweeps, SweepLocks locks)
     {
-        using SweepStore store = SweepStore.Open(folder, TimeProvider.System);
+        using SweepStore store = SweepStore.Open(place, TimeProvider.System);
         return
         [
             .. sweeps.Sweeps.Keys.Where(s => store.Last(s, 1) is [{ State: SweepStates.Running or SweepStates.Paused, IsCancelled: false }] && !locks.IsRunning(s)),

@@ -40,9 +40,10 @@ internal static class SweepCommand
         var command = new Command("list", "Lists sweeps with their next time, and their last run.") { format, configuration, state };
         command.SetAction((parsed, _) => CommandFailure.Guard(() =>
         {
-            SweepConfiguration sweeps = ApplianceConfiguration.Read(parsed.GetValue(configuration)).Sweeps;
+            ApplianceConfiguration configured = ApplianceConfiguration.Read(parsed.GetValue(configuration));
+            SweepConfiguration sweeps = configured.Sweeps;
             string folder = StateOf(parsed.GetValue(state));
-            using SweepStore store = SweepStore.Open(folder, TimeProvider.System);
+            using SweepStore store = SweepStore.Open(new DatabasePlace(folder, configured.Server), TimeProvider.System);
             SweepLocks locks = Locks(folder);
             DateTimeOffset now = TimeProvider.System.GetUtcNow();
             List<SweepListing> listings =
@@ -75,14 +76,16 @@ internal static class SweepCommand
         var named = new Argument<string>("RUN|NAME") { Description = "A run, or a sweep for its last run." };
         Option<string> format = CommonOptions.Format([.. SweepText.Formats]);
         Option<FileInfo?> output = CommonOptions.Out();
+        Option<string?> configuration = CommonOptions.Configuration();
         Option<string?> state = CommonOptions.State();
-        var command = new Command("show", "Shows a run: its VMs, what was found and not read, and what was held back.") { named, format, output, state };
+        var command = new Command("show", "Shows a run: its VMs, what was found and not read, and what was held back.") { named, format, output, configuration, state };
         command.SetAction((parsed, _) => CommandFailure.Guard(() =>
         {
             string folder = StateOf(parsed.GetValue(state));
-            using SweepStore store = SweepStore.Open(folder, TimeProvider.System);
+            var place = new DatabasePlace(folder, ApplianceConfiguration.Read(parsed.GetValue(configuration)).Server);
+            using SweepStore store = SweepStore.Open(place, TimeProvider.System);
             SweepRunRow run = Present(Find(store, parsed.GetRequiredValue(named)), Locks(folder));
-            using ResultLog? results = ResultLog.Open(folder, TimeProvider.System);
+            using ResultLog? results = ResultLog.Open(place, TimeProvider.System);
             SweepReport report = SweepVmReports.Of(run, [.. store.Vms(run.Id).Select(v => v.Report)]);
             FileInfo? file = parsed.GetValue(output);
             using TextWriter writer = Outputs.OpenText(file);
@@ -95,12 +98,14 @@ internal static class SweepCommand
     private static Command Cancel()
     {
         var named = new Argument<string>("RUN|NAME") { Description = "A run, or a sweep for its last run." };
+        Option<string?> configuration = CommonOptions.Configuration();
         Option<string?> state = CommonOptions.State();
-        var command = new Command("cancel", "Ends a run for good, in whatever process it runs. What was scanned stays recorded.") { named, state };
+        var command = new Command("cancel", "Ends a run for good, in whatever process it runs. What was scanned stays recorded.") { named, configuration, state };
         command.SetAction((parsed, _) => CommandFailure.Guard(() =>
         {
             string folder = StateOf(parsed.GetValue(state));
-            using SweepStore store = SweepStore.Open(folder, TimeProvider.System);
+            var place = new DatabasePlace(folder, ApplianceConfiguration.Read(parsed.GetValue(configuration)).Server);
+            using SweepStore store = SweepStore.Open(place, TimeProvider.System);
             SweepRunRow run = Find(store, parsed.GetRequiredValue(named));
             if (run.State is SweepStates.Finished or SweepStates.Cancelled)
             {
@@ -122,7 +127,7 @@ internal static class SweepCommand
             }
 
             store.SetState(run.Id, SweepStates.Cancelled, "cancelled by the operator", TimeProvider.System.GetUtcNow());
-            using ResultLog? results = ResultLog.Open(folder, TimeProvider.System);
+            using ResultLog? results = ResultLog.Open(place, TimeProvider.System);
             results?.Note("sweep cancel", run.Sweep, run.Id);
             results?.Save(SweepVmReports.Of(store.Find(run.Id)!, [.. store.Vms(run.Id).Select(v => v.Report)]));
             Console.WriteLine($"{run.Id}: cancelled");

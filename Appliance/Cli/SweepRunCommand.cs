@@ -49,8 +49,9 @@ internal static class SweepRunCommand
             ApplianceConfiguration configured = ApplianceConfiguration.Read(parsed.GetValue(configuration));
             SweepConfiguration sweeps = configured.Sweeps;
             using IDisposable log = Logging.Open(parsed.GetValue(state));
-            using SweepStore store = SweepStore.Open(folder, TimeProvider.System);
-            using ResultLog results = ResultLog.Open(folder, TimeProvider.System, configured.Retention) ?? throw new SweepStoreException("what a sweep finds cannot be recorded; the log says why");
+            var place = new DatabasePlace(folder, configured.Server);
+            using SweepStore store = SweepStore.Open(place, TimeProvider.System);
+            using ResultLog results = ResultLog.Open(place, TimeProvider.System, configured.Retention) ?? throw new SweepStoreException("what a sweep finds cannot be recorded; the log says why");
             string sweepName = parsed.GetRequiredValue(named);
             sweepName = isResume && !sweeps.Sweeps.ContainsKey(sweepName) ? SweepCommand.Find(store, sweepName).Sweep : sweepName;
             SweepSettings sweep = sweeps.Sweeps.GetValueOrDefault(sweepName)
@@ -81,7 +82,7 @@ internal static class SweepRunCommand
             using ScanSignatures signatures = ScanSignatures.Choose(Existing(sweep.Signatures.Rules), Existing(sweep.Signatures.Hashes), sweep.Signatures.WithBuiltin, [], folder, TimeProvider.System);
             var weight = new WorkerWeight(sweep.Limits.Nice, sweep.Limits.IoClass);
             var worker = new WorkerProcess((binds, heap) => weight.Put(box.WorkerStart(binds, heap)), ScanRun.Silence);
-            using var scanner = new WorkerScanner(SettingsOf(sweep, signatures, folder, configured.ClamAv), box, worker, TimeProvider.System) { Bases = listed.SelectMany(v => v.Parents).ToHashSet(StringComparer.Ordinal) };
+            using var scanner = new WorkerScanner(SettingsOf(sweep, signatures, place, configured.ClamAv), box, worker, TimeProvider.System) { Bases = listed.SelectMany(v => v.Parents).ToHashSet(StringComparer.Ordinal) };
             var line = new SweepProgressLine(!parsed.GetValue(noProgress), sweep.Zone);
             using var runner = new SweepRunner(sweep, store, locks, scanner, results, TimeProvider.System, line, options);
             try
@@ -129,7 +130,7 @@ internal static class SweepRunCommand
         return isOpen ? last!.Id : null;
     }
 
-    private static ScanSettings SettingsOf(SweepSettings sweep, ScanSignatures signatures, string state, ClamAvSettings? clamAv)
+    private static ScanSettings SettingsOf(SweepSettings sweep, ScanSignatures signatures, DatabasePlace place, ClamAvSettings? clamAv)
     {
         SweepSignatures of = sweep.Signatures;
         string? daemon = of.ClamdSocket ?? clamAv?.Socket;
@@ -147,7 +148,8 @@ internal static class SweepRunCommand
             Threads = sweep.Limits.Threads,
             MemoryBytes = sweep.Limits.MemoryBytes,
             MatchTimeoutSeconds = 60,
-            StateFolder = state,
+            StateFolder = place.Folder,
+            Server = place.Server,
             OnlyChanges = sweep.OnlyChanges,
             RecheckShare = sweep.RecheckShare,
             Bundle = signatures.Bundle,
