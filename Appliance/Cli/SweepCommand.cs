@@ -3,8 +3,10 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Nodes;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
+using Vmsweep.Appliance.Results.Postgres;
 using Vmsweep.Appliance.Results.Sqlite;
 using Vmsweep.Appliance.Sweeps.Configuration;
 using Vmsweep.Appliance.Sweeps.Running;
@@ -29,8 +31,20 @@ internal static class SweepCommand
     public static SweepLocks Locks(string state) => new(Path.Combine(state, "sweeps"));
 
     /// <summary>As it stands: one that says running may have been killed.</summary>
-    public static SweepRunRow Present(SweepRunRow run, SweepLocks locks) =>
-        run.State == SweepStates.Running && !locks.IsRunning(run.Sweep) ? run with { State = SweepStates.Paused, Detail = "its process ended; vmsweep sweep resume goes on with it" } : run;
+    public static SweepRunRow Present(SweepRunRow run, SweepLocks locks, PostgresSettings? server) =>
+        run.State == SweepStates.Running && !locks.IsRunning(run.Sweep) && !IsAtWork(run.Id, server) ? run with { State = SweepStates.Paused, Detail = "its process ended; vmsweep sweep resume goes on with it" } : run;
+
+    /// <summary>True when a node that lives takes part in a run.</summary>
+    private static bool IsAtWork(string run, PostgresSettings? server)
+    {
+        if (server is null)
+        {
+            return false;
+        }
+
+        using Database database = Database.OpenOrThrow(new DatabasePlace("", server), TimeProvider.System, part: DatabasePart.Sweeps);
+        return new NodeQueries(database, server).List().Any(n => n.IsAlive && n.Runs.Contains(run));
+    }
 
     private static Command List()
     {
@@ -50,7 +64,7 @@ internal static class SweepCommand
             [
                 .. sweeps.Sweeps.Values.Select(s =>
                 {
-                    SweepRunRow? last = store.Last(s.Name, 1).Select(r => Present(r, locks)).FirstOrDefault();
+                    SweepRunRow? last = store.Last(s.Name, 1).Select(r => Present(r, locks, configured.Server)).FirstOrDefault();
                     return new SweepListing(s.Name, s.Schedule?.Text, s.Zone.Id, s.Schedule?.After(now), SweepChecks.When(s, now), last?.Id, last?.State, last?.Begun, last?.Detail);
                 }),
             ];
@@ -84,7 +98,7 @@ internal static class SweepCommand
             string folder = StateOf(parsed.GetValue(state));
             var place = new DatabasePlace(folder, ApplianceConfiguration.Read(parsed.GetValue(configuration)).Server);
             using SweepStore store = SweepStore.Open(place, TimeProvider.System);
-            SweepRunRow run = Present(Find(store, parsed.GetRequiredValue(named)), Locks(folder));
+            SweepRunRow run = Present(Find(store, parsed.GetRequiredValue(named)), Locks(folder), place.Server);
             using ResultLog? results = ResultLog.Open(place, TimeProvider.System);
             SweepReport report = SweepVmReports.Of(run, [.. store.Vms(run.Id).Select(v => v.Report)]);
             FileInfo? file = parsed.GetValue(output);
@@ -114,7 +128,7 @@ internal static class SweepCommand
 
             store.Cancel(run.Id);
             using IDisposable? mine = Locks(folder).TryTakeSweep(run.Sweep);
-            if (mine is null)
+            if (mine is null || IsAtWork(run.Id, place.Server))
             {
                 Console.WriteLine($"{run.Id}: its process ends it");
                 return ExitStatus.Clean;

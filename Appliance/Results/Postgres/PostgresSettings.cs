@@ -1,5 +1,6 @@
 using System.Data.Common;
 using System.Globalization;
+using System.Text.Json;
 using Npgsql;
 using Vmsweep.Appliance.Connectors.Configuration;
 
@@ -12,6 +13,8 @@ namespace Vmsweep.Appliance.Results.Postgres;
 internal sealed record PostgresSettings(string Connection, SecretSource? Secret, string Node)
 {
     private const int MostName = 128;
+    private const int LeastDeadSeconds = 2;
+    private const int MostDeadSeconds = 3600;
 
     /// <summary>A server that does not answer so fast is not there.</summary>
     private const int ConnectSeconds = 15;
@@ -21,6 +24,9 @@ internal sealed record PostgresSettings(string Connection, SecretSource? Secret,
 
     /// <summary>A connection on which nothing is heard for so long is tried, and taken for lost after some tries more.</summary>
     private const int SilenceSeconds = 20;
+
+    /// <summary>A node of which nothing was heard for so long is taken for dead, and others scan what it had.</summary>
+    public TimeSpan DeadAfter { get; init; } = TimeSpan.FromSeconds(30);
 
     /// <summary>As messages have it: never with an account or a secret.</summary>
     public string Name
@@ -35,7 +41,7 @@ internal sealed record PostgresSettings(string Connection, SecretSource? Secret,
     /// <exception cref="ConfigurationException">Something in it is not known or not allowed.</exception>
     public static PostgresSettings Parse(ConfigurationNode node)
     {
-        node.Allow("connection", "secret", "node");
+        node.Allow("connection", "secret", "node", "deadAfterSeconds");
         string text = node.String("connection") ?? throw node.Wrong("\"database\" has no \"connection\", such as \"Host=db.example;Database=vmsweep;Username=vmsweep\"");
         ConfigurationNode at = node.Members["connection"];
         NpgsqlConnectionStringBuilder words;
@@ -59,9 +65,16 @@ internal sealed record PostgresSettings(string Connection, SecretSource? Secret,
             throw at.Wrong("a connection string names one \"Host\", or the folder of the server's socket");
         }
 
+        int dead = 30;
+        if (node.Members.TryGetValue("deadAfterSeconds", out ConfigurationNode? seconds)
+            && (!int.TryParse(seconds.Expect(JsonTokenType.Number, "\"deadAfterSeconds\": a number").Text, CultureInfo.InvariantCulture, out dead) || dead is < LeastDeadSeconds or > MostDeadSeconds))
+        {
+            throw seconds.Wrong($"a whole number from {LeastDeadSeconds} to {MostDeadSeconds} is expected here");
+        }
+
         string name = node.String("node") ?? Environment.MachineName;
         return name.Length is > 0 and <= MostName && !name.Any(char.IsControl)
-            ? new PostgresSettings(text, node.Members.TryGetValue("secret", out ConfigurationNode? secret) ? SecretSource.Parse(secret) : null, name)
+            ? new PostgresSettings(text, node.Members.TryGetValue("secret", out ConfigurationNode? secret) ? SecretSource.Parse(secret) : null, name) { DeadAfter = TimeSpan.FromSeconds(dead) }
             : throw node.Members["node"].Wrong("a node's name has 1 to 128 characters");
     }
 

@@ -19,6 +19,13 @@ internal sealed class ResultStore(Database database, TimeProvider time)
     public RecordedScan Record(FinishedScan scan)
     {
         using DatabaseTransaction transaction = database.Begin(isWriting: true);
+
+        // Changed to what it is: whoever takes the VM away waits until this is recorded, or has done so before.
+        if (scan.Claim is { } claim && database.Change("UPDATE sweep_claim SET token = token WHERE key = $key AND token = $token", ("$key", claim.Key), ("$token", claim.Token)) == 0)
+        {
+            throw new ClaimLostException(scan.Target.Target);
+        }
+
         (long machine, DateTimeOffset? before) = Machine(scan);
         if (scan.RunId is not null && database.Number("SELECT id FROM scan WHERE run = $run AND machine = $machine", ("$run", scan.RunId), ("$machine", machine)) is { } earlier)
         {

@@ -199,5 +199,26 @@ internal static class Schema
         """
         ALTER TABLE sweep_plan ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
         """,
+        // Appliances that share a database, by process; times are the database's own. What one of them scans, with the token that its results must show.
+        """
+        CREATE TABLE node (
+            id TEXT PRIMARY KEY,
+            name TEXT NOT NULL,
+            process INTEGER NOT NULL,
+            since INTEGER NOT NULL,
+            seen INTEGER NOT NULL,
+            run TEXT NOT NULL,
+            idle INTEGER NOT NULL);
+        CREATE TABLE sweep_claim (
+            key TEXT PRIMARY KEY,
+            token TEXT NOT NULL,
+            node TEXT NOT NULL,
+            sweep TEXT NOT NULL,
+            run TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            name TEXT NOT NULL,
+            share TEXT NOT NULL);
+        CREATE INDEX sweep_claim_node ON sweep_claim (node);
+        """,
     ];
 }

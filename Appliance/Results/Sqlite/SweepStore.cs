@@ -50,8 +50,15 @@ internal sealed class SweepStore(Database database) : IDisposable
         "UPDATE sweep_plan SET state = $state, detail = $detail, ended = $ended WHERE id = $run",
         ("$state", state), ("$detail", (object?)detail ?? DBNull.Value), ("$ended", (object?)ended?.ToUnixTimeMilliseconds() ?? DBNull.Value), ("$run", run)));
 
-    public void SetHeldBack(string run, IReadOnlyList<HeldBackReport> held) => Do(() => Change(
-        "UPDATE sweep_plan SET held = $held WHERE id = $run", ("$held", JsonSerializer.Serialize([.. held], SweepStoreJson.Default.IReadOnlyListHeldBackReport)), ("$run", run)));
+    /// <param name="change">Given what others have written by now.</param>
+    public void ChangeHeldBack(string run, Func<IReadOnlyList<HeldBackReport>, IReadOnlyList<HeldBackReport>> change) => Do(() =>
+    {
+        using DatabaseTransaction transaction = database.Begin(isWriting: true);
+        IReadOnlyList<HeldBackReport> held = change(Runs("WHERE id = $a", run, 1).FirstOrDefault()?.HeldBack ?? []);
+        Change("UPDATE sweep_plan SET held = $held WHERE id = $run", ("$held", JsonSerializer.Serialize([.. held], SweepStoreJson.Default.IReadOnlyListHeldBackReport)), ("$run", run));
+        transaction.Commit();
+        return true;
+    });
 
     public void SetVm(string run, int number, SweepVmReport report) => Do(() => SetVmNow(run, number, report));
 

@@ -27,8 +27,8 @@ public sealed class PostgresFixture : IDisposable
 
     /// <summary>As the configuration has it.</summary>
     /// <param name="more">Words of the connection string.</param>
-    internal static PostgresSettings Settings(PostgresRig server, string more = "", string node = "one", string? secret = null) => ApplianceConfiguration.Parse(
-        "v.json", Encoding.UTF8.GetBytes($$"""{ "database": { "connection": {{JsonSerializer.Serialize(server.Connection + more)}}, "secret": { "file": "{{secret ?? server.Secret}}" }, "node": "{{node}}" } }""")).Server!;
+    internal static PostgresSettings Settings(PostgresRig server, string more = "", string node = "one", string? secret = null, int dead = 600) => ApplianceConfiguration.Parse(
+        "v.json", Encoding.UTF8.GetBytes($$"""{ "database": { "connection": {{JsonSerializer.Serialize(server.Connection + more)}}, "secret": { "file": "{{secret ?? server.Secret}}" }, "node": "{{node}}", "deadAfterSeconds": {{dead}} } }""")).Server!;
 
     /// <summary>A database for each state folder: a schema of its own, which is made faster.</summary>
     internal DatabasePlace Place(string folder, string node = "one") => _places.GetOrAdd(folder + "\n" + node, _ =>
