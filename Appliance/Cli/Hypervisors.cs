@@ -26,7 +26,7 @@ internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal
     public static Hypervisors Of(ApplianceConfiguration configuration, string? state, IReadOnlyList<string> bases) =>
         new(
             new ConnectorCatalog(configuration, TimeProvider.System),
-            new LeaseJournal(Path.Combine(state switch { StateFolder.Nothing => Transient, null => StateFolder.Default, _ => state }, "leases"), TimeProvider.System),
+            new LeaseJournal(Path.Combine(state switch { StateFolder.Nothing => Transient, null => StateFolder.Default, _ => state }, "leases"), TimeProvider.System, configuration.Server is { } server && state != StateFolder.Nothing ? new SharedLeases(server, c => IsLocal(configuration, c)) : null),
             bases,
             state,
             configuration.Server);
@@ -50,7 +50,15 @@ internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal
     /// <summary>The same every few minutes until the answer is disposed.</summary>
     public PeriodicReaper ReapPeriodically() => new(() => Reap(), TimeProvider.System);
 
-    public void Dispose() => catalog.Dispose();
+    public void Dispose()
+    {
+        catalog.Dispose();
+        journal.Dispose();
+    }
+
+    /// <summary>True when an address, or that of a configured connector, means the machine that it is used on.</summary>
+    private static bool IsLocal(ApplianceConfiguration configuration, string connector) =>
+        configuration.Connectors.TryGetValue(connector, out ConnectorSettings? settings) ? settings.Address.Host.Length == 0 : !Uri.TryCreate(connector, UriKind.Absolute, out Uri? address) || address.Host.Length == 0;
 
     private static string Transient => Environment.IsPrivilegedProcess ? "/run/vmsweep" : Path.Combine(Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR") ?? Path.GetTempPath(), "vmsweep");
 }

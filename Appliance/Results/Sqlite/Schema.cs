@@ -219,6 +219,12 @@ internal static class Schema
             name TEXT NOT NULL,
             share TEXT NOT NULL);
         CREATE INDEX sweep_claim_node ON sweep_claim (node);
+        CREATE TABLE lease (
+            id TEXT PRIMARY KEY,
+            node TEXT NOT NULL,
+            home TEXT NOT NULL,
+            local INTEGER NOT NULL,
+            record TEXT NOT NULL);
         """,
     ];
 }
