@@ -53,6 +53,14 @@ public sealed class PostgresRig : IDisposable
         _server = Daemon.Start(program, () => Daemon.Listens($"{Folder}/.s.PGSQL.5432") && Tool.Try(Binary("pg_isready"), null, "-q", "-h", Folder).Status == 0, arguments);
     }
 
+    public void StartWhereEnded()
+    {
+        if (_server is { HasExited: true })
+        {
+            Start();
+        }
+    }
+
     /// <summary>As a crash ends it.</summary>
     public void Kill() => _server!.Kill();
 

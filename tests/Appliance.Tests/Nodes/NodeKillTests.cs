@@ -4,6 +4,7 @@ using System.Text.Json;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Tests.EndToEnd;
 using Vmsweep.Appliance.Tests.Results.Postgres;
 using Vmsweep.Appliance.Tests.Results.Store;
 using Vmsweep.Golden;
@@ -12,24 +13,22 @@ using Vmsweep.Rigs;
 namespace Vmsweep.Appliance.Tests.Nodes;
 
 /// <summary>Two appliances as an operator runs them, each a process with a state folder of its own; one is killed in the middle of a sweep.</summary>
-public sealed class NodeKillTests : IDisposable
+[Collection(PostgresCollection.Name)]
+public sealed class NodeKillTests(PostgresFixture server) : IDisposable
 {
     private const int Vms = 8;
     private static readonly TimeSpan LongEnough = TimeSpan.FromMinutes(4);
 
-    private readonly PostgresRig _server = new();
+    private readonly PostgresRig _server = server.Server;
     private readonly Scratch _scratch = new();
 
-    public void Dispose()
-    {
-        _server.Dispose();
-        _scratch.Dispose();
-    }
+    public void Dispose() => _scratch.Dispose();
 
     [Fact]
     [Trait("Category", "Slow")]
     public void Kill_9_of_one_of_two_nodes_loses_nothing_and_doubles_nothing()
     {
+        Launcher.Run("--version");
         var random = new Random(9);
         for (int i = 0; i < Vms; i++)
         {
@@ -80,26 +79,6 @@ public sealed class NodeKillTests : IDisposable
         Assert.Equal(Vms, Scanned("rough"));
     }
 
-    [Fact]
-    [Trait("Category", "Slow")]
-    public void The_doctor_tries_the_database()
-    {
-        Configure("one", "public", "\"disks\": 1");
-        Assert.Contains("ok    database    PostgreSQL", Doctor(), StringComparison.Ordinal);
-        _server.Kill();
-        string said = Doctor();
-        Assert.Contains("MEND  database", said, StringComparison.Ordinal);
-        Assert.Contains("cannot be reached", said, StringComparison.Ordinal);
-
-        string Doctor()
-        {
-            using Process doctor = Run("doctor", "--config", _scratch["one.json"], "--state", _scratch["state-one"]);
-            string output = doctor.StandardOutput.ReadToEnd();
-            doctor.WaitForExit();
-            return output;
-        }
-    }
-
     private void Configure(string node, string schema, string limits) => File.WriteAllText(_scratch[$"{node}.json"], $$"""
         { "database": { "connection": "{{_server.Connection}};Search Path={{schema}}", "secret": { "file": "{{_server.Secret}}" }, "node": "{{node}}", "deadAfterSeconds": 4 },
           "sweeps": { "nightly": { "what": { "folders": ["{{_scratch["ds"]}}"] }, "signatures": { "rules": ["{{_scratch["rules.yar"]}}"], "engines": ["yara"] }, "limits": { {{limits}} } } } }
@@ -109,7 +88,7 @@ public sealed class NodeKillTests : IDisposable
 
     private static Process Run(params string[] arguments)
     {
-        Process process = Process.Start(new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "vmsweep.dll"), .. arguments]) { RedirectStandardOutput = true, RedirectStandardInput = true })!;
+        Process process = Process.Start(new ProcessStartInfo(Path.Combine(RepositoryRoot.Path, "vmsweep"), arguments) { RedirectStandardOutput = true, RedirectStandardInput = true })!;
         process.StandardInput.Close();
         if (arguments[0] == "sweep")
         {

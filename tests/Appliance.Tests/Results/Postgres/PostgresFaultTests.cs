@@ -5,6 +5,7 @@ using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Results.Postgres;
 using Vmsweep.Appliance.Results.Sqlite;
 using Vmsweep.Appliance.Sweeps.Planning;
+using Vmsweep.Appliance.Tests.EndToEnd;
 using Vmsweep.Appliance.Tests.Nodes;
 using Vmsweep.Appliance.Tests.Results.Store;
 using Vmsweep.Appliance.Tests.Sweeps;
@@ -15,16 +16,28 @@ namespace Vmsweep.Appliance.Tests.Results.Postgres;
 
 /// <summary>A server that is not there, refuses, is newer, or goes away; and its back-up.</summary>
 [Collection(PostgresCollection.Name)]
-public sealed class PostgresFaultTests : IDisposable
+public sealed class PostgresFaultTests : IClassFixture<PostgresFaultTests.Victim>, IDisposable
 {
-    private readonly PostgresRig _server = new();
+    private readonly PostgresRig _server;
+    private readonly string _schema = "t" + Guid.NewGuid().ToString("N");
     private readonly Scratch _scratch = new();
     private readonly SetClock _clock = new(Scans.Start.AddDays(2));
 
-    public void Dispose()
+    public PostgresFaultTests(Victim victim)
     {
-        _server.Dispose();
-        _scratch.Dispose();
+        _server = victim.Server;
+        _server.StartWhereEnded();
+        _server.Sql("CREATE SCHEMA " + _schema);
+    }
+
+    public void Dispose() => _scratch.Dispose();
+
+    /// <summary>A server that these tests end, and start again.</summary>
+    public sealed class Victim : IDisposable
+    {
+        public PostgresRig Server { get; } = new();
+
+        public void Dispose() => Server.Dispose();
     }
 
     [Fact]
@@ -37,21 +50,21 @@ public sealed class PostgresFaultTests : IDisposable
         }
 
         File.WriteAllText(_scratch["wrong"], "not it\n");
-        Assert.Contains("others may read this secret", Why(PostgresFixture.Settings(_server, secret: _scratch["wrong"])), StringComparison.Ordinal);
+        Assert.Contains("others may read this secret", Why(Settings(secret: _scratch["wrong"])), StringComparison.Ordinal);
         Tool.Run("chmod", "600", _scratch["wrong"]);
-        string refused = Why(PostgresFixture.Settings(_server, secret: _scratch["wrong"]));
+        string refused = Why(Settings(secret: _scratch["wrong"]));
         Assert.Contains("refuses the account vmsweep", refused, StringComparison.Ordinal);
         Assert.DoesNotContain("not it", refused, StringComparison.Ordinal);
-        Assert.Contains("createdb -O vmsweep other", Why(PostgresFixture.Settings(_server, ";Database=other")), StringComparison.Ordinal);
+        Assert.Contains("createdb -O vmsweep other", Why(Settings(";Database=other")), StringComparison.Ordinal);
 
         // A newer one is left as it is.
-        string version = _server.Sql("SELECT version FROM vmsweep_schema");
-        _server.Sql("UPDATE vmsweep_schema SET version = 1000");
+        string version = Sql("SELECT version FROM vmsweep_schema");
+        Sql("UPDATE vmsweep_schema SET version = 1000");
         Assert.Contains("written by a newer vmsweep (schema 1000", Why(place.Server!), StringComparison.Ordinal);
         Assert.Null(ResultLog.Open(place, _clock));
         Assert.Contains("newer vmsweep", Assert.Throws<SweepStoreException>(() => SweepStore.Open(place, _clock)).Message, StringComparison.Ordinal);
-        Assert.Equal("1000", _server.Sql("SELECT version FROM vmsweep_schema"));
-        _server.Sql($"UPDATE vmsweep_schema SET version = {version}");
+        Assert.Equal("1000", Sql("SELECT version FROM vmsweep_schema"));
+        Sql($"UPDATE vmsweep_schema SET version = {version}");
 
         _server.Kill();
         Assert.Contains("cannot be reached", Why(place.Server!), StringComparison.Ordinal);
@@ -99,8 +112,8 @@ public sealed class PostgresFaultTests : IDisposable
         Assert.False(cache.IsUsable);
         _server.Start();
         Assert.NotNull(log.Record(Scans.Of("b", 1, Scans.Finding("v1/x"))));
-        Assert.Equal("2", _server.Sql("SELECT count(*) FROM finding WHERE scans = 1"));
-        Assert.Equal("2", _server.Sql("SELECT count(*) FROM scan"));
+        Assert.Equal("2", Sql("SELECT count(*) FROM finding WHERE scans = 1"));
+        Assert.Equal("2", Sql("SELECT count(*) FROM scan"));
     }
 
     [Fact]
@@ -124,13 +137,13 @@ public sealed class PostgresFaultTests : IDisposable
         }
 
         _server.Start();
-        Assert.Equal("2", _server.Sql("SELECT count(*) FROM scan"));
-        _server.Sql("UPDATE node SET seen = 0");
+        Assert.Equal("2", Sql("SELECT count(*) FROM scan"));
+        Sql("UPDATE node SET seen = 0");
         using var again = new SharedNode(Place(), "\"disks\": 1") { Vms = vms };
         Assert.Equal(SweepStates.Finished, again.Run(run).State);
         Assert.Equal(["vm2", "vm3", "vm4"], again.Scanned);
-        Assert.Equal("10|10", _server.Sql("SELECT count(*), sum(scans) FROM finding"));
-        Assert.Equal("0", _server.Sql("SELECT count(*) FROM sweep_claim"));
+        Assert.Equal("10|10", Sql("SELECT count(*), sum(scans) FROM finding"));
+        Assert.Equal("0", Sql("SELECT count(*) FROM sweep_claim"));
     }
 
     [Fact]
@@ -147,7 +160,7 @@ public sealed class PostgresFaultTests : IDisposable
 
         _server.Dump(_scratch["vmsweep.dump"]);
         _server.Restore(_scratch["vmsweep.dump"], "restored");
-        var place = new DatabasePlace(_scratch["state"], PostgresFixture.Settings(_server, ";Database=restored"));
+        var place = new DatabasePlace(_scratch["state"], Settings(";Database=restored"));
         using ResultLog restored = ResultLog.Open(place, _clock)!;
         Assert.NotNull(restored.Record(Scans.Of("vm5", 1, Scans.Finding("v1/x"))));
         using Database database = Database.Open(place, _clock)!;
@@ -165,10 +178,28 @@ public sealed class PostgresFaultTests : IDisposable
         using ResultLog log = ResultLog.Open(Place(), _clock)!;
         Assert.NotNull(log.Record(Scans.Of(random, 1, Scans.Finding("v1/" + random, rule: random))));
         Assert.NotNull(log.Record(Scans.Of(random + "2", 1, Scans.Finding("v1/" + random, rule: random))));
-        Assert.Equal("2", _server.Sql("SELECT count(*) FROM machine"));
+        Assert.Equal("2", Sql("SELECT count(*) FROM machine"));
     }
+
+    [Fact]
+    [Trait("Category", "Slow")]
+    public void The_doctor_tries_it()
+    {
+        File.WriteAllText(_scratch["v.json"], $$"""{ "database": { "connection": "{{_server.Connection}};Search Path={{_schema}}", "secret": { "file": "{{_server.Secret}}" } } }""");
+        Assert.Contains("ok    database    PostgreSQL", Doctor(), StringComparison.Ordinal);
+        _server.Kill();
+        string said = Doctor();
+        Assert.Contains("MEND  database", said, StringComparison.Ordinal);
+        Assert.Contains("cannot be reached", said, StringComparison.Ordinal);
+
+        string Doctor() => Launcher.Run("doctor", "--config", _scratch["v.json"], "--state", _scratch["state"]).Output;
+    }
+
+    private string Sql(string sql) => _server.Sql($"SET search_path = {_schema};\n{sql}");
+
+    private PostgresSettings Settings(string more = "", string? secret = null) => PostgresFixture.Settings(_server, $";Search Path={_schema}{more}", secret: secret);
 
     private static string Why(PostgresSettings settings) => Assert.Throws<DatabaseException>(() => PostgresDatabase.Open(settings, DatabasePart.Results, isDurable: true)).Message;
 
-    private DatabasePlace Place() => new(_scratch["state"], PostgresFixture.Settings(_server));
+    private DatabasePlace Place() => new(_scratch["state"], Settings());
 }
