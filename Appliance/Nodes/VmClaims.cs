@@ -41,7 +41,7 @@ internal sealed class VmClaims(Database database, NodeSession node) : IDisposabl
     {
         using DatabaseTransaction transaction = database.Begin(isWriting: true);
         ReleaseDead();
-        IReadOnlyList<Claimed> claims = Claims();
+        List<Claimed> claims = Claims();
         Dictionary<string, Claimed> byKey = claims.ToDictionary(c => c.Key, StringComparer.Ordinal);
         List<(int, SweepVmReport)> done = [];
         var slots = new DiskSlots(sweep.Limits);
@@ -174,7 +174,7 @@ internal sealed class VmClaims(Database database, NodeSession node) : IDisposabl
         }
     }
 
-    private IReadOnlyList<Claimed> Claims()
+    private List<Claimed> Claims()
     {
         List<Claimed> claims = [];
         using DbCommand find = database.Command("SELECT key, node, sweep, run, share FROM sweep_claim");
