@@ -122,7 +122,7 @@ running.SetAction(parsed =>
 });
 var governor = new Command("governor", "The sweep's latency governor against an NBD server that gets slower under load.");
 governor.SetAction(_ => GovernorBenchmark.Run() ? 0 : 1);
-var planned = new Option<int>("--vms") { Description = "VMs of the sweep.", DefaultValueFactory = _ => 80 };
+var planned = new Option<int>("--vms") { Description = "VMs of the sweep.", DefaultValueFactory = _ => 48 };
 var nodes = new Command("nodes", "Four nodes on one PostgreSQL against one, with an engine that sleeps; one of four killed at work.") { planned };
 nodes.SetAction(parsed => NodesBenchmark.Run(parsed.GetValue(planned)) ? 0 : 1);
 
