@@ -30,7 +30,7 @@ public sealed class InheritanceTests
         {
             // One over the base itself, and then each over the one before.
             string name = $"clone{round}.{format}";
-            clones.Clone(name, over, string.Join('\n', Enumerable.Range(0, 4).Select(_ => Change(random))));
+            clones.Clone(name, over, string.Join('\n', Enumerable.Range(0, 4).Select(_ => LinkedClones.Change(random))));
             Report report = clones.Scan(name, s => s with { RecheckShare = round == 1 ? 0.2 : 0 });
             Report alone = clones.Alone(name);
             Assert.Equal(LinkedClones.Said(alone), LinkedClones.Said(report));
@@ -189,26 +189,5 @@ public sealed class InheritanceTests
     {
         target.Findings.Remove(finding);
         return target;
-    }
-
-    private static string Change(Random random)
-    {
-        string name = $"f{random.Next(1, 31)}.bin";
-        string other = $"n{random.Next(1000)}.bin";
-        string content = $"head -c {random.Next(1, 50_000)} /dev/urandom > new" + (random.Next(2) == 0 ? $"; printf {HostileScan.Mark} >> new" : "");
-        string debugfs = $"debugfs -w -f /dev/stdin '{LinkedClones.Ext}' >/dev/null 2>&1 <<< ";
-        return random.Next(9) switch
-        {
-            0 => $"{content}; mcopy -o -i {LinkedClones.Fat} new ::{name}",
-            1 => $"{content}; mcopy -o -i {LinkedClones.Fat} new ::{other}",
-            2 => $"mren -i {LinkedClones.Fat} ::{name} ::{other} || true",
-            3 => $"{content}; {debugfs}$'rm /{name}\\nwrite new /{name}'",
-            4 => $"{debugfs}$'ln /{name} /{other}\\nunlink /{name}'",
-            5 => $"{content}; ntfscp -f ntfs.raw new {(random.Next(2) == 0 ? "f2.bin" : other)}",
-            // Shorter, or longer into the cluster's slack, without a byte of content written.
-            6 => $"{debugfs}'set_inode_field /{name} size {random.Next(1, 20_000)}'",
-            7 => $"{debugfs}'set_inode_field /{name} size {random.Next(20_000, 20_480)}'",
-            _ => $"mdel -i {LinkedClones.Fat} ::{name} || true",
-        };
     }
 }
