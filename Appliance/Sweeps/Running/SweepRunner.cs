@@ -34,6 +34,7 @@ internal sealed class SweepRunner : IDisposable
     private readonly RunOptions _options;
     private readonly DiskSlots _slots;
     private readonly PaceBoard _pace;
+    private readonly LostVms _lost;
     private readonly Lock _gate = new();
     private readonly SemaphoreSlim _changed = new(0);
     private readonly Dictionary<int, CancellationTokenSource> _scanning = [];
@@ -48,6 +49,7 @@ internal sealed class SweepRunner : IDisposable
         (_sweep, _store, _locks, _scanner, _recorder, _time, _listener, _options) = (sweep, store, locks, scanner, recorder, time, listener, options ?? new());
         _slots = new DiskSlots(sweep.Limits);
         _pace = new PaceBoard(sweep.Limits, time);
+        _lost = new LostVms(time);
     }
 
     /// <summary>The most disks that were read at once, by what they were counted for.</summary>
@@ -137,11 +139,15 @@ internal sealed class SweepRunner : IDisposable
 
             OpenSpan? open = _options.IgnoresWindow ? new OpenSpan(DateTimeOffset.MinValue, null) : _sweep.Windows.From(_time.GetUtcNow());
             bool isOpen = IsOpen();
+
+            // Asked before: one that comes back in this moment is seen the next time.
+            bool wasScanning = IsScanning();
             TakeBack(waiting);
             bool stays = !isEnding && waiting.Count > 0 && (isOpen || (_options.WaitsForWindow && _sweep.AtEnd != WindowEnd.End && open is not null));
+            bool isPutOff = waiting.Exists(w => _lost.WhyNot(w.Row.Number) is not null);
             bool hasStarted = stays && isOpen && StartSome(run, row.Begun, waiting, last, progress);
 
-            bool isScanning = IsScanning();
+            bool isScanning = wasScanning || IsScanning();
             _listener.OnProgress(progress.Now(_held));
             if (!isScanning && (!stays || waiting.Count == 0))
             {
@@ -150,7 +156,11 @@ internal sealed class SweepRunner : IDisposable
 
             if (!isScanning && isOpen)
             {
-                if (IsOpen() && !hasStarted && _failure is null)
+                if (isPutOff)
+                {
+                    _changed.Wait(Tick, CancellationToken.None);
+                }
+                else if (IsOpen() && !hasStarted && _failure is null)
                 {
                     // All that are left are being scanned by others. Whoever waited for them would wait with nothing to do.
                     waiting.ForEach(left => Leave(run, left.Row, progress, "another sweep is scanning it", SweepVmStates.Skipped));
@@ -204,9 +214,18 @@ internal sealed class SweepRunner : IDisposable
         bool closed = !IsOpen();
         if (isCancelled || (closed && _sweep.AtEnd == WindowEnd.End))
         {
-            foreach ((SweepVmRow left, _) in waiting)
+            foreach ((SweepVmRow left, SweepVm vm) in waiting)
             {
-                Leave(run, left, progress, isCancelled ? "the sweep was cancelled" : "the window closed before its turn", SweepVmStates.Skipped);
+                if (_lost.Best(left.Number) is not { } read)
+                {
+                    Leave(run, left, progress, isCancelled ? "the sweep was cancelled" : "the window closed before its turn", SweepVmStates.Skipped);
+                    continue;
+                }
+
+                // It had its turn, and is not tried again: what was read of it until its datastore was lost is what there is.
+                SweepVmReport done = Record(run, left, vm, onlyChanges: false, read);
+                progress.Add(done);
+                _listener.OnVm(done);
             }
 
             return isCancelled ? (SweepStates.Cancelled, "cancelled by the operator") : (SweepStates.Finished, "the window closed before all VMs had their turn");
@@ -273,7 +292,7 @@ internal sealed class SweepRunner : IDisposable
         for (int i = 0; i < waiting.Count && IsOpen() && _failure is null;)
         {
             (SweepVmRow row, SweepVm vm) = waiting[i];
-            string? why;
+            string? why = _lost.WhyNot(row.Number);
             lock (_gate)
             {
                 if (i > 0 && _returned != returned)
@@ -283,7 +302,7 @@ internal sealed class SweepRunner : IDisposable
                     continue;
                 }
 
-                why = _slots.TryTake(vm);
+                why ??= _slots.TryTake(vm);
             }
 
             IDisposable? owned = null;
@@ -333,19 +352,14 @@ internal sealed class SweepRunner : IDisposable
         {
             using PaceLane? lane = _pace.IsNeeded ? _pace.Join(vm) : null;
             SweepScan scan = _scanner.Scan(vm, onlyChanges, inheritFrom, lane, progress.Begin(vm.Key, vm.Name), stop.Token);
-            if (!stop.IsCancellationRequested)
+            if (!stop.IsCancellationRequested && _lost.PutOff(row.Number, scan))
             {
-                done = SweepVmReports.Done(row.Report, scan.Target, _time.GetUtcNow());
-                var finished = new FinishedScan(run, vm.Tenant, scan.Target, scan.Engines, scan.Bundle, row.Report.StartedAt!.Value, done.FinishedAt!.Value) { Depth = scan.Depth, Rules = scan.Rules };
-                if (_recorder.Record(finished) is null)
-                {
-                    // What was found must not be lost: the VM is not done, and is scanned again when the sweep is resumed.
-                    throw new SweepStoreException("what was found could not be recorded; the log says why");
-                }
-
-                // What was inherited from before this run was not read in it.
-                bool hasInherited = onlyChanges && scan.Target.Disks.Exists(d => d.Outside.FilesInherited > 0 || d.Volumes.Exists(v => v.Files.Inherited > 0));
-                _store.Finish(run, row with { Report = done }, wasWhole: scan.Target.Changes?.Since is null && !hasInherited && !scan.Target.Gaps.Exists(g => g.Fault == Faults.Name(DiskReaders.Blocks.Fault.Transport)), _time.GetUtcNow());
+                Log.Warning("the datastore of {Vm} was lost while it was read; it is tried again", vm.Target);
+                GiveBack(run, row);
+            }
+            else if (!stop.IsCancellationRequested)
+            {
+                done = Record(run, row, vm, onlyChanges, _lost.Best(row.Number, scan));
             }
             else
             {
@@ -386,6 +400,23 @@ internal sealed class SweepRunner : IDisposable
             stop.Dispose();
             _changed.Release();
         }
+    }
+
+    /// <summary>What was found is in the store, and then that the VM is done.</summary>
+    private SweepVmReport Record(string run, SweepVmRow row, SweepVm vm, bool onlyChanges, SweepScan scan)
+    {
+        SweepVmReport done = SweepVmReports.Done(row.Report, scan.Target, _time.GetUtcNow());
+        var finished = new FinishedScan(run, vm.Tenant, scan.Target, scan.Engines, scan.Bundle, row.Report.StartedAt ?? done.FinishedAt!.Value, done.FinishedAt!.Value) { Depth = scan.Depth, Rules = scan.Rules };
+        if (_recorder.Record(finished) is null)
+        {
+            // What was found must not be lost: the VM is not done, and is scanned again when the sweep is resumed.
+            throw new SweepStoreException("what was found could not be recorded; the log says why");
+        }
+
+        // What was inherited from before this run was not read in it.
+        bool hasInherited = onlyChanges && scan.Target.Disks.Exists(d => d.Outside.FilesInherited > 0 || d.Volumes.Exists(v => v.Files.Inherited > 0));
+        _store.Finish(run, row with { Report = done }, wasWhole: scan.Target.Changes?.Since is null && !hasInherited && !scan.Target.Gaps.Exists(g => g.Fault == Faults.Name(DiskReaders.Blocks.Fault.Transport)), _time.GetUtcNow());
+        return done;
     }
 
     /// <summary>A VM whose scan was broken off is not being scanned any more, whoever asks.</summary>
