@@ -38,8 +38,10 @@ public sealed class SweepKillTests : IDisposable
             using Process sweep = Start();
             // From its first act on: a process that has not begun is no test.
             long before = LengthOf(database + "-wal");
+            long started = Stopwatch.GetTimestamp();
             Until(() => sweep.HasExited || LengthOf(database + "-wal") != before);
-            Thread.Sleep(random.Next(1500));
+            // As the machine is busy, so a start takes; in three times as long VMs come to their end.
+            Thread.Sleep(random.Next(500 + (int)Math.Min(Stopwatch.GetElapsedTime(started).TotalMilliseconds * 3, 60_000)));
             killed += sweep.HasExited ? 0 : 1;
             sweep.Kill();
             sweep.WaitForExit();
