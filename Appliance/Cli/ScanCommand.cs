@@ -231,6 +231,8 @@ internal static class ScanCommand
 
         public void OnGap(TargetReport target, GapReport gap) => next?.OnGap(target, gap);
 
+        public void OnNote(TargetReport target, string note) => next?.OnNote(target, note);
+
         public void OnAct(TargetReport target, ActReport act) => next?.OnAct(target, act);
 
         public void OnProgress(TargetReport target, ProgressEvent progress)

@@ -110,6 +110,10 @@ internal interface IScanListener
 
     void OnGap(TargetReport target, GapReport gap);
 
+    void OnNote(TargetReport target, string note)
+    {
+    }
+
     void OnAct(TargetReport target, ActReport act);
 
     void OnProgress(TargetReport target, ProgressEvent progress);
@@ -278,6 +282,12 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         foreach (GapReport gap in vm.Gaps)
         {
             Add(target, gap);
+        }
+
+        foreach (string note in vm.Notes)
+        {
+            (target.Notes ??= []).Add(note);
+            listener.OnNote(target, note);
         }
 
         foreach (string name in vm.Refused)

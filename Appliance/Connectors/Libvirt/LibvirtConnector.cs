@@ -25,6 +25,7 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
     public const string BackupKind = "libvirt-backup";
     public const string OverlayKind = "libvirt-overlay";
     public const string CheckpointKind = "libvirt-checkpoint";
+    public const string ServedKind = "libvirt-served";
 
     /// <summary>Of the note that is left on a VM.</summary>
     public const string MetadataUri = "urn:vmsweep:detection:1";
@@ -135,6 +136,9 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
             case CheckpointKind:
                 Checkpoint.Undo(this, lease);
                 break;
+            case ServedKind:
+                ServedView.Undo(ssh ?? throw new ConnectorException($"{name} is this machine, and the lease is of another"), lease);
+                break;
             default:
                 throw new InvalidDataException($"a lease of the kind {lease.Kind} is none of libvirt's");
         }
@@ -192,9 +196,9 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
         InventoryVm vm = On(listed.Id, (host, domain) => LibvirtInventory.Of(domain, host.Hostname));
         if (vm.Power is not ("running" or "paused"))
         {
-            if (!Files.AreHere)
+            if (ssh is not null)
             {
-                throw new ConnectorException($"{vm.Name} is {vm.Power}, and its images lie on {settings.Address.Host}: scan them there, or where they are mounted");
+                return ServedView.Open(this, ssh, vm, target, request);
             }
 
             return new FilesView(this, vm, target, request.Bases);

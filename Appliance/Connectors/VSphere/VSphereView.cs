@@ -146,7 +146,15 @@ internal sealed class VSphereView : IVmView
                 exported = Export(connector, made, disks, places, lease.Record);
             }
 
-            Vm read = ReadDisks(vm, disks, isRunning, target, listed.ToReport() with { Name = vm.Name, Power = vm.Power }, places, files, exported);
+            List<string> notes = [];
+            Vm read = ReadDisks(vm, disks, isRunning, target, listed.ToReport() with { Name = vm.Name, Power = vm.Power }, places, files, exported, (disk, plan) =>
+            {
+                if (ThinDisks.LeaveOut(connector, vm, snapshot, disk, plan, files) is { } note)
+                {
+                    notes.Add(note);
+                }
+            });
+            read = read with { Notes = notes };
             return new VSphereView(connector, reference, vm.Power, read, lease, limits, time, files, readers)
             {
                 Changes = tracking is null ? null : VSphereChanges.Of(connector, vm, snapshot, disks, tracking.Since, lease.Record.Key),
@@ -256,7 +264,7 @@ internal sealed class VSphereView : IVmView
             : throw new ConnectorException($"{vm.Name}: the server does not tell which disks the snapshot has");
     }
 
-    private static Vm ReadDisks(VmFacts vm, IReadOnlyList<DiskFacts> disks, bool isRunning, string target, VmReport identity, Places places, DatastoreFiles files, IReadOnlyDictionary<string, (string? Path, string Why)> exported)
+    private static Vm ReadDisks(VmFacts vm, IReadOnlyList<DiskFacts> disks, bool isRunning, string target, VmReport identity, Places places, DatastoreFiles files, IReadOnlyDictionary<string, (string? Path, string Why)> exported, Action<DiskFacts, ChainPlan> onPlanned)
     {
         List<VmDisk> read = [];
         List<GapReport> gaps = [];
@@ -302,6 +310,7 @@ internal sealed class VSphereView : IVmView
                 {
                     var policy = new ChainPolicy(disk.Chain, live, places.Labels, files.Open);
                     ChainPlan plan = ChainPlanner.Plan(files.Open(top), policy, "vmdk");
+                    onPlanned(disk, plan);
                     read.Add(new VmDisk(disk.File, plan, policy.Refused));
                 }
                 catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException)
