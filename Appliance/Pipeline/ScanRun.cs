@@ -66,6 +66,9 @@ internal sealed record ScanSettings
     /// <summary>Memory of suspended VMs and snapshots too.</summary>
     public bool ScanMemory { get; init; } = true;
 
+    /// <summary>That of VMs that run too, where their hypervisor hands it out.</summary>
+    public bool ScanRunningMemory { get; init; }
+
     /// <summary>Where verdicts and compiled rules are remembered; null: nothing is.</summary>
     public string? StateFolder { get; init; }
 
@@ -208,6 +211,11 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
         try
         {
+            if (settings.ScanRunningMemory && view.Vm is { Identity.Power: "running", Memory: null } without && !without.Gaps.Any(g => g.Structure == "guest memory"))
+            {
+                Add(target, new CoverageGap(Fault.Unsupported, listed.Target, "guest memory", -1, 0, "memory of running VMs is read from libvirt and QEMU alone").ToReport());
+            }
+
             bool isWhole;
             using (var watch = new ViewWatch(view, cancellation))
             {

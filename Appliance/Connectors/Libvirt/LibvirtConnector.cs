@@ -26,6 +26,7 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
     public const string OverlayKind = "libvirt-overlay";
     public const string CheckpointKind = "libvirt-checkpoint";
     public const string ServedKind = "libvirt-served";
+    public const string MemoryKind = "libvirt-memory";
 
     /// <summary>Of the note that is left on a VM.</summary>
     public const string MetadataUri = "urn:vmsweep:detection:1";
@@ -136,6 +137,9 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
             case CheckpointKind:
                 Checkpoint.Undo(this, lease);
                 break;
+            case MemoryKind:
+                LibvirtMemory.Undo(this, lease);
+                break;
             case ServedKind:
                 ServedView.Undo(ssh ?? throw new ConnectorException($"{name} is this machine, and the lease is of another"), lease);
                 break;
@@ -204,6 +208,12 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
             return new FilesView(this, vm, target, request.Bases);
         }
 
+        return request.WithMemory ? LibvirtMemory.Open(this, vm, request, () => OpenDisks(vm, target, request, tracking)) : OpenDisks(vm, target, request, tracking);
+    }
+
+    /// <summary>Of a VM that runs or is paused.</summary>
+    private IVmView OpenDisks(InventoryVm vm, string target, ViewRequest request, Tracking? tracking)
+    {
         List<GapReport> gaps = [];
         List<InventoryDisk> changing = [], still = [];
         foreach (InventoryDisk disk in vm.Disks)
