@@ -136,17 +136,17 @@ internal sealed class VSphereView : IVmView
             files = new DatastoreFiles(ViewFolder.SocketIn(views, lease.Record.Key), connector.Settings.Mounts, places.Reader(readers));
             IReadOnlyList<DiskFacts> disks = vm.Disks;
             MoRef? snapshot = null;
+            List<string> notes = [];
             IReadOnlyDictionary<string, (string? Path, string Why)> exported = new Dictionary<string, (string?, string)>();
             if (needsSnapshot)
             {
                 // What is read is what the snapshot has, never what the VM has meanwhile.
-                (MoRef made, disks) = Snapshot(connector, vm, lease.Record);
+                (MoRef made, disks) = Snapshot(connector, vm, lease.Record, notes);
                 snapshot = made;
                 vm = VmFacts.Read(connector.Properties, reference);
                 exported = Export(connector, made, disks, places, lease.Record);
             }
 
-            List<string> notes = [];
             Vm read = ReadDisks(vm, disks, isRunning, target, listed.ToReport() with { Name = vm.Name, Power = vm.Power }, places, files, exported, (disk, plan) =>
             {
                 if (ThinDisks.LeaveOut(connector, vm, snapshot, disk, plan, files) is { } note)
@@ -240,7 +240,7 @@ internal sealed class VSphereView : IVmView
         files?.Dispose();
     }
 
-    private static (MoRef Snapshot, IReadOnlyList<DiskFacts> Disks) Snapshot(VSphereConnector connector, VmFacts vm, LeaseRecord lease)
+    private static (MoRef Snapshot, IReadOnlyList<DiskFacts> Disks) Snapshot(VSphereConnector connector, VmFacts vm, LeaseRecord lease, List<string> notes)
     {
         string name = lease.Details[SnapshotKey], description = $"being scanned for malware; removed when that ends, or by: vmsweep leases reap {lease.Id}";
         MoRef snapshot;
@@ -250,7 +250,8 @@ internal sealed class VSphereView : IVmView
         }
         catch (VimFaultException e) when (connector.Settings.Quiesce == true && e.Kind is not ("NoPermission" or "InvalidPowerState" or "InsufficientResourcesFault"))
         {
-            Log.Information("{Vm} cannot be quiesced ({Reason}); it is read as after a power failure", vm.Name, e.Message);
+            notes.Add($"the guest was not quiesced, and its disks are read as after a power failure: {e.Message}");
+            Log.Information("{Vm}: {Note}", vm.Name, notes[^1]);
             if (connector.Tasks.Find(vm.Reference, name) is { } half)
             {
                 connector.Tasks.RemoveSnapshot(half.Reference);
