@@ -83,11 +83,17 @@ internal sealed class SshHost : IDisposable
             process.OutputDataReceived += (_, said) => Volatile.Write(ref isReady, Volatile.Read(ref isReady) || said.Data == Ready);
             process.BeginOutputReadLine();
             var said = new System.Text.StringBuilder();
+            var end = new TaskCompletionSource();
             process.ErrorDataReceived += (_, line) =>
             {
                 lock (said)
                 {
                     said.Append(said.Length < 2000 ? line.Data + " " : "");
+                }
+
+                if (line.Data is null)
+                {
+                    end.TrySetResult();
                 }
             };
             process.BeginErrorReadLine();
@@ -96,6 +102,8 @@ internal sealed class SshHost : IDisposable
             {
                 if (process.HasExited || Environment.TickCount64 - started > MostWait.TotalMilliseconds)
                 {
+                    // What it said last may be read after it has ended. Something of the account's may hold its standard error longer.
+                    end.Task.Wait(process.HasExited ? TimeSpan.FromSeconds(5) : TimeSpan.Zero);
                     Stop(process);
                     lock (said)
                     {
