@@ -77,9 +77,9 @@ public sealed class InheritanceTests
         Assert.Equal(0, changed.Totals.FilesInherited);
         Assert.Equal(LinkedClones.Said(clones.Alone("one.qcow2")), LinkedClones.Said(changed));
 
-        // A moment after it was written to, another write would leave the same time.
+        // A moment after it was written to, another write would leave the same time. The moment is long, for machines on which a scan takes long.
         clones.Later = TimeSpan.Zero;
-        clones.Shell("touch base.qcow2");
+        clones.Shell("touch -d '+10 minutes' base.qcow2");
         Assert.Equal(0, clones.Scan("one.qcow2").Totals.FilesInherited);
         Assert.Equal(0, clones.Scan("one.qcow2").Totals.FilesInherited);
     }

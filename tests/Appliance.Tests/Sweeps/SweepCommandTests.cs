@@ -153,7 +153,8 @@ public sealed class SweepCommandTests : IDisposable
 
     private Process Serve(StringBuilder said)
     {
-        Process process = Process.Start(new ProcessStartInfo(Path.Combine(RepositoryRoot.Path, "vmsweep"), ["serve", "--config", Config, "--state", _scratch["state"]]) { RedirectStandardError = true })!;
+        // As from a terminal: tests that a script runs in the background have SIGINT ignored, and so would this.
+        Process process = Process.Start(new ProcessStartInfo("env", ["--default-signal=INT", Path.Combine(RepositoryRoot.Path, "vmsweep"), "serve", "--config", Config, "--state", _scratch["state"]]) { RedirectStandardError = true })!;
         process.ErrorDataReceived += (_, line) =>
         {
             lock (said)
