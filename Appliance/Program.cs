@@ -20,6 +20,7 @@ var root = new RootCommand("vmsweep scans the virtual disks of VMs for malware f
     FindingsCommand.Create(),
     HuntCommand.Create(),
     StateCommand.Create(),
+    NodesCommand.Create(),
     LeasesCommand.Create(),
     SignaturesCommand.Create(),
     DoctorCommand.Create(),

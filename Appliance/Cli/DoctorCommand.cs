@@ -1,9 +1,12 @@
 using System.CommandLine;
+using System.Data.Common;
 using System.Runtime.InteropServices;
 using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
+using Vmsweep.Appliance.Results.Postgres;
 using Vmsweep.Appliance.Sweeps.Configuration;
 using Vmsweep.Appliance.Updates;
 using Vmsweep.Appliance.Worker;
@@ -71,6 +74,12 @@ internal static class DoctorCommand
         Check("sandbox", sandbox.IsFull, sandbox.IsFull ? "full (bubblewrap)" : "reduced: " + sandbox.Detail, Sandbox.Find("bwrap") is null ? "apt-get install -y bubblewrap" : "sysctl -w kernel.unprivileged_userns_clone=1, or run as root");
         (bool works, string worker) = TryWorker(sandbox);
         Check("worker", works, worker, "see the message; with --sandbox reduced it runs without namespaces");
+        if (configuration.Server is { } server)
+        {
+            (bool isThere, string database) = Database(server);
+            Check("database", isThere, database, "see the message; until then nothing is recorded, and no sweep runs");
+        }
+
         (bool isCurrent, string signatures, string remedy) = Signatures(state);
         Check("signatures", isCurrent, signatures, remedy);
         clamd ??= configuration.ClamAv?.Socket;
@@ -114,6 +123,20 @@ internal static class DoctorCommand
         {
             isSound &= isGood;
             Show(name, isGood, found, mend);
+        }
+    }
+
+    /// <summary>Logs in, and brings the schema to this version's, as the first scan would.</summary>
+    private static (bool IsThere, string Detail) Database(PostgresSettings server)
+    {
+        try
+        {
+            using var database = PostgresDatabase.Open(server, DatabasePart.Results, isDurable: true);
+            return (true, database.About());
+        }
+        catch (Exception e) when (e is IOException or DbException)
+        {
+            return (false, e.Message);
         }
     }
 

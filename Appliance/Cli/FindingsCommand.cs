@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Text.Json;
+using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
@@ -16,12 +17,23 @@ internal static class FindingsCommand
 
     /// <summary>Reads the store of a state folder that is there.</summary>
     /// <exception cref="TargetException">There is none.</exception>
-    internal static Database Open(string? state)
+    internal static Database Open(string? state, string? configuration)
     {
         string folder = StateFolder.Of(state) ?? throw new TargetException("results are kept in the state folder; there are none with --state none");
-        return !File.Exists(Path.Combine(folder, Database.FileName))
-            ? throw new TargetException($"{folder}: nothing is recorded there; scans record their results unless they are told --state none or --no-cache")
-            : Database.Open(folder, TimeProvider.System, isDurable: true) ?? throw new TargetException($"{folder}: its database cannot be used");
+        var place = new DatabasePlace(folder, ApplianceConfiguration.Read(configuration).Server);
+        if (place.Server is null && !File.Exists(Path.Combine(folder, Database.FileName)))
+        {
+            throw new TargetException($"{folder}: nothing is recorded there; scans record their results unless they are told --state none or --no-cache");
+        }
+
+        try
+        {
+            return Database.OpenOrThrow(place, TimeProvider.System, isDurable: true);
+        }
+        catch (DatabaseException e)
+        {
+            throw new TargetException($"the database {place.Name} cannot be used: {e.Message}");
+        }
     }
 
     private static Command List()
@@ -39,15 +51,16 @@ internal static class FindingsCommand
         var most = new Option<int>("--most") { Description = "No more than so many, the worst first.", DefaultValueFactory = _ => 1000, HelpName = "N" };
         Option<string> format = CommonOptions.Format("text", "json");
         Option<FileInfo?> output = CommonOptions.Out();
+        Option<string?> configuration = CommonOptions.Configuration();
         Option<string?> state = CommonOptions.State();
         var command = new Command("list", "Lists findings: of all VMs, each rule at each place once, with its state. \"gone\" is only what a scan that read its place did not find again.")
         {
-            vm, tenant, severity, rule, states, since, most, format, output, state,
+            vm, tenant, severity, rule, states, since, most, format, output, configuration, state,
         };
         command.SetAction((parsed, _) => CommandFailure.Guard(() =>
         {
             using IDisposable log = Logging.Open(parsed.GetValue(state));
-            using Database database = Open(parsed.GetValue(state));
+            using Database database = Open(parsed.GetValue(state), parsed.GetValue(configuration));
             int limit = Math.Clamp(parsed.GetValue(most), 1, 1_000_000);
             IReadOnlyList<KnownFinding> findings = new FindingQueries(database).List(new FindingFilter
             {
@@ -79,12 +92,13 @@ internal static class FindingsCommand
     {
         var id = new Argument<long>("ID") { Description = "As findings list shows it." };
         Option<string> format = CommonOptions.Format("text", "json");
+        Option<string?> configuration = CommonOptions.Configuration();
         Option<string?> state = CommonOptions.State();
-        var command = new Command("show", "Shows a finding, its life, and every scan that saw it.") { id, format, state };
+        var command = new Command("show", "Shows a finding, its life, and every scan that saw it.") { id, format, configuration, state };
         command.SetAction((parsed, _) => CommandFailure.Guard(() =>
         {
             using IDisposable log = Logging.Open(parsed.GetValue(state));
-            using Database database = Open(parsed.GetValue(state));
+            using Database database = Open(parsed.GetValue(state), parsed.GetValue(configuration));
             FindingLife life = new FindingQueries(database).Show(parsed.GetValue(id)) ?? throw new TargetException($"there is no finding {parsed.GetValue(id)}");
             using TextWriter writer = Outputs.OpenText(null);
             if (parsed.GetRequiredValue(format) == "json")

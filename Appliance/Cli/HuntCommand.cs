@@ -55,7 +55,7 @@ internal static class HuntCommand
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
         {
             using IDisposable log = Logging.Open(parsed.GetValue(state));
-            using Database database = FindingsCommand.Open(parsed.GetValue(state));
+            using Database database = FindingsCommand.Open(parsed.GetValue(state), parsed.GetValue(configuration));
             FileInfo? file = parsed.GetValue(output);
             if (parsed.GetValue(rule) is { } rules && Path.Exists(rules))
             {

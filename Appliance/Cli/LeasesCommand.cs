@@ -14,11 +14,13 @@ internal static class LeasesCommand
     private static Command List()
     {
         Option<string> format = CommonOptions.Format("text", "json");
+        Option<string?> configuration = CommonOptions.Configuration();
         Option<string?> state = CommonOptions.State();
-        var command = new Command("list", "Lists leases: backups, overlays and exports that belong to scans, and checkpoints and bitmaps that scans with --changed leave.") { format, state };
+        var command = new Command("list", "Lists leases: backups, overlays and exports that belong to scans, and checkpoints and bitmaps that scans with --changed leave.") { format, configuration, state };
         command.SetAction((parsed, _) => CommandFailure.Guard(() =>
         {
-            IReadOnlyList<(LeaseRecord Record, bool IsHeld)> leases = Hypervisors.Open(null, parsed.GetValue(state), []).Journal.List();
+            using Hypervisors hypervisors = Hypervisors.Open(parsed.GetValue(configuration), parsed.GetValue(state), []);
+            IReadOnlyList<(LeaseRecord Record, bool IsHeld)> leases = hypervisors.Journal.List();
             if (parsed.GetRequiredValue(format) == "json")
             {
                 Console.WriteLine(JsonSerializer.Serialize([.. leases.Select(l => l.Record)], LeaseJson.Default.IReadOnlyListLeaseRecord));
@@ -45,7 +47,7 @@ internal static class LeasesCommand
         command.SetAction((parsed, _) => CommandFailure.Guard(() =>
         {
             using IDisposable log = Logging.Open(parsed.GetValue(state));
-            Hypervisors hypervisors = Hypervisors.Open(parsed.GetValue(configuration), parsed.GetValue(state), []);
+            using Hypervisors hypervisors = Hypervisors.Open(parsed.GetValue(configuration), parsed.GetValue(state), []);
             Guid? only = parsed.GetValue(id) is not { } named ? null : Guid.TryParse(named, out Guid lease) ? lease : throw new TargetException($"{named}: no lease's id");
             IReadOnlyList<(LeaseRecord Record, string? Failure)> reaped = hypervisors.Reap(only);
             if (only is not null && reaped.Count == 0)

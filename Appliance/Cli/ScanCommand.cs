@@ -99,6 +99,7 @@ internal static class ScanCommand
                 MemoryBytes = (parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes),
                 MatchTimeoutSeconds = parsed.GetValue(timeout),
                 Archives = archives.Of(parsed),
+                Server = configured.Server,
                 StateFolder = parsed.GetValue(noCache) ? null : StateFolder.Of(parsed.GetValue(state)),
                 IncludeDeleted = parsed.GetValue(deleted),
                 ScanMemory = parsed.GetValue(memoryScan) != "no",
@@ -131,7 +132,7 @@ internal static class ScanCommand
             Sandbox box = Sandboxes.Open(parsed.GetValue(sandbox) ?? SandboxMode.Full);
             FileInfo? file = parsed.GetValue(output);
             using TextWriter writer = Outputs.OpenText(file);
-            using ResultLog? results = settings.StateFolder is { } folder ? ResultLog.Open(folder, TimeProvider.System, configured.Retention) : null;
+            using ResultLog? results = settings.StateFolder is { } folder ? ResultLog.Open(new DatabasePlace(folder, configured.Server), TimeProvider.System, configured.Retention) : null;
             if (configured.Source is { } source)
             {
                 results?.NoteConfiguration(source.Path, source.Content);

@@ -3,7 +3,9 @@ using Serilog;
 using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Leases;
+using Vmsweep.Appliance.Nodes;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Results.Sqlite;
 using Vmsweep.Appliance.Sweeps.Configuration;
 using Vmsweep.Appliance.Sweeps.Running;
@@ -37,12 +39,26 @@ internal static class ServeCommand
             Add("--sandbox", parsed.GetValue(sandbox)?.ToString().ToLowerInvariant());
             var processes = new SweepProcesses([Sandbox.HostPath(), Sandbox.ProgramPath], options, Say);
             var loop = new ScheduleLoop(watched.Schedules, processes, TimeProvider.System);
+            using NodeSession? node = configured.Server is { } server ? NodeSession.Join(server) : null;
             using var reaper = new PeriodicReaper(() => Reap(watched.Current, folder), TimeProvider.System);
+            using PeriodicReaper? joining = node is null ? null : new PeriodicReaper(
+                () =>
+                {
+                    // What another node runs, or was running when it died, is this one's work too.
+                    foreach (string sweep in Interrupted(new DatabasePlace(folder, configured.Server), watched.Current.Sweeps, locks, alsoPaused: false))
+                    {
+                        _ = processes.StartAsync(sweep, DateTimeOffset.MinValue, cancellation);
+                    }
+                },
+                TimeProvider.System,
+                configured.Server!.DeadAfter);
             Reap(configured, folder);
-            foreach (string sweep in Interrupted(folder, configured.Sweeps, locks))
+            foreach (string sweep in Interrupted(new DatabasePlace(folder, configured.Server), configured.Sweeps, locks, alsoPaused: true))
             {
                 Say($"{sweep}: its last run did not come to its end");
-                _ = processes.StartAsync(sweep, TimeProvider.System.GetUtcNow(), cancellation);
+
+                // Due before anything else was: where other nodes come to its end first, nothing is begun anew.
+                _ = processes.StartAsync(sweep, DateTimeOffset.MinValue, cancellation);
             }
 
             loop.RunAsync(cancellation).GetAwaiter().GetResult();
@@ -78,12 +94,12 @@ internal static class ServeCommand
     }
 
     /// <summary>Sweeps whose last run was killed, or paused by a process that is gone. One that runs in another process goes on there.</summary>
-    private static IReadOnlyList<string> Interrupted(string folder, SweepConfiguration sweeps, SweepLocks locks)
+    private static IReadOnlyList<string> Interrupted(DatabasePlace place, SweepConfiguration sweeps, SweepLocks locks, bool alsoPaused)
     {
-        using SweepStore store = SweepStore.Open(folder, TimeProvider.System);
+        using SweepStore store = SweepStore.Open(place, TimeProvider.System);
         return
         [
-            .. sweeps.Sweeps.Keys.Where(s => store.Last(s, 1) is [{ State: SweepStates.Running or SweepStates.Paused, IsCancelled: false }] && !locks.IsRunning(s)),
+            .. sweeps.Sweeps.Keys.Where(s => store.Last(s, 1) is [{ State: SweepStates.Running or SweepStates.Paused, IsCancelled: false } last] && (alsoPaused || last.State == SweepStates.Running) && !locks.IsRunning(s)),
         ];
     }
 

@@ -16,19 +16,25 @@ internal static class StateCommand
     private static Command BackUp()
     {
         var file = new Argument<FileInfo>("FILE") { Description = "Where to. An earlier back-up is replaced, no other file is." };
+        Option<string?> configuration = CommonOptions.Configuration();
         Option<string?> state = CommonOptions.State();
         var command = new Command(
             "backup",
-            "Copies the database into one file, as it stands at one moment, while scans and sweeps go on. To restore: end vmsweep, remove vmsweep.db, vmsweep.db-wal and vmsweep.db-shm from the state folder, and put the file there as vmsweep.db.")
+            "Copies the database into one file, as it stands at one moment, while scans and sweeps go on. To restore: end vmsweep, remove vmsweep.db, vmsweep.db-wal and vmsweep.db-shm from the state folder, and put the file there as vmsweep.db. A database on a PostgreSQL server is backed up by pg_dump.")
         {
-            file, state,
+            file, configuration, state,
         };
         command.SetAction((parsed, _) => CommandFailure.Guard(() =>
         {
             using IDisposable log = Logging.Open(parsed.GetValue(state));
-            using Database database = FindingsCommand.Open(parsed.GetValue(state));
+            using Database database = FindingsCommand.Open(parsed.GetValue(state), parsed.GetValue(configuration));
             string path = parsed.GetRequiredValue(file).FullName;
-            long bytes = database.BackUp(path);
+            if (database is not SqliteDatabase inFile)
+            {
+                throw new TargetException($"the database {database.Name} is on a PostgreSQL server: pg_dump --format=custom --file={path} DATABASE backs it up while sweeps go on, pg_restore restores it");
+            }
+
+            long bytes = inFile.BackUp(path);
             new AuditLog(database, TimeProvider.System).Note("backup", path, string.Create(CultureInfo.InvariantCulture, $"{bytes} bytes"));
             Console.WriteLine($"{Printable.Of(path)}: {Sizes.Show(bytes)}");
             return ExitStatus.Clean;
@@ -47,7 +53,7 @@ internal static class StateCommand
         {
             using IDisposable log = Logging.Open(parsed.GetValue(state));
             Retention kept = ApplianceConfiguration.Read(parsed.GetValue(configuration)).Retention;
-            using Database database = FindingsCommand.Open(parsed.GetValue(state));
+            using Database database = FindingsCommand.Open(parsed.GetValue(state), parsed.GetValue(configuration));
             Removed removed = new RetentionStore(database, TimeProvider.System).Run(new Retention(parsed.GetValue(scans) ?? kept.ScanDays, parsed.GetValue(records) ?? kept.RecordDays));
             Console.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
@@ -61,12 +67,13 @@ internal static class StateCommand
     {
         var most = new Option<int>("--most") { Description = "The latest so many.", DefaultValueFactory = _ => 100, HelpName = "N" };
         Option<string> format = CommonOptions.Format("text", "json");
+        Option<string?> configuration = CommonOptions.Configuration();
         Option<string?> state = CommonOptions.State();
-        var command = new Command("audit", "Lists what was done, by whom: scans, acts on VMs, changes of the configuration, back-ups, retention. Each entry is sealed over the one before it; a broken seal is told, and the status is 3.") { most, format, state };
+        var command = new Command("audit", "Lists what was done, by whom: scans, acts on VMs, changes of the configuration, back-ups, retention. Each entry is sealed over the one before it; a broken seal is told, and the status is 3.") { most, format, configuration, state };
         command.SetAction((parsed, _) => CommandFailure.Guard(() =>
         {
             using IDisposable log = Logging.Open(parsed.GetValue(state));
-            using Database database = FindingsCommand.Open(parsed.GetValue(state));
+            using Database database = FindingsCommand.Open(parsed.GetValue(state), parsed.GetValue(configuration));
             var audit = new AuditLog(database, TimeProvider.System);
             IReadOnlyList<AuditEntry> entries = audit.Last(Math.Clamp(parsed.GetValue(most), 1, 1_000_000));
             if (parsed.GetRequiredValue(format) == "json")

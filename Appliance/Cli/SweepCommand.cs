@@ -3,8 +3,10 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Nodes;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
+using Vmsweep.Appliance.Results.Postgres;
 using Vmsweep.Appliance.Results.Sqlite;
 using Vmsweep.Appliance.Sweeps.Configuration;
 using Vmsweep.Appliance.Sweeps.Running;
@@ -29,8 +31,20 @@ internal static class SweepCommand
     public static SweepLocks Locks(string state) => new(Path.Combine(state, "sweeps"));
 
     /// <summary>As it stands: one that says running may have been killed.</summary>
-    public static SweepRunRow Present(SweepRunRow run, SweepLocks locks) =>
-        run.State == SweepStates.Running && !locks.IsRunning(run.Sweep) ? run with { State = SweepStates.Paused, Detail = "its process ended; vmsweep sweep resume goes on with it" } : run;
+    public static SweepRunRow Present(SweepRunRow run, SweepLocks locks, PostgresSettings? server) =>
+        run.State == SweepStates.Running && !locks.IsRunning(run.Sweep) && !IsAtWork(run.Id, server) ? run with { State = SweepStates.Paused, Detail = "its process ended; vmsweep sweep resume goes on with it" } : run;
+
+    /// <summary>True when a node that lives takes part in a run.</summary>
+    private static bool IsAtWork(string run, PostgresSettings? server)
+    {
+        if (server is null)
+        {
+            return false;
+        }
+
+        using Database database = Database.OpenOrThrow(new DatabasePlace("", server), TimeProvider.System, part: DatabasePart.Sweeps);
+        return new NodeQueries(database, server).List().Any(n => n.IsAlive && n.Runs.Contains(run));
+    }
 
     private static Command List()
     {
@@ -40,16 +54,17 @@ internal static class SweepCommand
         var command = new Command("list", "Lists sweeps with their next time, and their last run.") { format, configuration, state };
         command.SetAction((parsed, _) => CommandFailure.Guard(() =>
         {
-            SweepConfiguration sweeps = ApplianceConfiguration.Read(parsed.GetValue(configuration)).Sweeps;
+            ApplianceConfiguration configured = ApplianceConfiguration.Read(parsed.GetValue(configuration));
+            SweepConfiguration sweeps = configured.Sweeps;
             string folder = StateOf(parsed.GetValue(state));
-            using SweepStore store = SweepStore.Open(folder, TimeProvider.System);
+            using SweepStore store = SweepStore.Open(new DatabasePlace(folder, configured.Server), TimeProvider.System);
             SweepLocks locks = Locks(folder);
             DateTimeOffset now = TimeProvider.System.GetUtcNow();
             List<SweepListing> listings =
             [
                 .. sweeps.Sweeps.Values.Select(s =>
                 {
-                    SweepRunRow? last = store.Last(s.Name, 1).Select(r => Present(r, locks)).FirstOrDefault();
+                    SweepRunRow? last = store.Last(s.Name, 1).Select(r => Present(r, locks, configured.Server)).FirstOrDefault();
                     return new SweepListing(s.Name, s.Schedule?.Text, s.Zone.Id, s.Schedule?.After(now), SweepChecks.When(s, now), last?.Id, last?.State, last?.Begun, last?.Detail);
                 }),
             ];
@@ -75,14 +90,16 @@ internal static class SweepCommand
         var named = new Argument<string>("RUN|NAME") { Description = "A run, or a sweep for its last run." };
         Option<string> format = CommonOptions.Format([.. SweepText.Formats]);
         Option<FileInfo?> output = CommonOptions.Out();
+        Option<string?> configuration = CommonOptions.Configuration();
         Option<string?> state = CommonOptions.State();
-        var command = new Command("show", "Shows a run: its VMs, what was found and not read, and what was held back.") { named, format, output, state };
+        var command = new Command("show", "Shows a run: its VMs, what was found and not read, and what was held back.") { named, format, output, configuration, state };
         command.SetAction((parsed, _) => CommandFailure.Guard(() =>
         {
             string folder = StateOf(parsed.GetValue(state));
-            using SweepStore store = SweepStore.Open(folder, TimeProvider.System);
-            SweepRunRow run = Present(Find(store, parsed.GetRequiredValue(named)), Locks(folder));
-            using ResultLog? results = ResultLog.Open(folder, TimeProvider.System);
+            var place = new DatabasePlace(folder, ApplianceConfiguration.Read(parsed.GetValue(configuration)).Server);
+            using SweepStore store = SweepStore.Open(place, TimeProvider.System);
+            SweepRunRow run = Present(Find(store, parsed.GetRequiredValue(named)), Locks(folder), place.Server);
+            using ResultLog? results = ResultLog.Open(place, TimeProvider.System);
             SweepReport report = SweepVmReports.Of(run, [.. store.Vms(run.Id).Select(v => v.Report)]);
             FileInfo? file = parsed.GetValue(output);
             using TextWriter writer = Outputs.OpenText(file);
@@ -95,12 +112,14 @@ internal static class SweepCommand
     private static Command Cancel()
     {
         var named = new Argument<string>("RUN|NAME") { Description = "A run, or a sweep for its last run." };
+        Option<string?> configuration = CommonOptions.Configuration();
         Option<string?> state = CommonOptions.State();
-        var command = new Command("cancel", "Ends a run for good, in whatever process it runs. What was scanned stays recorded.") { named, state };
+        var command = new Command("cancel", "Ends a run for good, in whatever process it runs. What was scanned stays recorded.") { named, configuration, state };
         command.SetAction((parsed, _) => CommandFailure.Guard(() =>
         {
             string folder = StateOf(parsed.GetValue(state));
-            using SweepStore store = SweepStore.Open(folder, TimeProvider.System);
+            var place = new DatabasePlace(folder, ApplianceConfiguration.Read(parsed.GetValue(configuration)).Server);
+            using SweepStore store = SweepStore.Open(place, TimeProvider.System);
             SweepRunRow run = Find(store, parsed.GetRequiredValue(named));
             if (run.State is SweepStates.Finished or SweepStates.Cancelled)
             {
@@ -109,7 +128,7 @@ internal static class SweepCommand
 
             store.Cancel(run.Id);
             using IDisposable? mine = Locks(folder).TryTakeSweep(run.Sweep);
-            if (mine is null)
+            if (mine is null || IsAtWork(run.Id, place.Server))
             {
                 Console.WriteLine($"{run.Id}: its process ends it");
                 return ExitStatus.Clean;
@@ -122,7 +141,7 @@ internal static class SweepCommand
             }
 
             store.SetState(run.Id, SweepStates.Cancelled, "cancelled by the operator", TimeProvider.System.GetUtcNow());
-            using ResultLog? results = ResultLog.Open(folder, TimeProvider.System);
+            using ResultLog? results = ResultLog.Open(place, TimeProvider.System);
             results?.Note("sweep cancel", run.Sweep, run.Id);
             results?.Save(SweepVmReports.Of(store.Find(run.Id)!, [.. store.Vms(run.Id).Select(v => v.Report)]));
             Console.WriteLine($"{run.Id}: cancelled");

@@ -2,6 +2,7 @@ using System.CommandLine;
 using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Leases;
+using Vmsweep.Appliance.Nodes;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
@@ -30,6 +31,7 @@ internal static class SweepRunCommand
         var now = new Option<bool>("--now") { Description = "Runs whatever its window says." };
         var window = new Option<bool>("--wait-for-window") { Description = "Waits for its window, and where that closes for the next one." };
         var schedule = new Option<bool>("--wait-for-schedule") { Description = "Waits until it is due." };
+        var due = new Option<DateTimeOffset?>("--due") { Hidden = true };
         Option<string> format = CommonOptions.Format([.. SweepText.Formats]);
         Option<FileInfo?> output = CommonOptions.Out();
         Option<string?> configuration = CommonOptions.Configuration();
@@ -41,6 +43,7 @@ internal static class SweepRunCommand
         {
             command.Add(anew);
             command.Add(schedule);
+            command.Add(due);
         }
 
         command.SetAction((parsed, cancellation) => CommandFailure.Guard(() =>
@@ -49,8 +52,9 @@ internal static class SweepRunCommand
             ApplianceConfiguration configured = ApplianceConfiguration.Read(parsed.GetValue(configuration));
             SweepConfiguration sweeps = configured.Sweeps;
             using IDisposable log = Logging.Open(parsed.GetValue(state));
-            using SweepStore store = SweepStore.Open(folder, TimeProvider.System);
-            using ResultLog results = ResultLog.Open(folder, TimeProvider.System, configured.Retention) ?? throw new SweepStoreException("what a sweep finds cannot be recorded; the log says why");
+            var place = new DatabasePlace(folder, configured.Server);
+            using SweepStore store = SweepStore.Open(place, TimeProvider.System);
+            using ResultLog results = ResultLog.Open(place, TimeProvider.System, configured.Retention) ?? throw new SweepStoreException("what a sweep finds cannot be recorded; the log says why");
             string sweepName = parsed.GetRequiredValue(named);
             sweepName = isResume && !sweeps.Sweeps.ContainsKey(sweepName) ? SweepCommand.Find(store, sweepName).Sweep : sweepName;
             SweepSettings sweep = sweeps.Sweeps.GetValueOrDefault(sweepName)
@@ -67,23 +71,37 @@ internal static class SweepRunCommand
             using Hypervisors hypervisors = Hypervisors.Of(configured, folder, sweep.What.Bases);
             hypervisors.Reap();
             using PeriodicReaper reaper = hypervisors.ReapPeriodically();
-            string? run = Unfinished(store, sweep.Name, isResume, !isResume && parsed.GetValue(anew));
+            using NodeSession? node = place.Server is { } server ? NodeSession.Join(server) : null;
+            using VmClaims? claims = node is null ? null : VmClaims.Open(node);
             IReadOnlyList<SweepVm> listed = new SweepInventory(hypervisors.Catalog, hypervisors.Journal, sweeps.Tenants, cancellation).List(sweep.What);
             if (configured.Source is { } source)
             {
                 results.NoteConfiguration(source.Path, source.Content);
             }
 
-            results.Note(run is null ? "sweep run" : "sweep resume", sweep.Name, run ?? "");
-            run ??= SweepRunner.Plan(sweep, store, listed, TimeProvider.System);
+            string run;
+            using (claims?.Planning(sweep.Name, cancellation))
+            {
+                string? unfinished = Unfinished(store, sweep.Name, isResume, !isResume && parsed.GetValue(anew), claims);
+                if (unfinished is null && claims is not null && !isResume && parsed.GetValue(due) is { } at && store.Last(sweep.Name, 1) is [{ } last] && last.Begun >= at)
+                {
+                    Console.Error.WriteLine($"vmsweep: what was due at {SweepChecks.Show(at, sweep.Zone)} has been done by other nodes: {last.Id}");
+                    return ExitStatus.Clean;
+                }
+
+                run = unfinished ?? SweepRunner.Plan(sweep, store, listed, TimeProvider.System);
+                node?.Work(run, isIdle: false);
+                results.Note(unfinished is null ? "sweep run" : "sweep resume", sweep.Name, unfinished ?? "");
+            }
+
             results.Save(Report(store, run));
             Sandbox box = Sandboxes.Open(parsed.GetValue(sandbox) ?? SandboxMode.Full);
             using ScanSignatures signatures = ScanSignatures.Choose(Existing(sweep.Signatures.Rules), Existing(sweep.Signatures.Hashes), sweep.Signatures.WithBuiltin, [], folder, TimeProvider.System);
             var weight = new WorkerWeight(sweep.Limits.Nice, sweep.Limits.IoClass);
             var worker = new WorkerProcess((binds, heap) => weight.Put(box.WorkerStart(binds, heap)), ScanRun.Silence);
-            using var scanner = new WorkerScanner(SettingsOf(sweep, signatures, folder, configured.ClamAv), box, worker, TimeProvider.System) { Bases = listed.SelectMany(v => v.Parents).ToHashSet(StringComparer.Ordinal) };
+            using var scanner = new WorkerScanner(SettingsOf(sweep, signatures, place, configured.ClamAv), box, worker, TimeProvider.System) { Bases = listed.SelectMany(v => v.Parents).ToHashSet(StringComparer.Ordinal) };
             var line = new SweepProgressLine(!parsed.GetValue(noProgress), sweep.Zone);
-            using var runner = new SweepRunner(sweep, store, locks, scanner, results, TimeProvider.System, line, options);
+            using var runner = new SweepRunner(sweep, store, locks, scanner, results, TimeProvider.System, line, options, claims);
             try
             {
                 runner.Run(run, listed, cancellation);
@@ -106,7 +124,7 @@ internal static class SweepRunCommand
     private static SweepReport Report(SweepStore store, string run) => SweepVmReports.Of(store.Find(run)!, [.. store.Vms(run).Select(v => v.Report)]);
 
     /// <summary>The run to go on with; null for a new one.</summary>
-    private static string? Unfinished(SweepStore store, string sweep, bool isResume, bool isNew)
+    private static string? Unfinished(SweepStore store, string sweep, bool isResume, bool isNew, VmClaims? claims)
     {
         SweepRunRow? last = store.Last(sweep, 1) is [var latest] ? latest : null;
         bool isOpen = last is { State: SweepStates.Running or SweepStates.Paused or SweepStates.Failed, IsCancelled: false };
@@ -117,19 +135,24 @@ internal static class SweepRunCommand
 
         if (isOpen && isNew)
         {
+            if (claims?.IsShared(last!.Id) == true)
+            {
+                throw new TargetException($"{last!.Id} runs on other nodes; vmsweep sweep cancel {sweep} ends it");
+            }
+
             store.SetState(last!.Id, SweepStates.Cancelled, "a new run was begun in its place", TimeProvider.System.GetUtcNow());
             return null;
         }
 
         if (isOpen)
         {
-            Console.Error.WriteLine($"vmsweep: goes on with {last!.Id}, which did not come to its end (--new begins anew)");
+            Console.Error.WriteLine(claims?.IsShared(last!.Id) == true ? $"vmsweep: joins other nodes in {last!.Id}" : $"vmsweep: goes on with {last!.Id}, which did not come to its end (--new begins anew)");
         }
 
         return isOpen ? last!.Id : null;
     }
 
-    private static ScanSettings SettingsOf(SweepSettings sweep, ScanSignatures signatures, string state, ClamAvSettings? clamAv)
+    private static ScanSettings SettingsOf(SweepSettings sweep, ScanSignatures signatures, DatabasePlace place, ClamAvSettings? clamAv)
     {
         SweepSignatures of = sweep.Signatures;
         string? daemon = of.ClamdSocket ?? clamAv?.Socket;
@@ -147,7 +170,8 @@ internal static class SweepRunCommand
             Threads = sweep.Limits.Threads,
             MemoryBytes = sweep.Limits.MemoryBytes,
             MatchTimeoutSeconds = 60,
-            StateFolder = state,
+            StateFolder = place.Folder,
+            Server = place.Server,
             OnlyChanges = sweep.OnlyChanges,
             RecheckShare = sweep.RecheckShare,
             Bundle = signatures.Bundle,

@@ -1,15 +1,18 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
 using System.Text.Json;
+using Serilog;
+using Vmsweep.Appliance.Results.Sqlite;
 
 namespace Vmsweep.Appliance.Leases;
 
 /// <summary>
 /// What this product has open on hypervisors, one file a lease in the state folder: written and synced before the act, removed after it was undone.
-/// A second file beside it is locked for as long as its owner lives; the kernel takes the lock off whatever ends the owner. Many processes, and many
-/// appliances, may share the folder.
+/// A second file beside it is locked for as long as its owner lives; the kernel takes the lock off whatever ends the owner. Many processes may share the
+/// folder. Where several appliances share a database, new leases are there: another node ends what a dead one has left.
 /// </summary>
-internal sealed class LeaseJournal(string folder, TimeProvider time)
+/// <param name="shared">Null: what is open is this machine's alone to end.</param>
+internal sealed class LeaseJournal(string folder, TimeProvider time, SharedLeases? shared = null) : IDisposable
 {
     private const string RecordSuffix = ".json";
     private const string LockSuffix = ".held";
@@ -22,7 +25,6 @@ internal sealed class LeaseJournal(string folder, TimeProvider time)
     /// <exception cref="UnauthorizedAccessException">As before.</exception>
     public Lease Begin(string kind, string connector, string vmId, string vmName, Func<string, IReadOnlyDictionary<string, string>> describe)
     {
-        Directory.CreateDirectory(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         var id = Guid.NewGuid();
         var record = new LeaseRecord
         {
@@ -35,6 +37,12 @@ internal sealed class LeaseJournal(string folder, TimeProvider time)
             Owner = string.Create(CultureInfo.InvariantCulture, $"{Environment.MachineName} {Environment.ProcessId}"),
             Details = describe(id.ToString("N")),
         };
+        if (shared is not null)
+        {
+            return new Lease(this, record, shared.Begin(record), isShared: true);
+        }
+
+        Directory.CreateDirectory(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         FileStream held = new(PathOf(id, LockSuffix), FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None);
         try
         {
@@ -61,6 +69,16 @@ internal sealed class LeaseJournal(string folder, TimeProvider time)
             }
         }
 
+        try
+        {
+            found.AddRange(shared?.List() ?? []);
+        }
+        catch (DatabaseException e)
+        {
+            // Those of the folder can be ended all the same.
+            Log.Warning("leases of other nodes, and those of this one that are in the database, are not looked at: {Reason}", e.Message);
+        }
+
         return [.. found.OrderBy(f => f.Item1.Created)];
     }
 
@@ -68,6 +86,12 @@ internal sealed class LeaseJournal(string folder, TimeProvider time)
     public bool TryTake(Guid id, [NotNullWhen(true)] out Lease? lease)
     {
         lease = null;
+        if (shared is not null && !File.Exists(PathOf(id, RecordSuffix)))
+        {
+            lease = shared.TryTake(id) is { } taken ? new Lease(this, taken.Record, taken.Held, isShared: true) : null;
+            return lease is not null;
+        }
+
         FileStream? held = TryLock(id);
         if (held is null)
         {
@@ -86,10 +110,28 @@ internal sealed class LeaseJournal(string folder, TimeProvider time)
         return true;
     }
 
-    internal void Write(LeaseRecord record) => DurableFile.Write(PathOf(record.Id, RecordSuffix), Json(record));
+    public void Dispose() => shared?.Dispose();
 
-    internal void Remove(LeaseRecord record)
+    internal void Write(LeaseRecord record, bool isShared)
     {
+        if (isShared)
+        {
+            shared!.Write(record);
+        }
+        else
+        {
+            DurableFile.Write(PathOf(record.Id, RecordSuffix), Json(record));
+        }
+    }
+
+    internal void Remove(LeaseRecord record, bool isShared)
+    {
+        if (isShared)
+        {
+            shared!.Remove(record);
+            return;
+        }
+
         DurableFile.Delete(PathOf(record.Id, RecordSuffix));
         File.Delete(PathOf(record.Id, LockSuffix));
     }
@@ -129,7 +171,7 @@ internal sealed class LeaseJournal(string folder, TimeProvider time)
 }
 
 /// <summary>A lease that this process holds. Left without being completed, it is somebody's to reap.</summary>
-internal sealed class Lease(LeaseJournal journal, LeaseRecord record, FileStream held) : IDisposable
+internal sealed class Lease(LeaseJournal journal, LeaseRecord record, IDisposable held, bool isShared = false) : IDisposable
 {
     public LeaseRecord Record { get; private set; } = record;
 
@@ -137,13 +179,13 @@ internal sealed class Lease(LeaseJournal journal, LeaseRecord record, FileStream
     public void Update(Func<LeaseRecord, LeaseRecord> change)
     {
         Record = change(Record);
-        journal.Write(Record);
+        journal.Write(Record, isShared);
     }
 
     /// <summary>Nothing of it is left.</summary>
     public void Complete()
     {
-        journal.Remove(Record);
+        journal.Remove(Record, isShared);
         held.Dispose();
     }
 

@@ -13,10 +13,11 @@ internal sealed class PeriodicReaper : IDisposable
     private bool _isEnded;
 
     /// <param name="reap">Called on another thread, never twice at once.</param>
-    public PeriodicReaper(Action reap, TimeProvider time)
+    /// <param name="every">Null: every few minutes.</param>
+    public PeriodicReaper(Action reap, TimeProvider time, TimeSpan? every = null)
     {
         _reap = reap;
-        _timer = time.CreateTimer(_ => Reap(), null, Every, Every);
+        _timer = time.CreateTimer(_ => Reap(), null, every ?? Every, every ?? Every);
     }
 
     /// <summary>A run that is under way comes to its end.</summary>

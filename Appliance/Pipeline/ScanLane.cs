@@ -46,7 +46,7 @@ internal sealed class ScanLane : IDisposable
         PreparedEngines? engines = shared;
         try
         {
-            cache = settings.StateFolder is { } folder && (settings.OnlyChanges || settings.Engines.Contains(YaraRules.EngineName)) ? VerdictCache.Open(folder, time) : null;
+            cache = settings.StateFolder is { } folder && (settings.OnlyChanges || settings.Engines.Contains(YaraRules.EngineName)) ? VerdictCache.Open(new DatabasePlace(folder, settings.Server), time) : null;
             engines ??= PreparedEngines.Make(settings, run, cancellation);
             PreparedRules prepared = new RulePreparation(settings, sandbox, worker, cache, ScanRun.Limits(settings, 0), cancellation).Run(run, engines.ListsDigest);
             prepared = prepared with { Engines = [.. prepared.Engines, .. engines.Reports], Faults = [.. prepared.Faults, .. engines.Faults] };

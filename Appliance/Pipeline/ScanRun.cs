@@ -8,6 +8,7 @@ using Vmsweep.Appliance.Pipeline.Changes;
 using Vmsweep.Appliance.Pipeline.Detections;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
+using Vmsweep.Appliance.Results.Postgres;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Inspection;
@@ -71,6 +72,9 @@ internal sealed record ScanSettings
 
     /// <summary>Where verdicts and compiled rules are remembered; null: nothing is.</summary>
     public string? StateFolder { get; init; }
+
+    /// <summary>Where verdicts are kept; null: in the state folder.</summary>
+    public PostgresSettings? Server { get; init; }
 
     /// <summary>What unlocks encrypted volumes.</summary>
     public IReadOnlyList<byte[]> Secrets { get; init; } = [];

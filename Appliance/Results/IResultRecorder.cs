@@ -1,3 +1,4 @@
+using Vmsweep.Appliance.Nodes;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
 
@@ -11,6 +12,9 @@ internal sealed record FinishedScan(
     string? RunId, string Tenant, TargetReport Target, IReadOnlyList<EngineReport> Engines, BundleReport? Bundle, DateTimeOffset StartedAt, DateTimeOffset FinishedAt)
 {
     public ScanDepth Depth { get; init; } = new();
+
+    /// <summary>Where several nodes share the work: that the VM is this one's to scan.</summary>
+    public VmClaim? Claim { get; init; }
 
     /// <summary>The YARA rules in use; null where that is not known: then a rule that was taken out looks like a finding that is gone.</summary>
     public RuleIndex? Rules { get; init; }
@@ -26,6 +30,9 @@ internal sealed record ScanDepth(bool Deleted = false, bool Archives = true);
 /// <param name="Gone">Findings that are gone by this scan.</param>
 internal sealed record RecordedScan(long Scan, bool IsRepeat, int New, int Gone);
 
+/// <summary>This node was taken for dead, and the VM is another's to scan.</summary>
+internal sealed class ClaimLostException(string vm) : Exception($"{vm} was given to another node while it was scanned here");
+
 /// <summary>Takes the results of scans into the store.</summary>
 internal interface IResultRecorder
 {
@@ -34,6 +41,7 @@ internal interface IResultRecorder
     /// VM again: the first record stands, and nothing is doubled. So what will be scanned again in the same run is not to be recorded before.
     /// Safe for several threads and processes.
     /// </summary>
+    /// <exception cref="ClaimLostException">The VM was given to another node meanwhile; nothing was recorded.</exception>
     /// <returns>Null when it could not be recorded; the log says so loudly, and the scan's own report is not touched by it.</returns>
     RecordedScan? Record(FinishedScan scan);
 }

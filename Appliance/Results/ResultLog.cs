@@ -1,5 +1,5 @@
 using System.Text.Json;
-using Microsoft.Data.Sqlite;
+using System.Data.Common;
 using Serilog;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results.Sqlite;
@@ -30,14 +30,14 @@ internal sealed class ResultLog : IResultRecorder, ISweepRuns, IDisposable
     public Retention Retention { get; init; } = new();
 
     /// <summary>Null when there can be none; the log says why.</summary>
-    public static ResultLog? Open(string folder, TimeProvider time, Retention? retention = null)
+    public static ResultLog? Open(DatabasePlace place, TimeProvider time, Retention? retention = null)
     {
-        if (Database.Open(folder, time, isDurable: true) is { } database)
+        if (Database.Open(place, time, isDurable: true) is { } database)
         {
             return new ResultLog(database, time) { Retention = retention ?? new Retention() };
         }
 
-        Log.Error("RESULTS ARE NOT RECORDED: the store in {Folder} cannot be used; they are in this command's own report alone", folder);
+        Log.Error("RESULTS ARE NOT RECORDED: the database {Name} cannot be used; they are in this command's own report alone", place.Name);
         return null;
     }
 
@@ -104,11 +104,11 @@ internal sealed class ResultLog : IResultRecorder, ISweepRuns, IDisposable
             {
                 return action();
             }
-            catch (Exception e) when (e is SqliteException or IOException or UnauthorizedAccessException or InvalidCastException or InvalidOperationException or FormatException or OverflowException
-                or JsonException or ArgumentException)
+            catch (Exception e) when (e is DbException or IOException or UnauthorizedAccessException or InvalidCastException or InvalidOperationException or FormatException or OverflowException
+                or JsonException or ArgumentException or TimeoutException)
             {
-                _isDamaged |= e is FormatException or JsonException || (e is SqliteException sqlite && Database.IsDamage(sqlite));
-                Log.Error("{Failure}: the database {Path}: {Detail}", failure, _database.Path, e.Message);
+                _isDamaged |= e is FormatException or JsonException || _database.IsDamage(e);
+                Log.Error("{Failure}: the database {Path}: {Detail}", failure, _database.Name, e.GetBaseException().Message);
                 return null;
             }
         }

@@ -1,5 +1,5 @@
 using System.Security.Cryptography;
-using Microsoft.Data.Sqlite;
+using System.Data.Common;
 using Serilog;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Results.Sqlite;
@@ -20,17 +20,20 @@ internal sealed class VerdictCache : IDisposable
     private const long MostTraceBytes = 1L << 30;
 
     private readonly Database _database;
+    private readonly Database _own;
     private readonly TimeProvider _time;
     private bool _isDamaged;
 
-    private VerdictCache(Database database, string folder, TimeProvider time, long mostBytes)
+    /// <param name="own">This machine's: compiled rules are files here, whoever else shares the database.</param>
+    private VerdictCache(Database database, Database own, string folder, TimeProvider time, long mostBytes)
     {
         _database = database;
+        _own = own;
         _time = time;
         Verdicts = new VerdictStore(database, time, mostBytes);
         Traces = new TraceStore(database, time, MostTraceBytes);
         Layers = new LayerStore(database, time, MostTraceBytes);
-        Compiled = new CompiledRuleStore(database, Path.Combine(folder, "compiled"), Program, time);
+        Compiled = new CompiledRuleStore(own, Path.Combine(folder, "compiled"), Program, time);
     }
 
     /// <summary>
@@ -52,22 +55,20 @@ internal sealed class VerdictCache : IDisposable
     public bool IsUsable { get; private set; } = true;
 
     /// <summary>Null when there can be none; the log says why.</summary>
-    public static VerdictCache? Open(string folder, TimeProvider time, long mostBytes = MostBytes)
+    public static VerdictCache? Open(DatabasePlace place, TimeProvider time, long mostBytes = MostBytes)
     {
-        if (Database.Open(folder, time) is not { } database)
+        if (Database.Open(place.Folder, time) is not { } own)
         {
             return null;
         }
 
-        try
+        if ((place.Server is null ? own : Database.Open(place, time, part: DatabasePart.Verdicts)) is { } database)
         {
-            return new VerdictCache(database, folder, time, mostBytes);
+            return new VerdictCache(database, own, place.Folder, time, mostBytes);
         }
-        catch
-        {
-            database.Dispose();
-            throw;
-        }
+
+        own.Dispose();
+        return null;
     }
 
     /// <summary>Does something that is worth doing only as long as the store works.</summary>
@@ -82,25 +83,27 @@ internal sealed class VerdictCache : IDisposable
         {
             return action();
         }
-        catch (Exception e) when (e is SqliteException or IOException or UnauthorizedAccessException or InvalidCastException or InvalidOperationException or FormatException or OverflowException)
+        catch (Exception e) when (e is DbException or IOException or UnauthorizedAccessException or InvalidCastException or InvalidOperationException or FormatException or OverflowException or TimeoutException)
         {
             IsUsable = false;
-            _isDamaged = e is not (IOException or UnauthorizedAccessException) && (e is not SqliteException sqlite || Database.IsDamage(sqlite));
-            Log.Warning("the database {Path} fails, and nothing more is remembered in this run: {Detail}", _database.Path, e.Message);
+            _isDamaged = e is not (IOException or UnauthorizedAccessException) && (e is not DbException || _database.IsDamage(e) || _own.IsDamage(e));
+            Log.Warning("the database {Path} fails, and nothing more is remembered in this run: {Detail}", _database.Name, e.GetBaseException().Message);
             return default;
         }
     }
 
     public void Dispose()
     {
-        Verdicts.Dispose();
-        if (_isDamaged)
+        foreach (Database database in (Database[])[.. new[] { _database, _own }.Distinct()])
         {
-            _database.CloseDamaged(_time);
-        }
-        else
-        {
-            _database.Dispose();
+            if (_isDamaged)
+            {
+                database.CloseDamaged(_time);
+            }
+            else
+            {
+                database.Dispose();
+            }
         }
     }
 }

@@ -10,6 +10,11 @@ using Vmsweep.Benchmarks.Running;
 using Vmsweep.Benchmarks.Signatures;
 using Vmsweep.Benchmarks.Workload;
 
+if (args is [NodesBenchmark.NodeCommand, var connection, var secret, var name, var count])
+{
+    return NodesBenchmark.RunNode(connection, secret, name, int.Parse(count, System.Globalization.CultureInfo.InvariantCulture));
+}
+
 var work = new Option<string>("--work") { Description = "Folder that keeps the files and images between runs.", DefaultValueFactory = _ => Path.Combine(Path.GetTempPath(), "vmsweep-benchmarks") };
 var size = new Option<long>("--size") { Description = "Bytes of files, such as 600M.", DefaultValueFactory = _ => (4L << 30) + (64L << 20), CustomParser = r => Text.Bytes(r.Tokens[0].Value) };
 var rounds = new Option<int>("--rounds") { Description = "How often each program runs.", DefaultValueFactory = _ => 3 };
@@ -117,6 +122,9 @@ running.SetAction(parsed =>
 });
 var governor = new Command("governor", "The sweep's latency governor against an NBD server that gets slower under load.");
 governor.SetAction(_ => GovernorBenchmark.Run() ? 0 : 1);
+var planned = new Option<int>("--vms") { Description = "VMs of the sweep.", DefaultValueFactory = _ => 80 };
+var nodes = new Command("nodes", "Four nodes on one PostgreSQL against one, with an engine that sleeps; one of four killed at work.") { planned };
+nodes.SetAction(parsed => NodesBenchmark.Run(parsed.GetValue(planned)) ? 0 : 1);
 
 var root = new RootCommand("Measures vmsweep against other programs on the same files. Ratios only: absolute times say as much about the machine.")
 {
@@ -137,6 +145,7 @@ var root = new RootCommand("Measures vmsweep against other programs on the same 
     nbd,
     running,
     governor,
+    nodes,
     inventory,
 };
 return root.Parse(args).Invoke();

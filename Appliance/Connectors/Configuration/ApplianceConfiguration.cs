@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using Vmsweep.Appliance.Results;
+using Vmsweep.Appliance.Results.Postgres;
 using Vmsweep.Appliance.Sweeps.Configuration;
 
 namespace Vmsweep.Appliance.Connectors.Configuration;
@@ -18,6 +19,9 @@ internal sealed record ApplianceConfiguration(IReadOnlyDictionary<string, Connec
 
     /// <summary>How long results are kept.</summary>
     public Retention Retention { get; init; } = new();
+
+    /// <summary>The server that keeps what is known; null: it is kept in the state folder.</summary>
+    public PostgresSettings? Server { get; init; }
 
     /// <summary>The file, as it was read; null where there is none.</summary>
     public (string Path, byte[] Content)? Source { get; init; }
@@ -47,7 +51,7 @@ internal sealed record ApplianceConfiguration(IReadOnlyDictionary<string, Connec
     public static ApplianceConfiguration Parse(string file, byte[] json)
     {
         ConfigurationNode root = ConfigurationNode.Parse(file, json);
-        root.Allow("connectors", "sweeps", "tenants", "retention", "clamav");
+        root.Allow("connectors", "sweeps", "tenants", "retention", "clamav", "database");
         ApplianceConfiguration configuration = root.Members.TryGetValue("connectors", out ConfigurationNode? connectors)
             ? new ApplianceConfiguration(connectors.Expect(JsonTokenType.StartObject, "\"connectors\": an object").Members.ToDictionary(c => c.Key, c => ConnectorSettings.Parse(c.Key, c.Value), StringComparer.Ordinal))
             : Empty;
@@ -56,6 +60,7 @@ internal sealed record ApplianceConfiguration(IReadOnlyDictionary<string, Connec
             Sweeps = SweepConfiguration.Parse(root, [.. configuration.Connectors.Keys], TimeProvider.System.GetUtcNow()),
             ClamAv = root.Members.TryGetValue("clamav", out ConfigurationNode? clamAv) ? ClamAvSettings.Parse(clamAv) : null,
             Retention = root.Members.TryGetValue("retention", out ConfigurationNode? retention) ? RetentionOf(retention) : new Retention(),
+            Server = root.Members.TryGetValue("database", out ConfigurationNode? database) ? PostgresSettings.Parse(database) : null,
             Source = (Path.GetFullPath(file), json),
         };
     }

@@ -1,8 +1,8 @@
+using System.Data.Common;
 using System.Globalization;
 using System.Security.Cryptography;
-using System.Text;
 using System.Text.Json.Serialization;
-using Microsoft.Data.Sqlite;
+using System.Text;
 
 namespace Vmsweep.Appliance.Results.Sqlite;
 
@@ -28,12 +28,13 @@ internal sealed class AuditLog(Database database, TimeProvider time)
     /// <summary>Within the caller's writing transaction: nobody may seal between what this one reads and writes.</summary>
     public void Add(string act, string subject, string detail)
     {
-        using SqliteCommand last = database.Command("SELECT seal FROM audit ORDER BY id DESC LIMIT 1");
+        using DbCommand last = database.Command("SELECT seal FROM audit ORDER BY id DESC LIMIT 1");
         byte[] before = last.ExecuteScalar() as byte[] ?? [];
         var entry = new AuditEntry(0, DateTimeOffset.FromUnixTimeMilliseconds(time.GetUtcNow().ToUnixTimeMilliseconds()), Who, act, StoredText.Of(subject, MostText), StoredText.Of(detail, MostText));
-        using SqliteCommand add = database.Command(
-            "INSERT INTO audit (at, who, act, subject, detail, seal) VALUES ($at, $who, $act, $subject, $detail, $seal)", "$at", "$who", "$act", "$subject", "$detail", "$seal");
-        Database.Set(add, entry.At.ToUnixTimeMilliseconds(), entry.Who, entry.Act, entry.Subject, entry.Detail, Seal(before, entry));
+        using DbCommand add = database.Command(
+            "INSERT INTO audit (id, at, who, act, subject, detail, seal) SELECT coalesce(max(id), 0) + 1, $at, $who, $act, $subject, $detail, $seal FROM audit", "$at", "$who", "$act", "$subject", "$detail", "$seal");
+        // Numbered without a gap, which a transaction that was undone would leave: one that is missing shows.
+        database.Set(add, entry.At.ToUnixTimeMilliseconds(), entry.Who, entry.Act, entry.Subject, entry.Detail, Seal(before, entry));
         add.ExecuteNonQuery();
     }
 
@@ -42,8 +43,8 @@ internal sealed class AuditLog(Database database, TimeProvider time)
     {
         string digest = "sha256:" + Convert.ToHexStringLower(SHA256.HashData(content));
         using DatabaseTransaction transaction = database.Begin(isWriting: true);
-        using SqliteCommand last = database.Command("SELECT detail FROM audit WHERE act = 'configuration' AND subject = $path ORDER BY id DESC LIMIT 1", "$path");
-        Database.Set(last, StoredText.Of(path, MostText));
+        using DbCommand last = database.Command("SELECT detail FROM audit WHERE act = 'configuration' AND subject = $path ORDER BY id DESC LIMIT 1", "$path");
+        database.Set(last, StoredText.Of(path, MostText));
         if (last.ExecuteScalar() as string != digest)
         {
             Add("configuration", path, digest);
@@ -80,8 +81,8 @@ internal sealed class AuditLog(Database database, TimeProvider time)
 
     private IEnumerable<(AuditEntry Entry, byte[] Seal)> Read(string rest)
     {
-        using SqliteCommand find = database.Command("SELECT id, at, who, act, subject, detail, seal FROM audit " + rest);
-        using SqliteDataReader row = find.ExecuteReader();
+        using DbCommand find = database.Command("SELECT id, at, who, act, subject, detail, seal FROM audit " + rest);
+        using DbDataReader row = find.ExecuteReader();
         while (row.Read())
         {
             yield return (

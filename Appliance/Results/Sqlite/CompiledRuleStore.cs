@@ -1,6 +1,6 @@
+using System.Data.Common;
 using System.Security.Cryptography;
 using System.Text.Json;
-using Microsoft.Data.Sqlite;
 using Vmsweep.Appliance.Worker;
 
 namespace Vmsweep.Appliance.Results.Sqlite;
@@ -48,10 +48,10 @@ internal sealed class CompiledRuleStore(Database database, string folder, byte[]
     public IReadOnlyList<CompiledRecord> Wholes(int most)
     {
         List<byte[]> keys = [];
-        using (SqliteCommand find = database.Command("SELECT key FROM compiled WHERE length(base) = 0 ORDER BY used DESC LIMIT $most", "$most"))
+        using (DbCommand find = database.Command("SELECT key FROM compiled WHERE length(base) = 0 ORDER BY used DESC LIMIT $most", "$most"))
         {
-            Database.Set(find, most);
-            using SqliteDataReader row = find.ExecuteReader();
+            database.Set(find, most);
+            using DbDataReader row = find.ExecuteReader();
             while (row.Read())
             {
                 keys.Add(row.GetFieldValue<byte[]>(0));
@@ -74,20 +74,23 @@ internal sealed class CompiledRuleStore(Database database, string folder, byte[]
         byte[] sha256 = Copy(path, partial);
         File.Move(partial, FileOf(sha256), overwrite: true);
         using DatabaseTransaction transaction = database.Begin(isWriting: true);
-        using SqliteCommand add = database.Command(
-            "INSERT OR REPLACE INTO compiled (key, base, program, sha256, used, event, decided) VALUES ($key, $base, $program, $sha256, $used, $event, $decided)",
+        using DbCommand add = database.Command(
+            """
+            INSERT INTO compiled (key, base, program, sha256, used, event, decided) VALUES ($key, $base, $program, $sha256, $used, $event, $decided)
+            ON CONFLICT (key) DO UPDATE SET base = excluded.base, program = excluded.program, sha256 = excluded.sha256, used = excluded.used, event = excluded.event, decided = excluded.decided
+            """,
             "$key", "$base", "$program", "$sha256", "$used", "$event", "$decided");
         byte[] text = JsonSerializer.SerializeToUtf8Bytes(compiled, MessageJson.Default.CompiledEvent);
         byte[] sets = [.. decided.SelectMany(d => d)];
-        Database.Set(add, key, @base?.Key ?? [], programDigest, sha256, Today, (byte[])[.. Seal(key, @base?.Key ?? [], programDigest, sha256, sets, text), .. text], sets);
+        database.Set(add, key, @base?.Key ?? [], programDigest, sha256, Today, (byte[])[.. Seal(key, @base?.Key ?? [], programDigest, sha256, sets, text), .. text], sets);
         add.ExecuteNonQuery();
-        using SqliteCommand forget = database.Command(
+        using DbCommand forget = database.Command(
             """
             DELETE FROM compiled WHERE key NOT IN (SELECT key FROM compiled ORDER BY used DESC, key = $key DESC LIMIT $most)
             AND key NOT IN (SELECT base FROM (SELECT base FROM compiled ORDER BY used DESC, key = $key DESC LIMIT $most))
             """,
             "$key", "$most");
-        Database.Set(forget, key, MostKept);
+        database.Set(forget, key, MostKept);
         forget.ExecuteNonQuery();
         transaction.Commit();
         RemoveUnused();
@@ -101,10 +104,10 @@ internal sealed class CompiledRuleStore(Database database, string folder, byte[]
         byte[] programDigest;
         long used;
         CompiledEvent? compiled;
-        using (SqliteCommand find = database.Command("SELECT base, program, sha256, event, decided, used FROM compiled WHERE key = $key", "$key"))
+        using (DbCommand find = database.Command("SELECT base, program, sha256, event, decided, used FROM compiled WHERE key = $key", "$key"))
         {
-            Database.Set(find, key);
-            using SqliteDataReader row = find.ExecuteReader();
+            database.Set(find, key);
+            using DbDataReader row = find.ExecuteReader();
             if (!row.Read())
             {
                 return null;
@@ -135,8 +138,8 @@ internal sealed class CompiledRuleStore(Database database, string folder, byte[]
 
         if (used < Today)
         {
-            using SqliteCommand touch = database.Command("UPDATE compiled SET used = $used WHERE key = $key", "$used", "$key");
-            Database.Set(touch, Today, key);
+            using DbCommand touch = database.Command("UPDATE compiled SET used = $used WHERE key = $key", "$used", "$key");
+            database.Set(touch, Today, key);
             touch.ExecuteNonQuery();
         }
 
@@ -215,8 +218,8 @@ internal sealed class CompiledRuleStore(Database database, string folder, byte[]
     private void RemoveUnused()
     {
         HashSet<string> used = [];
-        using (SqliteCommand find = database.Command("SELECT sha256 FROM compiled"))
-        using (SqliteDataReader row = find.ExecuteReader())
+        using (DbCommand find = database.Command("SELECT sha256 FROM compiled"))
+        using (DbDataReader row = find.ExecuteReader())
         {
             while (row.Read())
             {

@@ -1,6 +1,6 @@
+using System.Data.Common;
 using System.Globalization;
 using System.Text.Json;
-using Microsoft.Data.Sqlite;
 using Vmsweep.Appliance.Reports;
 
 namespace Vmsweep.Appliance.Results.Sqlite;
@@ -21,7 +21,7 @@ internal sealed class FindingQueries(Database database)
         Add(filter.Vm, "(m.vm = $vm OR m.name = $vm)", "$vm");
         Add(filter.Tenant, "m.tenant = $tenant", "$tenant");
         Add(filter.Severity is { } severity ? FindingStore.Rank(severity) : null, "f.severity >= $severity", "$severity");
-        Add(filter.Rule is { } rule ? Glob(rule) : null, "f.rule GLOB $rule", "$rule");
+        Add(filter.Rule is { } rule ? database.Pattern(rule) : null, database.Fits("f.rule", "$rule"), "$rule");
         Add(filter.Since?.ToUnixTimeMilliseconds(), "(f.last_seen >= $since OR f.changed >= $since)", "$since");
         Add(filter.RunId, "f.id IN (SELECT e.finding FROM scan s JOIN finding_event e ON e.scan = s.id WHERE s.run = $run)", "$run");
         Add(filter.Sha256, "(f.id IN (SELECT finding FROM finding_event WHERE sha256 = $sha256) OR f.sha256 = $sha256)", "$sha256");
@@ -31,9 +31,9 @@ internal sealed class FindingQueries(Database database)
         }
 
         string where = conditions.Count > 0 ? "WHERE " + string.Join(" AND ", conditions) : "";
-        using SqliteCommand find = database.Command(string.Create(
+        using DbCommand find = database.Command(string.Create(
             CultureInfo.InvariantCulture, $"SELECT {Columns} {where} ORDER BY f.severity DESC, f.last_seen DESC, f.id LIMIT {filter.Most}"));
-        values.ForEach(v => find.Parameters.AddWithValue(v.Name, v.Value));
+        values.ForEach(v => database.Add(find, v.Name, v.Value));
         return Read(find);
 
         void Add(object? value, string condition, string name)
@@ -55,22 +55,22 @@ internal sealed class FindingQueries(Database database)
 
     public FindingLife? Show(long id)
     {
-        using SqliteCommand find = database.Command($"SELECT {Columns} WHERE f.id = $id", "$id");
-        Database.Set(find, id);
+        using DbCommand find = database.Command($"SELECT {Columns} WHERE f.id = $id", "$id");
+        database.Set(find, id);
         if (Read(find) is not [var finding])
         {
             return null;
         }
 
-        using SqliteCommand scans = database.Command(
+        using DbCommand scans = database.Command(
             """
             SELECT e.scan, e.kind, e.sha256, s.run, s.started, s.finished, s.bundle FROM finding_event e LEFT JOIN scan s ON s.id = e.scan WHERE e.finding = $id ORDER BY e.scan
             """,
             "$id");
-        Database.Set(scans, id);
+        database.Set(scans, id);
         List<FindingSeen> life = [];
         string sha256 = "";
-        using (SqliteDataReader row = scans.ExecuteReader())
+        using (DbDataReader row = scans.ExecuteReader())
         {
             while (row.Read())
             {
@@ -81,15 +81,15 @@ internal sealed class FindingQueries(Database database)
             }
         }
 
-        using SqliteCommand last = database.Command("SELECT report FROM finding WHERE id = $id", "$id");
-        Database.Set(last, id);
+        using DbCommand last = database.Command("SELECT report FROM finding WHERE id = $id", "$id");
+        database.Set(last, id);
         return new FindingLife(finding, life, JsonSerializer.Deserialize((string)last.ExecuteScalar()!, StoredJson.Default.FindingReport));
     }
 
-    private static List<KnownFinding> Read(SqliteCommand find)
+    private static List<KnownFinding> Read(DbCommand find)
     {
         List<KnownFinding> findings = [];
-        using SqliteDataReader row = find.ExecuteReader();
+        using DbDataReader row = find.ExecuteReader();
         while (row.Read())
         {
             findings.Add(new KnownFinding
@@ -119,10 +119,7 @@ internal sealed class FindingQueries(Database database)
         return findings;
     }
 
-    private static string? Text(SqliteDataReader row, int column) => row.IsDBNull(column) ? null : row.GetString(column);
+    private static string? Text(DbDataReader row, int column) => row.IsDBNull(column) ? null : row.GetString(column);
 
     private static DateTimeOffset Time(long milliseconds) => DateTimeOffset.FromUnixTimeMilliseconds(milliseconds);
-
-    /// <summary>Only <c>*</c> means more than itself.</summary>
-    private static string Glob(string rule) => rule.Replace("[", "[[]", StringComparison.Ordinal).Replace("?", "[?]", StringComparison.Ordinal);
 }

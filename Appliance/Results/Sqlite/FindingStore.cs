@@ -1,5 +1,5 @@
+using System.Data.Common;
 using System.Text.Json;
-using Microsoft.Data.Sqlite;
 using Vmsweep.Appliance.Reports;
 
 namespace Vmsweep.Appliance.Results.Sqlite;
@@ -18,6 +18,18 @@ internal sealed class FindingStore(Database database, TimeProvider time)
     private const int MostDetail = 1000;
     private const int MostMatches = 16;
     private const int MostReport = 16 << 10;
+
+    private const string AddFinding =
+        """
+        INSERT INTO finding (machine, identity, engine, namespace, rule, path, inside, state, severity, size, sha256, first_seen, last_seen, changed, scans, signatures, report)
+        VALUES ($machine, $identity, $engine, $namespace, $rule, $path, $inside, '', 0, 0, $none, $at, $at, $at, 0, '', '') RETURNING id
+        """;
+
+    private const string See =
+        """
+        UPDATE finding SET state = $state, severity = $severity, size = $size, sha256 = $sha256, last_seen = greatest(last_seen, $at), first_seen = least(first_seen, $at), changed = $changed,
+            scans = scans + 1, signatures = $signatures, detail = $detail, report = $report WHERE id = $id
+        """;
 
     private static readonly string[] Severities = ["info", "low", "medium", "high", "critical"];
 
@@ -46,9 +58,24 @@ internal sealed class FindingStore(Database database, TimeProvider time)
 
         int found = 0;
         long at = finished.FinishedAt.ToUnixTimeMilliseconds();
-        using var commands = new Commands(database);
-        foreach ((string key, (byte[] identity, FindingReport finding)) in seen
-            .OrderByDescending(s => known.ContainsKey(s.Key)).ThenByDescending(s => Rank(s.Value.Finding.Severity)).ThenBy(s => s.Key, StringComparer.Ordinal).Take(MostOfMachine))
+        List<(string Key, byte[] Identity, FindingReport Finding)> kept =
+        [
+            .. seen.OrderByDescending(s => known.ContainsKey(s.Key)).ThenByDescending(s => Rank(s.Value.Finding.Severity)).ThenBy(s => s.Key, StringComparer.Ordinal).Take(MostOfMachine)
+                .Select(s => (s.Key, s.Value.Identity, s.Value.Finding)),
+        ];
+        Dictionary<string, long> ids = known.ToDictionary(k => k.Key, k => k.Value.Id);
+        var added = kept.Where(k => !known.ContainsKey(k.Key)).ToList();
+        database.ForEach(
+            AddFinding, ["$machine", "$identity", "$engine", "$namespace", "$rule", "$path", "$inside", "$at", "$none"],
+            [.. added.Select(a => (object[])
+            [
+                machine, a.Identity, StoredText.Of(a.Finding.Engine, MostName), StoredText.Of(a.Finding.Namespace, MostName), StoredText.Of(a.Finding.Rule, MostName), StoredText.Of(a.Finding.Path, MostPath),
+                JsonSerializer.Serialize([.. a.Finding.Inside.Select(i => StoredText.Of(i, MostName))], StoredJson.Default.IReadOnlyListString), at, Array.Empty<byte>(),
+            ])],
+            (i, row) => ids[added[i].Key] = row.GetInt64(0));
+        List<object[]> sights = [];
+        List<object[]> events = [];
+        foreach ((string key, _, FindingReport finding) in kept)
         {
             Known? before = known.GetValueOrDefault(key);
             bool isNew = before is null or { State: FindingStates.Gone };
@@ -56,51 +83,56 @@ internal sealed class FindingStore(Database database, TimeProvider time)
             byte[] sha256 = finding.Sha256.Length > 0 ? Convert.FromHexString(finding.Sha256) : [];
             string signatures = SignaturesOf(finished, finding.Engine);
             string? detail = finding.Suppressed is { } by ? StoredText.Of($"{by.Why} ({by.Who}, {by.Where})", MostDetail) : null;
-            object[] values =
+            sights.Add(
             [
-                state, Rank(finding.Severity), finding.SizeBytes, sha256, at, state == before?.State ? before.Changed : at, signatures, (object?)detail ?? DBNull.Value, Json(finding),
-            ];
-            long id = before?.Id ?? commands.Add(
-                machine, identity, StoredText.Of(finding.Engine, MostName), StoredText.Of(finding.Namespace, MostName), StoredText.Of(finding.Rule, MostName), StoredText.Of(finding.Path, MostPath),
-                JsonSerializer.Serialize([.. finding.Inside.Select(i => StoredText.Of(i, MostName))], StoredJson.Default.IReadOnlyListString), at);
-            commands.See(id, values);
+                state, Rank(finding.Severity), finding.SizeBytes, sha256, at, state == before?.State ? before.Changed : at, signatures, (object?)detail ?? DBNull.Value, Json(finding), ids[key],
+            ]);
             string kind = finding.Suppressed is not null ? "suppressed" : before is null ? "new" : isNew ? "returned" : "seen";
-            commands.Event(id, scan, kind, before is null || !before.Sha256.AsSpan().SequenceEqual(sha256) ? sha256 : []);
+            events.Add(Event(ids[key], scan, kind, before is null || !before.Sha256.AsSpan().SequenceEqual(sha256) ? sha256 : []));
             found += isNew && finding.Suppressed is null ? 1 : 0;
         }
 
-        int gone = 0;
-        foreach ((string key, Known finding) in known.Where(k => k.Value.State != FindingStates.Gone && !seen.ContainsKey(k.Key)))
-        {
-            gone += Miss(commands, finding, scan, finished, places) ? 1 : 0;
-        }
-
+        database.ForEach(See, ["$state", "$severity", "$size", "$sha256", "$at", "$changed", "$signatures", "$detail", "$report", "$id"], sights);
+        int gone = Miss([.. known.Where(k => k.Value.State != FindingStates.Gone && !seen.ContainsKey(k.Key)).Select(k => k.Value)], scan, finished, places, events);
+        database.ForEach("INSERT INTO finding_event (finding, scan, kind, sha256) VALUES ($finding, $scan, $kind, $sha256)", ["$finding", "$scan", "$kind", "$sha256"], events);
         return (found, gone);
     }
 
-    /// <summary>A scan did not see it. True when it is gone.</summary>
-    private bool Miss(Commands commands, Known finding, long scan, FinishedScan finished, ReadPlaces places)
+    /// <summary>A scan did not see these. How many are gone.</summary>
+    private int Miss(IReadOnlyList<Known> missed, long scan, FinishedScan finished, ReadPlaces places, List<object[]> events)
     {
-        (string path, string[] inside, string engine, string ns, string rule, string signatures) = PlaceOf(finding.Id);
-        string? unread = places.WhyUnread(path, inside, engine, ns, rule);
-
-        // Scans of one VM may overlap, and the one that began before another saw it knows less. A clock that was set back must not keep it for ever.
-        if (unread is null && finding.LastSeen > finished.StartedAt.ToUnixTimeMilliseconds() && finding.LastSeen <= time.GetUtcNow().ToUnixTimeMilliseconds())
+        List<object[]> left = [];
+        List<object[]> lost = [];
+        database.ForEach("SELECT path, inside, engine, namespace, rule, signatures FROM finding WHERE id = $id", ["$id"], [.. missed.Select(m => (object[])[m.Id])], (i, row) =>
         {
-            unread = "another scan saw it while this one ran";
-        }
+            Known finding = missed[i];
+            string[] inside = [.. JsonSerializer.Deserialize(row.GetString(1), StoredJson.Default.IReadOnlyListString) ?? []];
+            string engine = row.GetString(2);
+            string? unread = places.WhyUnread(row.GetString(0), inside, engine, row.GetString(3), row.GetString(4));
 
-        if (unread is not null)
-        {
-            commands.Leave(finding.Id, StoredText.Of(unread, MostDetail));
-            return false;
-        }
+            // Scans of one VM may overlap, and the one that began before another saw it knows less. A clock that was set back must not keep it for ever.
+            if (unread is null && finding.LastSeen > finished.StartedAt.ToUnixTimeMilliseconds() && finding.LastSeen <= time.GetUtcNow().ToUnixTimeMilliseconds())
+            {
+                unread = "another scan saw it while this one ran";
+            }
 
-        string now = SignaturesOf(finished, engine);
-        commands.Lose(finding.Id, finished.FinishedAt.ToUnixTimeMilliseconds(), now == signatures ? "its place was read, and it was not there" : "it does not match any more; signatures changed since it was seen");
-        commands.Event(finding.Id, scan, "gone", []);
-        return true;
+            if (unread is not null)
+            {
+                left.Add([finding.Id, StoredText.Of(unread, MostDetail)]);
+                return;
+            }
+
+            bool isSame = SignaturesOf(finished, engine) == row.GetString(5);
+            lost.Add([finding.Id, finished.FinishedAt.ToUnixTimeMilliseconds(), isSame ? "its place was read, and it was not there" : "it does not match any more; signatures changed since it was seen"]);
+            events.Add(Event(finding.Id, scan, "gone", []));
+        });
+        database.ForEach("UPDATE finding SET detail = $detail WHERE id = $id", ["$id", "$detail"], left);
+        database.ForEach("UPDATE finding SET state = 'gone', changed = $at, detail = $detail WHERE id = $id", ["$id", "$at", "$detail"], lost);
+        return lost.Count;
     }
+
+    /// <param name="sha256">Empty when it is what it was.</param>
+    private static object[] Event(long id, long scan, string kind, byte[] sha256) => [id, scan, kind, sha256.Length > 0 ? sha256 : DBNull.Value];
 
     private static string SignaturesOf(FinishedScan scan, string engine) => scan.Engines.FirstOrDefault(e => e.Name == engine) is { } used ? $"{used.Version} {used.Bundle}" : "";
 
@@ -122,9 +154,9 @@ internal sealed class FindingStore(Database database, TimeProvider time)
     private Dictionary<string, Known> KnownOf(long machine)
     {
         Dictionary<string, Known> known = [];
-        using SqliteCommand find = database.Command("SELECT id, identity, state, last_seen, changed, sha256 FROM finding WHERE machine = $machine", "$machine");
-        Database.Set(find, machine);
-        using SqliteDataReader row = find.ExecuteReader();
+        using DbCommand find = database.Command("SELECT id, identity, state, last_seen, changed, sha256 FROM finding WHERE machine = $machine", "$machine");
+        database.Set(find, machine);
+        using DbDataReader row = find.ExecuteReader();
         while (row.Read())
         {
             known[Convert.ToHexString(row.GetFieldValue<byte[]>(1))] = new Known(row.GetInt64(0), row.GetString(2), row.GetInt64(3), row.GetInt64(4), row.GetFieldValue<byte[]>(5));
@@ -133,68 +165,5 @@ internal sealed class FindingStore(Database database, TimeProvider time)
         return known;
     }
 
-    private (string Path, string[] Inside, string Engine, string Namespace, string Rule, string Signatures) PlaceOf(long id)
-    {
-        using SqliteCommand find = database.Command("SELECT path, inside, engine, namespace, rule, signatures FROM finding WHERE id = $id", "$id");
-        Database.Set(find, id);
-        using SqliteDataReader row = find.ExecuteReader();
-        row.Read();
-        return (row.GetString(0), [.. JsonSerializer.Deserialize(row.GetString(1), StoredJson.Default.IReadOnlyListString) ?? []], row.GetString(2), row.GetString(3), row.GetString(4), row.GetString(5));
-    }
-
     private sealed record Known(long Id, string State, long LastSeen, long Changed, byte[] Sha256);
-
-    /// <summary>Made once for a scan's thousands of findings.</summary>
-    private sealed class Commands(Database database) : IDisposable
-    {
-        private readonly SqliteCommand _add = database.Command(
-            """
-            INSERT INTO finding (machine, identity, engine, namespace, rule, path, inside, state, severity, size, sha256, first_seen, last_seen, changed, scans, signatures, report)
-            VALUES ($machine, $identity, $engine, $namespace, $rule, $path, $inside, '', 0, 0, x'', $at, $at, $at, 0, '', '') RETURNING id
-            """,
-            "$machine", "$identity", "$engine", "$namespace", "$rule", "$path", "$inside", "$at");
-
-        private readonly SqliteCommand _see = database.Command(
-            """
-            UPDATE finding SET state = $state, severity = $severity, size = $size, sha256 = $sha256, last_seen = max(last_seen, $at), first_seen = min(first_seen, $at), changed = $changed,
-                scans = scans + 1, signatures = $signatures, detail = $detail, report = $report WHERE id = $id
-            """,
-            "$state", "$severity", "$size", "$sha256", "$at", "$changed", "$signatures", "$detail", "$report", "$id");
-
-        private readonly SqliteCommand _leave = database.Command("UPDATE finding SET detail = $detail WHERE id = $id", "$id", "$detail");
-
-        private readonly SqliteCommand _lose = database.Command("UPDATE finding SET state = 'gone', changed = $at, detail = $detail WHERE id = $id", "$id", "$at", "$detail");
-
-        private readonly SqliteCommand _event = database.Command(
-            "INSERT INTO finding_event (finding, scan, kind, sha256) VALUES ($finding, $scan, $kind, $sha256)", "$finding", "$scan", "$kind", "$sha256");
-
-        public long Add(params ReadOnlySpan<object> values)
-        {
-            Database.Set(_add, values);
-            return (long)_add.ExecuteScalar()!;
-        }
-
-        public void See(long id, object[] values) => Run(_see, [.. values, id]);
-
-        public void Leave(long id, string detail) => Run(_leave, id, detail);
-
-        public void Lose(long id, long at, string detail) => Run(_lose, id, at, detail);
-
-        /// <param name="sha256">Empty when it is what it was.</param>
-        public void Event(long id, long scan, string kind, byte[] sha256) => Run(_event, id, scan, kind, sha256.Length > 0 ? (object)sha256 : DBNull.Value);
-
-        public void Dispose()
-        {
-            foreach (SqliteCommand command in (SqliteCommand[])[_add, _see, _leave, _lose, _event])
-            {
-                command.Dispose();
-            }
-        }
-
-        private static void Run(SqliteCommand command, params ReadOnlySpan<object> values)
-        {
-            Database.Set(command, values);
-            command.ExecuteNonQuery();
-        }
-    }
 }

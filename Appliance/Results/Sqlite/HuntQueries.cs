@@ -1,4 +1,4 @@
-using Microsoft.Data.Sqlite;
+using System.Data.Common;
 using Vmsweep.Appliance.Reports;
 
 namespace Vmsweep.Appliance.Results.Sqlite;
@@ -29,8 +29,8 @@ internal sealed class HuntQueries(Database database)
     public IReadOnlyList<KnownMachine> Machines()
     {
         List<KnownMachine> machines = [];
-        using SqliteCommand find = database.Command("SELECT id, tenant, vm, name, snapshot, target, last_scan, left_out FROM machine ORDER BY id");
-        using SqliteDataReader row = find.ExecuteReader();
+        using DbCommand find = database.Command("SELECT id, tenant, vm, name, snapshot, target, last_scan, left_out FROM machine ORDER BY id");
+        using DbDataReader row = find.ExecuteReader();
         while (row.Read())
         {
             machines.Add(new KnownMachine(

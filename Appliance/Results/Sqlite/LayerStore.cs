@@ -1,4 +1,4 @@
-using Microsoft.Data.Sqlite;
+using System.Data.Common;
 
 namespace Vmsweep.Appliance.Results.Sqlite;
 
@@ -29,11 +29,11 @@ internal sealed class LayerStore(Database database, TimeProvider time, long most
     /// <param name="context">What it was matched with.</param>
     public ReadLayer? Find(long scope, byte[] identity, byte[] context, DateTimeOffset since)
     {
-        using SqliteCommand find = database.Command(
+        using DbCommand find = database.Command(
             "UPDATE layer SET used = $now WHERE id = (SELECT max(id) FROM layer WHERE identity = $identity AND scope = $scope AND context = $context AND at >= $since AND state < 2) RETURNING id, key, at, state",
             "$scope", "$identity", "$context", "$since", "$now");
-        Database.Set(find, scope, identity, context, since.ToUnixTimeSeconds(), Now);
-        using SqliteDataReader row = find.ExecuteReader();
+        database.Set(find, scope, identity, context, since.ToUnixTimeSeconds(), Now);
+        using DbDataReader row = find.ExecuteReader();
         return row.Read() ? new ReadLayer(row.GetInt64(0), row.GetFieldValue<byte[]>(1), DateTimeOffset.FromUnixTimeSeconds(row.GetInt64(2)), row.GetInt64(3) == 1) : null;
     }
 
@@ -56,13 +56,13 @@ internal sealed class LayerStore(Database database, TimeProvider time, long most
     public void Add(long layer, byte[] part)
     {
         using DatabaseTransaction transaction = database.Begin(isWriting: true);
-        using SqliteCommand count = database.Command("UPDATE layer SET bytes = bytes + $bytes WHERE id = $layer AND state < 2 AND bytes < $most RETURNING id", "$layer", "$bytes", "$most");
-        Database.Set(count, layer, part.Length, MostBytesOfLayer);
+        using DbCommand count = database.Command("UPDATE layer SET bytes = bytes + $bytes WHERE id = $layer AND state < 2 AND bytes < $most RETURNING id", "$layer", "$bytes", "$most");
+        database.Set(count, layer, part.Length, MostBytesOfLayer);
         if (count.ExecuteScalar() is not null)
         {
-            using SqliteCommand add = database.Command(
+            using DbCommand add = database.Command(
                 "INSERT INTO layer_part (layer, number, seal, part) SELECT $layer, coalesce(max(number), 0) + 1, $seal, $part FROM layer_part WHERE layer = $layer", "$layer", "$seal", "$part");
-            Database.Set(add, layer, TraceStore.Seal(layer, part), part);
+            database.Set(add, layer, TraceStore.Seal(layer, part), part);
             add.ExecuteNonQuery();
         }
 
@@ -92,9 +92,9 @@ internal sealed class LayerStore(Database database, TimeProvider time, long most
     public IReadOnlyList<byte[]>? Parts(long layer)
     {
         List<byte[]> parts = [];
-        using SqliteCommand find = database.Command("SELECT number, seal, part FROM layer_part WHERE layer = $layer ORDER BY number", "$layer");
-        Database.Set(find, layer);
-        using SqliteDataReader row = find.ExecuteReader();
+        using DbCommand find = database.Command("SELECT number, seal, part FROM layer_part WHERE layer = $layer ORDER BY number", "$layer");
+        database.Set(find, layer);
+        using DbDataReader row = find.ExecuteReader();
         while (row.Read())
         {
             byte[] part = row.GetFieldValue<byte[]>(2);
@@ -113,11 +113,11 @@ internal sealed class LayerStore(Database database, TimeProvider time, long most
 
     private long Insert(long scope, byte[] identity, byte[] context, byte[] key, int state)
     {
-        using SqliteCommand add = database.Command(
+        using DbCommand add = database.Command(
             "INSERT INTO layer (scope, identity, context, key, at, used, state, bytes) VALUES ($scope, $identity, $context, $key, $now, $now, $state, 0) RETURNING id",
             "$scope", "$identity", "$context", "$key", "$now", "$state");
-        Database.Set(add, scope, identity, context, key, Now, state);
-        return (long)add.ExecuteScalar()!;
+        database.Set(add, scope, identity, context, key, Now, state);
+        return Database.Number(add)!.Value;
     }
 
     /// <summary>What was not used for longest goes first: its VMs are read whole once.</summary>

@@ -42,7 +42,7 @@ internal sealed class RetentionStore(Database database, TimeProvider time)
         database.Change("INSERT INTO tally (name, value) VALUES ($name, $day) ON CONFLICT (name) DO UPDATE SET value = excluded.value", ("$name", LastRun), ("$day", Days.Of(now)));
         if (removed != new Removed(0, 0, 0, 0, 0, 0, 0))
         {
-            new AuditLog(database, time).Add("retention", database.Path, string.Create(
+            new AuditLog(database, time).Add("retention", database.Name, string.Create(
                 CultureInfo.InvariantCulture,
                 $"removed {scans} scans, {findings} findings, {runs} runs, {places} places, {coverage} days of coverage, {audit} entries of this log, {machines} VMs"));
         }
@@ -64,7 +64,9 @@ internal sealed class RetentionStore(Database database, TimeProvider time)
         long removed = 0;
         while (true)
         {
+            using DatabaseTransaction transaction = database.Begin(isWriting: true);
             int now = database.Change($"DELETE FROM {table} WHERE {key} IN (SELECT {key.Trim('(', ')')} FROM {from} LIMIT {Batch})", ("$before", before));
+            transaction.Commit();
             removed += now;
             if (now < Batch)
             {

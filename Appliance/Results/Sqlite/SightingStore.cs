@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
+using System.Data.Common;
 using System.Security.Cryptography;
 using System.Text;
-using Microsoft.Data.Sqlite;
 
 namespace Vmsweep.Appliance.Results.Sqlite;
 
@@ -46,26 +46,22 @@ internal sealed class SightingStore(Database database, long mostPlaces = Sightin
         long room = mostPlaces - (database.Number("SELECT value FROM tally WHERE name = $name", ("$name", Count)) ?? 0);
         long added = 0;
         Dictionary<long, HashSet<int>> met = [];
-        using (var numbers = new Numbers(database))
+        long[] ids = Numbers(seen, isFree: () => added < room && sightings + added < MostOfMachine, () => added++);
+        foreach (long id in ids)
         {
-            foreach (SeenContent content in seen)
+            if (id == 0)
             {
-                (long id, bool isNew) = numbers.Of(content, mayAdd: added < room && sightings + added < MostOfMachine);
-                added += isNew ? 1 : 0;
-                if (id == 0)
-                {
-                    leftOut++;
-                    continue;
-                }
-
-                (long block, int place) = (id / PlaceSet.Size, (int)(id % PlaceSet.Size));
-                if (!Of(met, block).Add(place) || (open.TryGetValue(block, out HashSet<int>? before0) && before0.Contains(place)))
-                {
-                    continue;
-                }
-
-                Row((block, day, 0)).Add(place);
+                leftOut++;
+                continue;
             }
+
+            (long block, int place) = (id / PlaceSet.Size, (int)(id % PlaceSet.Size));
+            if (!Of(met, block).Add(place) || (open.TryGetValue(block, out HashSet<int>? before0) && before0.Contains(place)))
+            {
+                continue;
+            }
+
+            Row((block, day, 0)).Add(place);
         }
 
         if (before is { } then)
@@ -74,7 +70,7 @@ internal sealed class SightingStore(Database database, long mostPlaces = Sightin
         }
 
         Write(machine, rows, changed);
-        database.Change("INSERT INTO tally (name, value) VALUES ($name, $added) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value", ("$name", Count), ("$added", added));
+        database.Change("INSERT INTO tally (name, value) VALUES ($name, $added) ON CONFLICT (name) DO UPDATE SET value = tally.value + excluded.value", ("$name", Count), ("$added", added));
         database.Change("UPDATE machine SET sightings = $count, left_out = $left WHERE id = $id", ("$count", rows.Sum(r => (long)r.Value.Count)), ("$left", leftOut), ("$id", machine));
 
         SortedSet<int> Row((long, long, long) key)
@@ -90,18 +86,21 @@ internal sealed class SightingStore(Database database, long mostPlaces = Sightin
 
         void Close(long last)
         {
-            using SqliteCommand path = database.Command("SELECT path FROM place WHERE id = $id", "$id");
-            foreach ((long block, long first, long _) in rows.Keys.Where(k => k.Last == 0 && k.First != day).ToList())
+            List<(long Block, long First, int Place)> gone = [];
+            foreach ((long block, long first, long _) in rows.Keys.Where(k => k.Last == 0 && k.First != day))
             {
                 HashSet<int> here = met.GetValueOrDefault(block, []);
-                foreach (int gone in rows[(block, first, 0)].Where(p => !here.Contains(p)).ToList())
+                gone.AddRange(rows[(block, first, 0)].Where(p => !here.Contains(p)).Select(p => (block, first, p)));
+            }
+
+            string?[] paths = new string?[gone.Count];
+            database.ForEach("SELECT path FROM place WHERE id = $id", ["$id"], [.. gone.Select(g => (object[])[(g.Block * PlaceSet.Size) + g.Place])], (i, row) => paths[i] = row.GetString(0));
+            foreach ((int i, (long block, long first, int place)) in gone.Index())
+            {
+                if (paths[i] is not { } was || places.WhyUnseen(was) is null)
                 {
-                    Database.Set(path, (block * PlaceSet.Size) + gone);
-                    if (path.ExecuteScalar() is not string was || places.WhyUnseen(was) is null)
-                    {
-                        Row((block, first, 0)).Remove(gone);
-                        Row((block, first, Math.Max(first, last))).Add(gone);
-                    }
+                    Row((block, first, 0)).Remove(place);
+                    Row((block, first, Math.Max(first, last))).Add(place);
                 }
             }
         }
@@ -111,10 +110,10 @@ internal sealed class SightingStore(Database database, long mostPlaces = Sightin
     public IReadOnlyList<Sighting> Find(byte[] sha256)
     {
         List<(long Id, string Path, long Size)> at = [];
-        using (SqliteCommand find = database.Command("SELECT id, path, size FROM place WHERE prefix = $prefix AND sha256 = $sha256", "$prefix", "$sha256"))
+        using (DbCommand find = database.Command("SELECT id, path, size FROM place WHERE prefix = $prefix AND sha256 = $sha256", "$prefix", "$sha256"))
         {
-            Database.Set(find, PrefixOf(sha256), sha256);
-            using SqliteDataReader row = find.ExecuteReader();
+            database.Set(find, PrefixOf(sha256), sha256);
+            using DbDataReader row = find.ExecuteReader();
             while (row.Read())
             {
                 at.Add((row.GetInt64(0), row.GetString(1), row.GetInt64(2)));
@@ -122,12 +121,12 @@ internal sealed class SightingStore(Database database, long mostPlaces = Sightin
         }
 
         List<Sighting> found = [];
-        using SqliteCommand rows = database.Command("SELECT machine, first, last, places FROM sighting WHERE block = $block", "$block");
+        using DbCommand rows = database.Command("SELECT machine, first, last, places FROM sighting WHERE block = $block", "$block");
         foreach (IGrouping<long, (long Id, string Path, long Size)> block in at.GroupBy(p => p.Id / PlaceSet.Size))
         {
             Dictionary<int, (string Path, long Size)> places = block.ToDictionary(p => (int)(p.Id % PlaceSet.Size), p => (p.Path, p.Size));
-            Database.Set(rows, block.Key);
-            using SqliteDataReader row = rows.ExecuteReader();
+            database.Set(rows, block.Key);
+            using DbDataReader row = rows.ExecuteReader();
             while (row.Read())
             {
                 foreach (int place in PlaceSet.Unpack(row.GetFieldValue<byte[]>(3)).Where(places.ContainsKey))
@@ -151,10 +150,10 @@ internal sealed class SightingStore(Database database, long mostPlaces = Sightin
         {
             using DatabaseTransaction transaction = database.Begin(isWriting: true);
             HashSet<int> used = [];
-            using (SqliteCommand rows = database.Command("SELECT places FROM sighting WHERE block = $block", "$block"))
+            using (DbCommand rows = database.Command("SELECT places FROM sighting WHERE block = $block", "$block"))
             {
-                Database.Set(rows, block);
-                using SqliteDataReader row = rows.ExecuteReader();
+                database.Set(rows, block);
+                using DbDataReader row = rows.ExecuteReader();
                 while (row.Read())
                 {
                     used.UnionWith(PlaceSet.Unpack(row.GetFieldValue<byte[]>(0)));
@@ -162,10 +161,10 @@ internal sealed class SightingStore(Database database, long mostPlaces = Sightin
             }
 
             List<long> unused = [];
-            using (SqliteCommand places = database.Command("SELECT id FROM place WHERE id BETWEEN $from AND $to", "$from", "$to"))
+            using (DbCommand places = database.Command("SELECT id FROM place WHERE id BETWEEN $from AND $to", "$from", "$to"))
             {
-                Database.Set(places, block * PlaceSet.Size, (block * PlaceSet.Size) + PlaceSet.Size - 1);
-                using SqliteDataReader row = places.ExecuteReader();
+                database.Set(places, block * PlaceSet.Size, (block * PlaceSet.Size) + PlaceSet.Size - 1);
+                using DbDataReader row = places.ExecuteReader();
                 while (row.Read())
                 {
                     if (!used.Contains((int)(row.GetInt64(0) % PlaceSet.Size)))
@@ -175,10 +174,7 @@ internal sealed class SightingStore(Database database, long mostPlaces = Sightin
                 }
             }
 
-            foreach (long id in unused)
-            {
-                database.Change("DELETE FROM place WHERE id = $id", ("$id", id));
-            }
+            database.ForEach("DELETE FROM place WHERE id = $id", ["$id"], [.. unused.Select(u => (object[])[u])]);
 
             database.Change("UPDATE tally SET value = value - $count WHERE name = $name", ("$count", unused.Count), ("$name", Count));
             transaction.Commit();
@@ -191,9 +187,9 @@ internal sealed class SightingStore(Database database, long mostPlaces = Sightin
     private Dictionary<(long Block, long First, long Last), SortedSet<int>> Rows(long machine)
     {
         Dictionary<(long, long, long), SortedSet<int>> rows = [];
-        using SqliteCommand find = database.Command("SELECT block, first, last, places FROM sighting WHERE machine = $machine", "$machine");
-        Database.Set(find, machine);
-        using SqliteDataReader row = find.ExecuteReader();
+        using DbCommand find = database.Command("SELECT block, first, last, places FROM sighting WHERE machine = $machine", "$machine");
+        database.Set(find, machine);
+        using DbDataReader row = find.ExecuteReader();
         while (row.Read())
         {
             rows.Add((row.GetInt64(0), row.GetInt64(1), row.GetInt64(2)), [.. PlaceSet.Unpack(row.GetFieldValue<byte[]>(3))]);
@@ -204,23 +200,13 @@ internal sealed class SightingStore(Database database, long mostPlaces = Sightin
 
     private void Write(long machine, Dictionary<(long Block, long First, long Last), SortedSet<int>> rows, HashSet<(long, long, long)> changed)
     {
-        using SqliteCommand put = database.Command(
-            "INSERT OR REPLACE INTO sighting (machine, block, first, last, places) VALUES ($machine, $block, $first, $last, $places)", "$machine", "$block", "$first", "$last", "$places");
-        using SqliteCommand remove = database.Command(
-            "DELETE FROM sighting WHERE machine = $machine AND block = $block AND first = $first AND last = $last", "$machine", "$block", "$first", "$last");
-        foreach ((long block, long first, long last) in changed)
-        {
-            if (rows[(block, first, last)] is { Count: > 0 } set)
-            {
-                Database.Set(put, machine, block, first, last, PlaceSet.Pack(set));
-                put.ExecuteNonQuery();
-            }
-            else
-            {
-                Database.Set(remove, machine, block, first, last);
-                remove.ExecuteNonQuery();
-            }
-        }
+        database.ForEach(
+            "INSERT INTO sighting (machine, block, first, last, places) VALUES ($machine, $block, $first, $last, $places) ON CONFLICT (machine, block, first, last) DO UPDATE SET places = excluded.places",
+            ["$machine", "$block", "$first", "$last", "$places"],
+            [.. changed.Where(c => rows[c].Count > 0).Select(c => (object[])[machine, c.Item1, c.Item2, c.Item3, PlaceSet.Pack(rows[c])])]);
+        database.ForEach(
+            "DELETE FROM sighting WHERE machine = $machine AND block = $block AND first = $first AND last = $last", ["$machine", "$block", "$first", "$last"],
+            [.. changed.Where(c => rows[c].Count == 0).Select(c => (object[])[machine, c.Item1, c.Item2, c.Item3])]);
     }
 
     private static HashSet<int> Of(Dictionary<long, HashSet<int>> sets, long block)
@@ -235,39 +221,33 @@ internal sealed class SightingStore(Database database, long mostPlaces = Sightin
 
     private static long PrefixOf(byte[] sha256) => BinaryPrimitives.ReadInt64BigEndian(sha256);
 
-    /// <summary>Numbers of places. They are looked up by 128 bits of digests, half of them over hash and path: an index over both would double the store.</summary>
-    private sealed class Numbers(Database database) : IDisposable
+    /// <summary>
+    /// Numbers of places, 0 for one that has none and may not be given one. They are looked up by 128 bits of digests, half of them over hash and path: an index over both would double the store.
+    /// </summary>
+    private long[] Numbers(IReadOnlyList<SeenContent> seen, Func<bool> isFree, Action count)
     {
-        private readonly SqliteCommand _find = database.Command("SELECT id FROM place WHERE prefix = $prefix AND digest = $digest", "$prefix", "$digest");
-
-        private readonly SqliteCommand _add = database.Command(
-            "INSERT INTO place (prefix, digest, sha256, size, path) VALUES ($prefix, $digest, $sha256, $size, $path) RETURNING id", "$prefix", "$digest", "$sha256", "$size", "$path");
-
-        /// <summary>0: it has none, and may not be given one.</summary>
-        public (long Id, bool IsNew) Of(SeenContent content, bool mayAdd)
+        string[] paths = [.. seen.Select(c => StoredText.Of(c.Path, SeenContent.MostPath))];
+        (long Prefix, long Digest)[] keys =
+        [
+            .. seen.Select((c, i) => (PrefixOf(c.Sha256), BinaryPrimitives.ReadInt64BigEndian(SHA256.HashData([.. c.Sha256, .. Encoding.UTF8.GetBytes(paths[i])])))),
+        ];
+        Dictionary<(long, long), long> known = [];
+        database.ForEach(
+            "SELECT id FROM place WHERE prefix = $prefix AND digest = $digest", ["$prefix", "$digest"], [.. keys.Select(k => (object[])[k.Prefix, k.Digest])], (i, row) => known[keys[i]] = row.GetInt64(0));
+        List<int> added = [];
+        for (int i = 0; i < keys.Length; i++)
         {
-            string path = StoredText.Of(content.Path, SeenContent.MostPath);
-            long prefix = PrefixOf(content.Sha256);
-            long digest = BinaryPrimitives.ReadInt64BigEndian(SHA256.HashData([.. content.Sha256, .. Encoding.UTF8.GetBytes(path)]));
-            Database.Set(_find, prefix, digest);
-            if (_find.ExecuteScalar() is long known)
+            if (!known.ContainsKey(keys[i]) && isFree())
             {
-                return (known, false);
+                known.Add(keys[i], 0);
+                added.Add(i);
+                count();
             }
-
-            if (!mayAdd)
-            {
-                return (0, false);
-            }
-
-            Database.Set(_add, prefix, digest, content.Sha256, content.SizeBytes, path);
-            return ((long)_add.ExecuteScalar()!, true);
         }
 
-        public void Dispose()
-        {
-            _find.Dispose();
-            _add.Dispose();
-        }
+        database.ForEach(
+            "INSERT INTO place (prefix, digest, sha256, size, path) VALUES ($prefix, $digest, $sha256, $size, $path) RETURNING id", ["$prefix", "$digest", "$sha256", "$size", "$path"],
+            [.. added.Select(i => (object[])[keys[i].Prefix, keys[i].Digest, seen[i].Sha256, seen[i].SizeBytes, paths[i]])], (n, row) => known[keys[added[n]]] = row.GetInt64(0));
+        return [.. keys.Select(k => known.GetValueOrDefault(k))];
     }
 }

@@ -1,5 +1,5 @@
+using System.Data.Common;
 using System.Text.Json;
-using Microsoft.Data.Sqlite;
 using Vmsweep.Appliance.Reports;
 
 namespace Vmsweep.Appliance.Results.Sqlite;
@@ -35,13 +35,13 @@ internal sealed class SweepRunStore(Database database)
     private List<SweepReport> Read(string which, params ReadOnlySpan<(string Name, object Value)> parameters)
     {
         List<SweepReport> runs = [];
-        using SqliteCommand find = database.Command("SELECT report FROM sweep_run " + which);
+        using DbCommand find = database.Command("SELECT report FROM sweep_run " + which);
         foreach ((string name, object value) in parameters)
         {
-            find.Parameters.AddWithValue(name, value);
+            database.Add(find, name, value);
         }
 
-        using SqliteDataReader row = find.ExecuteReader();
+        using DbDataReader row = find.ExecuteReader();
         while (row.Read())
         {
             runs.Add(JsonSerializer.Deserialize(row.GetFieldValue<byte[]>(0), SweepStoredJson.Default.SweepReport) ?? throw new FormatException("a sweep's run is damaged"));

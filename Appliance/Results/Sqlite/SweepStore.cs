@@ -1,6 +1,6 @@
-using System.Text.Json;
+using System.Data.Common;
 using System.Text.Json.Serialization;
-using Microsoft.Data.Sqlite;
+using System.Text.Json;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Sweeps.Planning;
 
@@ -22,21 +22,26 @@ internal sealed class SweepStore(Database database) : IDisposable
     private readonly Lock _lock = new();
 
     /// <exception cref="SweepStoreException">It cannot be had.</exception>
-    public static SweepStore Open(string folder, TimeProvider time) =>
-        new(Database.Open(folder, time, isDurable: true) ?? throw new SweepStoreException($"the database {Path.Combine(folder, Database.FileName)} cannot be used; the log says why"));
+    public static SweepStore Open(DatabasePlace place, TimeProvider time)
+    {
+        try
+        {
+            return new SweepStore(Database.OpenOrThrow(place, time, isDurable: true, DatabasePart.Sweeps));
+        }
+        catch (DatabaseException e)
+        {
+            throw new SweepStoreException($"the database {place.Name} cannot be used: {e.Message}", e);
+        }
+    }
 
     /// <summary>Begins a run with all its VMs, none of them scanned.</summary>
     public void Begin(string id, string sweep, DateTimeOffset now, IReadOnlyList<(string Key, SweepVmReport Report)> vms) => Do(() =>
     {
         using DatabaseTransaction transaction = database.Begin(isWriting: true);
-        Change("INSERT INTO sweep_plan (id, sweep, begun, state, held) VALUES ($id, $sweep, $begun, $state, '[]')", ("$id", id), ("$sweep", sweep), ("$begun", now.ToUnixTimeMilliseconds()), ("$state", SweepStates.Running));
-        using SqliteCommand add = database.Command("INSERT INTO sweep_planned (run, number, key, state, report) VALUES ($run, $number, $key, $state, $report)", "$run", "$number", "$key", "$state", "$report");
-        for (int i = 0; i < vms.Count; i++)
-        {
-            Database.Set(add, id, i, vms[i].Key, vms[i].Report.State, Json(vms[i].Report));
-            add.ExecuteNonQuery();
-        }
-
+        Change("INSERT INTO sweep_plan (id, sweep, begun, state, held, number) SELECT $id, $sweep, $begun, $state, '[]', coalesce(max(number), 0) + 1 FROM sweep_plan", ("$id", id), ("$sweep", sweep), ("$begun", now.ToUnixTimeMilliseconds()), ("$state", SweepStates.Running));
+        database.ForEach(
+            "INSERT INTO sweep_planned (run, number, key, state, report) VALUES ($run, $number, $key, $state, $report)", ["$run", "$number", "$key", "$state", "$report"],
+            [.. vms.Select((v, i) => (object[])[id, i, v.Key, v.Report.State, Json(v.Report)])]);
         transaction.Commit();
         return true;
     });
@@ -45,8 +50,15 @@ internal sealed class SweepStore(Database database) : IDisposable
         "UPDATE sweep_plan SET state = $state, detail = $detail, ended = $ended WHERE id = $run",
         ("$state", state), ("$detail", (object?)detail ?? DBNull.Value), ("$ended", (object?)ended?.ToUnixTimeMilliseconds() ?? DBNull.Value), ("$run", run)));
 
-    public void SetHeldBack(string run, IReadOnlyList<HeldBackReport> held) => Do(() => Change(
-        "UPDATE sweep_plan SET held = $held WHERE id = $run", ("$held", JsonSerializer.Serialize([.. held], SweepStoreJson.Default.IReadOnlyListHeldBackReport)), ("$run", run)));
+    /// <param name="change">Given what others have written by now.</param>
+    public void ChangeHeldBack(string run, Func<IReadOnlyList<HeldBackReport>, IReadOnlyList<HeldBackReport>> change) => Do(() =>
+    {
+        using DatabaseTransaction transaction = database.Begin(isWriting: true);
+        IReadOnlyList<HeldBackReport> held = change(Runs("WHERE id = $a", run, 1).FirstOrDefault()?.HeldBack ?? []);
+        Change("UPDATE sweep_plan SET held = $held WHERE id = $run", ("$held", JsonSerializer.Serialize([.. held], SweepStoreJson.Default.IReadOnlyListHeldBackReport)), ("$run", run));
+        transaction.Commit();
+        return true;
+    });
 
     public void SetVm(string run, int number, SweepVmReport report) => Do(() => SetVmNow(run, number, report));
 
@@ -58,7 +70,7 @@ internal sealed class SweepStore(Database database) : IDisposable
         Change(
             """
             INSERT INTO sweep_scanned (key, scanned, whole) VALUES ($key, $now, $whole)
-            ON CONFLICT (key) DO UPDATE SET scanned = excluded.scanned, whole = coalesce(excluded.whole, whole)
+            ON CONFLICT (key) DO UPDATE SET scanned = excluded.scanned, whole = coalesce(excluded.whole, sweep_scanned.whole)
             """,
             ("$key", vm.Key), ("$now", now.ToUnixTimeMilliseconds()), ("$whole", wasWhole ? now.ToUnixTimeMilliseconds() : DBNull.Value));
         transaction.Commit();
@@ -77,9 +89,9 @@ internal sealed class SweepStore(Database database) : IDisposable
     public IReadOnlyList<SweepVmRow> Vms(string run) => Do(() =>
     {
         List<SweepVmRow> vms = [];
-        using SqliteCommand find = database.Command("SELECT number, key, report FROM sweep_planned WHERE run = $run ORDER BY number", "$run");
-        Database.Set(find, run);
-        using SqliteDataReader row = find.ExecuteReader();
+        using DbCommand find = database.Command("SELECT number, key, report FROM sweep_planned WHERE run = $run ORDER BY number", "$run");
+        database.Set(find, run);
+        using DbDataReader row = find.ExecuteReader();
         while (row.Read())
         {
             vms.Add(new SweepVmRow(row.GetInt32(0), row.GetString(1), JsonSerializer.Deserialize(row.GetString(2), SweepStoreJson.Default.SweepVmReport) ?? throw new InvalidDataException("a VM's report is empty")));
@@ -91,8 +103,8 @@ internal sealed class SweepStore(Database database) : IDisposable
     public IReadOnlyDictionary<string, LastScan> LastScans() => Do(() =>
     {
         var last = new Dictionary<string, LastScan>(StringComparer.Ordinal);
-        using SqliteCommand find = database.Command("SELECT key, scanned, whole FROM sweep_scanned");
-        using SqliteDataReader row = find.ExecuteReader();
+        using DbCommand find = database.Command("SELECT key, scanned, whole FROM sweep_scanned");
+        using DbDataReader row = find.ExecuteReader();
         while (row.Read())
         {
             last[row.GetString(0)] = new LastScan(DateTimeOffset.FromUnixTimeMilliseconds(row.GetInt64(1)), row.IsDBNull(2) ? null : DateTimeOffset.FromUnixTimeMilliseconds(row.GetInt64(2)));
@@ -113,9 +125,9 @@ internal sealed class SweepStore(Database database) : IDisposable
     private List<SweepRunRow> Runs(string where, string? a, int most)
     {
         List<SweepRunRow> runs = [];
-        using SqliteCommand find = database.Command($"SELECT id, sweep, begun, ended, state, detail, cancel, held FROM sweep_plan {where} ORDER BY begun DESC, rowid DESC LIMIT $most", a is null ? ["$most"] : ["$a", "$most"]);
-        Database.Set(find, a is null ? [most] : [a, most]);
-        using SqliteDataReader row = find.ExecuteReader();
+        using DbCommand find = database.Command($"SELECT id, sweep, begun, ended, state, detail, cancel, held FROM sweep_plan {where} ORDER BY begun DESC, number DESC LIMIT $most", a is null ? ["$most"] : ["$a", "$most"]);
+        database.Set(find, a is null ? [most] : [a, most]);
+        using DbDataReader row = find.ExecuteReader();
         while (row.Read())
         {
             runs.Add(new SweepRunRow(
@@ -136,16 +148,7 @@ internal sealed class SweepStore(Database database) : IDisposable
         "UPDATE sweep_planned SET state = $state, report = $report WHERE run = $run AND number = $number",
         ("$state", report.State), ("$report", Json(report)), ("$run", run), ("$number", number));
 
-    private bool Change(string sql, params ReadOnlySpan<(string Name, object Value)> values)
-    {
-        using SqliteCommand command = database.Command(sql);
-        foreach ((string name, object value) in values)
-        {
-            command.Parameters.AddWithValue(name, value);
-        }
-
-        return command.ExecuteNonQuery() > 0;
-    }
+    private bool Change(string sql, params ReadOnlySpan<(string Name, object Value)> values) => database.Change(sql, values) > 0;
 
     private static string Json(SweepVmReport report) => JsonSerializer.Serialize(report, SweepStoreJson.Default.SweepVmReport);
 
@@ -157,9 +160,9 @@ internal sealed class SweepStore(Database database) : IDisposable
             {
                 return action();
             }
-            catch (Exception e) when (e is SqliteException or JsonException or InvalidDataException or InvalidCastException)
+            catch (Exception e) when (e is DbException or IOException and not SweepStoreException or JsonException or InvalidDataException or InvalidCastException or InvalidOperationException or TimeoutException)
             {
-                throw new SweepStoreException($"the database {database.Path} fails: {e.Message}", e);
+                throw new SweepStoreException($"the database {database.Name} fails: {e.GetBaseException().Message}", e);
             }
         }
     }

@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
+using System.Data.Common;
 using System.Security.Cryptography;
-using Microsoft.Data.Sqlite;
 
 namespace Vmsweep.Appliance.Results.Sqlite;
 
@@ -21,9 +21,9 @@ internal sealed class TraceStore(Database database, TimeProvider time, long most
     /// <summary>The last scan of a VM that came to its end; null when there is none.</summary>
     public TracedScan? Last(string vm)
     {
-        using SqliteCommand find = database.Command("SELECT id, mark, context, key, at FROM traced WHERE vm = $vm AND mark IS NOT NULL ORDER BY id DESC LIMIT 1", "$vm");
-        Database.Set(find, vm);
-        using SqliteDataReader row = find.ExecuteReader();
+        using DbCommand find = database.Command("SELECT id, mark, context, key, at FROM traced WHERE vm = $vm AND mark IS NOT NULL ORDER BY id DESC LIMIT 1", "$vm");
+        database.Set(find, StoredText.Key(vm));
+        using DbDataReader row = find.ExecuteReader();
         return row.Read()
             ? new TracedScan(row.GetInt64(0), row.GetString(1), row.GetFieldValue<byte[]>(2), row.GetFieldValue<byte[]>(3), DateTimeOffset.FromUnixTimeSeconds(row.GetInt64(4)))
             : null;
@@ -33,10 +33,10 @@ internal sealed class TraceStore(Database database, TimeProvider time, long most
     public long Begin(string vm, byte[] context, byte[] key)
     {
         using DatabaseTransaction transaction = database.Begin(isWriting: true);
-        Remove("vm = $vm AND mark IS NULL", vm);
-        using SqliteCommand add = database.Command("INSERT INTO traced (vm, context, key, at, bytes) VALUES ($vm, $context, $key, $at, 0) RETURNING id", "$vm", "$context", "$key", "$at");
-        Database.Set(add, vm, context, key, time.GetUtcNow().ToUnixTimeSeconds());
-        long id = (long)add.ExecuteScalar()!;
+        Remove("vm = $vm AND mark IS NULL", StoredText.Key(vm));
+        using DbCommand add = database.Command("INSERT INTO traced (vm, context, key, at, bytes) VALUES ($vm, $context, $key, $at, 0) RETURNING id", "$vm", "$context", "$key", "$at");
+        database.Set(add, StoredText.Key(vm), context, key, time.GetUtcNow().ToUnixTimeSeconds());
+        long id = Database.Number(add)!.Value;
         transaction.Commit();
         return id;
     }
@@ -44,12 +44,12 @@ internal sealed class TraceStore(Database database, TimeProvider time, long most
     public void Add(long scan, byte[] part)
     {
         using DatabaseTransaction transaction = database.Begin(isWriting: true);
-        using SqliteCommand add = database.Command(
+        using DbCommand add = database.Command(
             "INSERT INTO traced_part (scan, number, seal, part) SELECT $scan, coalesce(max(number), 0) + 1, $seal, $part FROM traced_part WHERE scan = $scan", "$scan", "$seal", "$part");
-        Database.Set(add, scan, Seal(scan, part), part);
+        database.Set(add, scan, Seal(scan, part), part);
         add.ExecuteNonQuery();
-        using SqliteCommand count = database.Command("UPDATE traced SET bytes = bytes + $bytes WHERE id = $scan", "$scan", "$bytes");
-        Database.Set(count, scan, part.Length);
+        using DbCommand count = database.Command("UPDATE traced SET bytes = bytes + $bytes WHERE id = $scan", "$scan", "$bytes");
+        database.Set(count, scan, part.Length);
         count.ExecuteNonQuery();
         transaction.Commit();
     }
@@ -58,14 +58,14 @@ internal sealed class TraceStore(Database database, TimeProvider time, long most
     public void Complete(long scan, string mark)
     {
         using DatabaseTransaction transaction = database.Begin(isWriting: true);
-        using SqliteCommand complete = database.Command("UPDATE traced SET mark = $mark WHERE id = $scan RETURNING vm", "$scan", "$mark");
-        Database.Set(complete, scan, mark);
+        using DbCommand complete = database.Command("UPDATE traced SET mark = $mark WHERE id = $scan RETURNING vm", "$scan", "$mark");
+        database.Set(complete, scan, mark);
         string vm = (string)complete.ExecuteScalar()!;
-        using (SqliteCommand older = database.Command("SELECT id FROM traced WHERE vm = $vm AND id <> $scan", "$vm", "$scan"))
+        using (DbCommand older = database.Command("SELECT id FROM traced WHERE vm = $vm AND id <> $scan", "$vm", "$scan"))
         {
-            Database.Set(older, vm, scan);
+            database.Set(older, vm, scan);
             List<long> ids = [];
-            using (SqliteDataReader row = older.ExecuteReader())
+            using (DbDataReader row = older.ExecuteReader())
             {
                 while (row.Read())
                 {
@@ -92,9 +92,9 @@ internal sealed class TraceStore(Database database, TimeProvider time, long most
     public IReadOnlyList<byte[]>? Parts(long scan)
     {
         List<byte[]> parts = [];
-        using SqliteCommand find = database.Command("SELECT number, seal, part FROM traced_part WHERE scan = $scan ORDER BY number", "$scan");
-        Database.Set(find, scan);
-        using SqliteDataReader row = find.ExecuteReader();
+        using DbCommand find = database.Command("SELECT number, seal, part FROM traced_part WHERE scan = $scan ORDER BY number", "$scan");
+        database.Set(find, scan);
+        using DbDataReader row = find.ExecuteReader();
         while (row.Read())
         {
             byte[] part = row.GetFieldValue<byte[]>(2);
@@ -114,9 +114,9 @@ internal sealed class TraceStore(Database database, TimeProvider time, long most
     {
         while (true)
         {
-            using SqliteCommand sum = database.Command("SELECT coalesce(sum(bytes), 0), min(id), max(id) FROM traced WHERE mark IS NOT NULL");
+            using DbCommand sum = database.Command("SELECT coalesce(sum(bytes), 0), min(id), max(id) FROM traced WHERE mark IS NOT NULL");
             long first;
-            using (SqliteDataReader row = sum.ExecuteReader())
+            using (DbDataReader row = sum.ExecuteReader())
             {
                 row.Read();
                 if (row.GetInt64(0) <= mostBytes || row.GetInt64(1) == row.GetInt64(2))
@@ -135,8 +135,8 @@ internal sealed class TraceStore(Database database, TimeProvider time, long most
     {
         foreach (string sql in (string[])[$"DELETE FROM traced_part WHERE scan IN (SELECT id FROM traced WHERE {where})", $"DELETE FROM traced WHERE {where}"])
         {
-            using SqliteCommand remove = database.Command(sql, "$vm");
-            Database.Set(remove, vm);
+            using DbCommand remove = database.Command(sql, "$vm");
+            database.Set(remove, vm);
             remove.ExecuteNonQuery();
         }
     }
@@ -145,8 +145,8 @@ internal sealed class TraceStore(Database database, TimeProvider time, long most
     {
         foreach (string sql in (string[])["DELETE FROM traced_part WHERE scan = $scan", "DELETE FROM traced WHERE id = $scan"])
         {
-            using SqliteCommand remove = database.Command(sql, "$scan");
-            Database.Set(remove, scan);
+            using DbCommand remove = database.Command(sql, "$scan");
+            database.Set(remove, scan);
             remove.ExecuteNonQuery();
         }
     }

@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
+using System.Data.Common;
 using System.Security.Cryptography;
-using Microsoft.Data.Sqlite;
 
 namespace Vmsweep.Appliance.Results.Sqlite;
 
@@ -21,7 +21,7 @@ internal readonly record struct FoundVerdict(long Basis, byte[]? Payload);
 /// longest goes first when the store is full.
 /// </summary>
 /// <param name="mostBytes">Payloads, and <see cref="RowBytes"/> for each verdict.</param>
-internal sealed class VerdictStore(Database database, TimeProvider time, long mostBytes) : IDisposable
+internal sealed class VerdictStore(Database database, TimeProvider time, long mostBytes)
 {
     /// <summary>What a verdict takes beside its payload.</summary>
     public const int RowBytes = 96;
@@ -38,21 +38,16 @@ internal sealed class VerdictStore(Database database, TimeProvider time, long mo
     /// <summary>So much is left after making room, so that it is not made again at once.</summary>
     private const double LeftAfterEviction = 0.85;
 
-    private readonly SqliteCommand _find = database.Command(
-        "SELECT basis, used, seal, payload, lists FROM verdict WHERE scope = $scope AND sha256 = $sha256 AND size = $size", "$scope", "$sha256", "$size");
+    private const string FindAll = "SELECT basis, used, seal, payload, lists FROM verdict WHERE scope = $scope AND sha256 = $sha256 AND size = $size";
 
-    private readonly SqliteCommand _touch = database.Command(
-        "UPDATE verdict SET used = $used WHERE scope = $scope AND sha256 = $sha256 AND size = $size AND basis = $basis", "$scope", "$sha256", "$size", "$basis", "$used");
+    private const string Touch = "UPDATE verdict SET used = $used WHERE scope = $scope AND sha256 = $sha256 AND size = $size AND basis = $basis";
 
-    private readonly SqliteCommand _add = database.Command(
-        "INSERT OR IGNORE INTO verdict (scope, sha256, size, basis, used, seal, payload, lists) VALUES ($scope, $sha256, $size, $basis, $used, $seal, $payload, $lists)",
-        "$scope", "$sha256", "$size", "$basis", "$used", "$seal", "$payload", "$lists");
+    private const string Add =
+        "INSERT INTO verdict (scope, sha256, size, basis, used, seal, payload, lists) VALUES ($scope, $sha256, $size, $basis, $used, $seal, $payload, $lists) ON CONFLICT DO NOTHING RETURNING 1";
 
-    private readonly SqliteCommand _remove = database.Command(
-        "DELETE FROM verdict WHERE scope = $scope AND sha256 = $sha256 AND size = $size AND basis = $basis RETURNING length(payload)", "$scope", "$sha256", "$size", "$basis");
+    private const string Remove = "DELETE FROM verdict WHERE scope = $scope AND sha256 = $sha256 AND size = $size AND basis = $basis RETURNING length(payload)";
 
-    private readonly SqliteCommand _count = database.Command(
-        "UPDATE basis SET verdicts = verdicts + $verdicts, bytes = bytes + $bytes, used = max(used, $used) WHERE id = $basis", "$verdicts", "$bytes", "$used", "$basis");
+    private const string Count = "UPDATE basis SET verdicts = verdicts + $verdicts, bytes = bytes + $bytes, used = greatest(used, $used) WHERE id = $basis";
 
     private int _batches;
 
@@ -63,16 +58,16 @@ internal sealed class VerdictStore(Database database, TimeProvider time, long mo
     {
         byte[] digest = RuleIds.Digest(rules);
         using DatabaseTransaction transaction = database.Begin(isWriting: true);
-        using SqliteCommand add = database.Command(
+        using DbCommand add = database.Command(
             """
             INSERT INTO basis (scope, context, digest, rules, used) VALUES ($scope, $context, $digest, $rules, $used)
-            ON CONFLICT (scope, context, digest) DO UPDATE SET used = max(used, excluded.used) RETURNING id, verdicts
+            ON CONFLICT (scope, context, digest) DO UPDATE SET used = greatest(basis.used, excluded.used) RETURNING id, verdicts
             """,
             "$scope", "$context", "$digest", "$rules", "$used");
-        Database.Set(add, scope, context, digest, rules, Today);
+        database.Set(add, scope, context, digest, rules, Today);
         long id;
         long verdicts;
-        using (SqliteDataReader row = add.ExecuteReader())
+        using (DbDataReader row = add.ExecuteReader())
         {
             row.Read();
             (id, verdicts) = (row.GetInt64(0), row.GetInt64(1));
@@ -85,11 +80,11 @@ internal sealed class VerdictStore(Database database, TimeProvider time, long mo
     /// <summary>The bases with most verdicts, first; those whose rules are damaged are left out.</summary>
     public IReadOnlyList<Basis> Most(long scope, byte[] context, int count)
     {
-        using SqliteCommand find = database.Command(
+        using DbCommand find = database.Command(
             "SELECT id, digest, rules, verdicts FROM basis WHERE scope = $scope AND context = $context AND verdicts > 0 ORDER BY verdicts DESC, id DESC LIMIT $count", "$scope", "$context", "$count");
-        Database.Set(find, scope, context, count);
+        database.Set(find, scope, context, count);
         List<Basis> found = [];
-        using SqliteDataReader row = find.ExecuteReader();
+        using DbDataReader row = find.ExecuteReader();
         while (row.Read())
         {
             var basis = new Basis(row.GetInt64(0), row.GetFieldValue<byte[]>(1), row.GetFieldValue<byte[]>(2), row.GetInt64(3));
@@ -108,52 +103,40 @@ internal sealed class VerdictStore(Database database, TimeProvider time, long mo
     public FoundVerdict[] Find(long scope, ReadOnlySpan<ContentKey> keys, IReadOnlyDictionary<long, int> ranks, byte[] lists)
     {
         var found = new FoundVerdict[keys.Length];
-        List<(int Index, long Basis)> touched = [];
+        int[] best = new int[keys.Length];
+        long[] usedAt = new long[keys.Length];
         long today = Today;
+        Array.Fill(best, int.MaxValue);
+        Array.Fill(usedAt, today);
+        ContentKey[] wanted = keys.ToArray();
+        List<object[]> asked = [.. wanted.Select(k => (object[])[scope, HashOf(k), k.SizeBytes])];
         using (DatabaseTransaction transaction = database.Begin(isWriting: false))
         {
-            for (int i = 0; i < keys.Length; i++)
+            database.ForEach(FindAll, ["$scope", "$sha256", "$size"], asked, (i, row) =>
             {
-                int best = int.MaxValue;
-                long used = today;
-                Database.Set(_find, scope, HashOf(keys[i]), keys[i].SizeBytes);
-                using SqliteDataReader row = _find.ExecuteReader();
-                while (row.Read())
+                long basis = row.GetInt64(0);
+                if (!ranks.TryGetValue(basis, out int rank) || rank >= best[i])
                 {
-                    long basis = row.GetInt64(0);
-                    if (!ranks.TryGetValue(basis, out int rank) || rank >= best)
-                    {
-                        continue;
-                    }
-
-                    byte[] payload = row.GetFieldValue<byte[]>(3);
-                    byte[] hangsOn = row.GetFieldValue<byte[]>(4);
-                    if (row.GetInt64(2) == Seal(scope, keys[i], basis, payload, hangsOn))
-                    {
-                        best = rank;
-                        used = row.GetInt64(1);
-                        found[i] = new FoundVerdict(basis, hangsOn.Length == 0 || hangsOn.AsSpan().SequenceEqual(lists) ? payload : null);
-                    }
+                    return;
                 }
 
-                if (found[i].Payload is not null && used + UseDays <= today)
+                byte[] payload = row.GetFieldValue<byte[]>(3);
+                byte[] hangsOn = row.GetFieldValue<byte[]>(4);
+                if (row.GetInt64(2) == Seal(scope, wanted[i], basis, payload, hangsOn))
                 {
-                    touched.Add((i, found[i].Basis));
+                    best[i] = rank;
+                    usedAt[i] = row.GetInt64(1);
+                    found[i] = new FoundVerdict(basis, hangsOn.Length == 0 || hangsOn.AsSpan().SequenceEqual(lists) ? payload : null);
                 }
-            }
-
+            });
             transaction.Commit();
         }
 
+        List<object[]> touched = [.. Enumerable.Range(0, wanted.Length).Where(i => found[i].Payload is not null && usedAt[i] + UseDays <= today).Select(i => (object[])[.. asked[i], found[i].Basis, today])];
         if (touched.Count > 0)
         {
             using DatabaseTransaction transaction = database.Begin(isWriting: true);
-            foreach ((int index, long basis) in touched)
-            {
-                Database.Set(_touch, scope, HashOf(keys[index]), keys[index].SizeBytes, basis, today);
-                _touch.ExecuteNonQuery();
-            }
-
+            database.ForEach(Touch, ["$scope", "$sha256", "$size", "$basis", "$used"], touched);
             transaction.Commit();
         }
 
@@ -171,34 +154,18 @@ internal sealed class VerdictStore(Database database, TimeProvider time, long mo
         long today = Today;
         Dictionary<long, (long Verdicts, long Bytes)> changes = [];
         using DatabaseTransaction transaction = database.Begin(isWriting: true);
-        foreach (StoredVerdict verdict in verdicts)
-        {
-            byte[] sha256 = HashOf(verdict.Key);
-            if (verdict.Instead != 0)
-            {
-                Database.Set(_remove, scope, sha256, verdict.Key.SizeBytes, verdict.Instead);
-                if (_remove.ExecuteScalar() is long removed)
-                {
-                    Count(verdict.Instead, -1, -removed - RowBytes);
-                }
-            }
-
-            Database.Set(_add, scope, sha256, verdict.Key.SizeBytes, basis, today, Seal(scope, verdict.Key, basis, verdict.Payload, verdict.Lists), verdict.Payload, verdict.Lists);
-            if (_add.ExecuteNonQuery() > 0)
-            {
-                Count(basis, 1, verdict.Payload.Length + RowBytes);
-            }
-        }
-
-        foreach ((long id, (long count, long bytes)) in changes)
-        {
-            Database.Set(_count, count, bytes, today, id);
-            _count.ExecuteNonQuery();
-        }
-
+        List<StoredVerdict> instead = [.. verdicts.Where(v => v.Instead != 0)];
+        database.ForEach(
+            Remove, ["$scope", "$sha256", "$size", "$basis"], [.. instead.Select(v => (object[])[scope, HashOf(v.Key), v.Key.SizeBytes, v.Instead])],
+            (i, row) => Change(instead[i].Instead, -1, -row.GetInt64(0) - RowBytes));
+        database.ForEach(
+            Add, ["$scope", "$sha256", "$size", "$basis", "$used", "$seal", "$payload", "$lists"],
+            [.. verdicts.Select(v => (object[])[scope, HashOf(v.Key), v.Key.SizeBytes, basis, today, Seal(scope, v.Key, basis, v.Payload, v.Lists), v.Payload, v.Lists])],
+            (i, _) => Change(basis, 1, verdicts[i].Payload.Length + RowBytes));
+        database.ForEach(Count, ["$verdicts", "$bytes", "$used", "$basis"], [.. changes.Select(c => (object[])[c.Value.Verdicts, c.Value.Bytes, today, c.Key])]);
         transaction.Commit();
 
-        void Count(long id, long count, long bytes)
+        void Change(long id, long count, long bytes)
         {
             (long oldCount, long oldBytes) = changes.GetValueOrDefault(id);
             changes[id] = (oldCount + count, oldBytes + bytes);
@@ -211,7 +178,7 @@ internal sealed class VerdictStore(Database database, TimeProvider time, long mo
     /// </summary>
     public void MakeRoom()
     {
-        long bytes = Number("SELECT coalesce(sum(bytes), 0) FROM basis");
+        long bytes = database.Number("SELECT coalesce(sum(bytes), 0) FROM basis") ?? 0;
         if (bytes <= mostBytes)
         {
             return;
@@ -220,8 +187,8 @@ internal sealed class VerdictStore(Database database, TimeProvider time, long mo
         long target = (long)(mostBytes * LeftAfterEviction);
         long before = bytes;
         List<(long Used, long Bytes)> days = [];
-        using (SqliteCommand ages = database.Command($"SELECT used, sum(length(payload) + {RowBytes}) FROM verdict GROUP BY used ORDER BY used"))
-        using (SqliteDataReader row = ages.ExecuteReader())
+        using (DbCommand ages = database.Command($"SELECT used, sum(length(payload) + {RowBytes}) FROM verdict GROUP BY used ORDER BY used"))
+        using (DbDataReader row = ages.ExecuteReader())
         {
             while (row.Read())
             {
@@ -250,17 +217,9 @@ internal sealed class VerdictStore(Database database, TimeProvider time, long mo
             bytes -= RemovePart(part, last);
         }
 
-        using SqliteCommand empty = database.Command("DELETE FROM basis WHERE verdicts <= 0 AND used < $used", "$used");
-        Database.Set(empty, Today - EmptyBasisDays);
+        using DbCommand empty = database.Command("DELETE FROM basis WHERE verdicts <= 0 AND used < $used", "$used");
+        database.Set(empty, Today - EmptyBasisDays);
         empty.ExecuteNonQuery();
-    }
-
-    public void Dispose()
-    {
-        foreach (SqliteCommand command in (SqliteCommand[])[_find, _touch, _add, _remove, _count])
-        {
-            command.Dispose();
-        }
     }
 
     private long RemovePart(int firstByte, long usedUntil)
@@ -272,36 +231,25 @@ internal sealed class VerdictStore(Database database, TimeProvider time, long mo
         const string Which = "sha256 BETWEEN $from AND $to AND used <= $used AND scope IN (SELECT DISTINCT scope FROM basis)";
         using DatabaseTransaction transaction = database.Begin(isWriting: true);
         List<(long Basis, long Verdicts, long Bytes)> gone = [];
-        using (SqliteCommand sum = database.Command($"SELECT basis, count(*), sum(length(payload) + {RowBytes}) FROM verdict WHERE {Which} GROUP BY basis", "$from", "$to", "$used"))
+        using (DbCommand sum = database.Command($"SELECT basis, count(*), sum(length(payload) + {RowBytes}) FROM verdict WHERE {Which} GROUP BY basis", "$from", "$to", "$used"))
         {
-            Database.Set(sum, from, to, usedUntil);
-            using SqliteDataReader row = sum.ExecuteReader();
+            database.Set(sum, from, to, usedUntil);
+            using DbDataReader row = sum.ExecuteReader();
             while (row.Read())
             {
                 gone.Add((row.GetInt64(0), row.GetInt64(1), row.GetInt64(2)));
             }
         }
 
-        using (SqliteCommand remove = database.Command($"DELETE FROM verdict WHERE {Which}", "$from", "$to", "$used"))
+        using (DbCommand remove = database.Command($"DELETE FROM verdict WHERE {Which}", "$from", "$to", "$used"))
         {
-            Database.Set(remove, from, to, usedUntil);
+            database.Set(remove, from, to, usedUntil);
             remove.ExecuteNonQuery();
         }
 
-        foreach ((long basis, long verdicts, long bytes) in gone)
-        {
-            Database.Set(_count, -verdicts, -bytes, 0, basis);
-            _count.ExecuteNonQuery();
-        }
-
+        database.ForEach(Count, ["$verdicts", "$bytes", "$used", "$basis"], [.. gone.Select(g => (object[])[-g.Verdicts, -g.Bytes, 0L, g.Basis])]);
         transaction.Commit();
         return gone.Sum(g => g.Bytes);
-    }
-
-    private long Number(string sql)
-    {
-        using SqliteCommand command = database.Command(sql);
-        return (long)command.ExecuteScalar()!;
     }
 
     private static byte[] HashOf(ContentKey key)

@@ -205,7 +205,7 @@ internal static class SweepParser
     private static SweepLimits Limits(ConfigurationNode node)
     {
         node.Allow(
-            "disks", "disksPerDatastore", "disksPerHost", "disksPerTenant", "bytesPerSecond", "bytesPerSecondPerDatastore", "bytesPerSecondPerHost", "bytesPerSecondPerTenant",
+            "disks", "disksPerNode", "disksPerDatastore", "disksPerHost", "disksPerTenant", "bytesPerSecond", "bytesPerSecondPerDatastore", "bytesPerSecondPerHost", "bytesPerSecondPerTenant",
             "targetLatencyMilliseconds", "stopLatencyMilliseconds", "nice", "ioClass", "threads", "memory");
         var defaults = new SweepLimits();
         TimeSpan? target = Milliseconds(node, "targetLatencyMilliseconds");
@@ -226,6 +226,7 @@ internal static class SweepParser
             Disks = Whole(node, "disks", 1, 1024) ?? defaults.Disks,
             DisksPerDatastore = Whole(node, "disksPerDatastore", 1, 1024),
             DisksPerHost = Whole(node, "disksPerHost", 1, 1024),
+            DisksPerNode = Whole(node, "disksPerNode", 1, 1024),
             DisksPerTenant = Whole(node, "disksPerTenant", 1, 1024),
             BytesPerSecond = Rate(node, "bytesPerSecond"),
             BytesPerSecondPerDatastore = Rate(node, "bytesPerSecondPerDatastore"),

@@ -100,6 +100,9 @@ internal sealed record SweepLimits
     /// <summary>Disks that are read at once.</summary>
     public int Disks { get; init; } = 2;
 
+    /// <summary>Where several appliances share the work: what one of them reads at once. All other limits hold over all of them.</summary>
+    public int? DisksPerNode { get; init; }
+
     public int? DisksPerDatastore { get; init; }
 
     public int? DisksPerHost { get; init; }

@@ -16,10 +16,24 @@ internal sealed class DiskSlots(SweepLimits limits)
     public IReadOnlyDictionary<string, int> Most => _most;
 
     /// <returns>Null when its disks are taken; otherwise what it waits for.</returns>
-    public string? TryTake(SweepVm vm)
+    public string? TryTake(SweepVm vm) => TryTake(DiskShare.Of(vm));
+
+    /// <inheritdoc cref="TryTake(SweepVm)"/>
+    public string? TryTake(DiskShare share)
     {
-        List<(string Of, int Count, int? Limit)> wanted = [.. Wanted(vm)];
-        foreach ((string of, int count, int? limit) in wanted)
+        if (WhyNot(share) is { } why)
+        {
+            return why;
+        }
+
+        Take(share);
+        return null;
+    }
+
+    /// <returns>Null when its disks may be taken; otherwise what it waits for.</returns>
+    public string? WhyNot(DiskShare share)
+    {
+        foreach ((string of, int count, int? limit) in Wanted(share))
         {
             int taken = _taken.GetValueOrDefault(of);
             if (limit is { } most && taken > 0 && taken + count > most)
@@ -28,24 +42,28 @@ internal sealed class DiskSlots(SweepLimits limits)
             }
         }
 
-        foreach ((string of, int count, _) in wanted)
+        return null;
+    }
+
+    /// <summary>What is read already, whatever the limits are.</summary>
+    public void Take(DiskShare share)
+    {
+        foreach ((string of, int count, _) in Wanted(share))
         {
             _taken[of] = _taken.GetValueOrDefault(of) + count;
             _most[of] = Math.Max(_most.GetValueOrDefault(of), _taken[of]);
         }
-
-        return null;
     }
 
     public void Return(SweepVm vm)
     {
-        foreach ((string of, int count, _) in Wanted(vm))
+        foreach ((string of, int count, _) in Wanted(DiskShare.Of(vm)))
         {
             _taken[of] -= count;
         }
     }
 
-    private IEnumerable<(string Of, int Count, int? Limit)> Wanted(SweepVm vm)
+    private IEnumerable<(string Of, int Count, int? Limit)> Wanted(DiskShare vm)
     {
         yield return ("all datastores", vm.Datastores.Count, limits.Disks);
         foreach (IGrouping<string, string> store in vm.Datastores.GroupBy(d => d))

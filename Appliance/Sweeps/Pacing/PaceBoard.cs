@@ -17,6 +17,7 @@ internal sealed class PaceBoard(SweepLimits limits, TimeProvider time)
     private readonly Lock _lock = new();
     private readonly Dictionary<string, Store> _stores = new(StringComparer.Ordinal);
     private readonly List<PaceLane> _lanes = [];
+    private IReadOnlyList<DiskShare> _others = [];
     private long _steppedAt = time.GetTimestamp();
 
     /// <summary>False: nothing limits how fast bytes are read.</summary>
@@ -37,6 +38,16 @@ internal sealed class PaceBoard(SweepLimits limits, TimeProvider time)
             _lanes.Add(lane);
             Divide();
             return lane;
+        }
+    }
+
+    /// <summary>What other nodes read of the same sweep: of every limit they have their parts.</summary>
+    public void Share(IReadOnlyList<DiskShare> others)
+    {
+        lock (_lock)
+        {
+            _others = others;
+            Divide();
         }
     }
 
@@ -110,13 +121,16 @@ internal sealed class PaceBoard(SweepLimits limits, TimeProvider time)
         foreach (PaceLane lane in _lanes)
         {
             double shared = Math.Min(
-                Part(limits.BytesPerSecond, _lanes.Count),
+                Part(limits.BytesPerSecond, _lanes.Count + _others.Count),
                 Math.Min(
-                    lane.Vm.Host.Length == 0 ? double.PositiveInfinity : Part(limits.BytesPerSecondPerHost, _lanes.Count(l => l.Vm.Host == lane.Vm.Host)),
-                    lane.Vm.Tenant.Length == 0 ? double.PositiveInfinity : Part(limits.BytesPerSecondPerTenant, _lanes.Count(l => l.Vm.Tenant == lane.Vm.Tenant))));
+                    lane.Vm.Host.Length == 0 ? double.PositiveInfinity : Part(limits.BytesPerSecondPerHost, _lanes.Count(l => l.Vm.Host == lane.Vm.Host) + _others.Count(o => o.Host == lane.Vm.Host)),
+                    lane.Vm.Tenant.Length == 0 ? double.PositiveInfinity : Part(limits.BytesPerSecondPerTenant, _lanes.Count(l => l.Vm.Tenant == lane.Vm.Tenant) + _others.Count(o => o.Tenant == lane.Vm.Tenant))));
             lane.Set([.. lane.Stores.Select(s =>
             {
-                double rate = Math.Min(shared / lane.Stores.Count, Part(_stores[s].Rate, _lanes.Count(l => l.Stores.Contains(s))));
+                // A governor is this node's own: each slows down by what it measures itself.
+                int here = _lanes.Count(l => l.Stores.Contains(s));
+                double ofStore = Math.Min(Part(_stores[s].Governed, here), Part(limits.BytesPerSecondPerDatastore, here + _others.Count(o => o.Datastores.Contains(s))));
+                double rate = Math.Min(shared / lane.Stores.Count, ofStore);
                 return double.IsPositiveInfinity(rate) ? -1 : rate <= 0 ? 0 : Math.Max(1, (long)rate);
             })]);
         }
@@ -134,6 +148,8 @@ internal sealed class PaceBoard(SweepLimits limits, TimeProvider time)
         private TimeSpan _slowed;
         private TimeSpan _stopped;
         private double? _slowest;
+
+        public double? Governed => _governor?.BytesPerSecond;
 
         public double? Rate => _governor?.BytesPerSecond is { } governed ? Math.Min(governed, limits.BytesPerSecondPerDatastore ?? double.PositiveInfinity) : limits.BytesPerSecondPerDatastore;
 

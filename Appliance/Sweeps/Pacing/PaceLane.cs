@@ -51,8 +51,12 @@ internal sealed class PaceLane : IScanPacing, IDisposable
         Directory.Delete(_folder, recursive: true);
     }
 
+    /// <summary>The rates as they are, for tests.</summary>
+    internal IReadOnlyList<long> Present { get; private set; } = [];
+
     internal void Set(IReadOnlyList<long> rates)
     {
+        Present = rates;
         Span<byte> bytes = stackalloc byte[sizeof(long)];
         lock (_lock)
         {

@@ -5,6 +5,7 @@ using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Pipeline.Changes;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results.Sqlite;
 using Vmsweep.Appliance.Sweeps.Configuration;
 using Vmsweep.DiskReaders.Blocks;
 
@@ -51,7 +52,7 @@ internal sealed class SweepInventory(ConnectorCatalog catalog, LeaseJournal jour
         {
             string folder = vm.Folder.Trim('/') is { Length: > 0 } inner ? $"{name}/{inner}" : name;
             string target = $"{name}/{vm.Name}";
-            return new SweepVm($"{name}/{vm.Id}", vm.Name)
+            return new SweepVm(StoredText.Key($"{name}/{vm.Id}"), vm.Name)
             {
                 Id = vm.Id,
                 Target = target,
@@ -97,7 +98,7 @@ internal sealed class SweepInventory(ConnectorCatalog catalog, LeaseJournal jour
         return listed.Select(vm =>
         {
             string folder = Path.GetDirectoryName(vm.Target) ?? root;
-            return new SweepVm(several.Contains(vm.Target) ? $"{vm.Target}\n{vm.Identity.Id}" : vm.Target, vm.Identity.Name)
+            return new SweepVm(StoredText.Key(several.Contains(vm.Target) ? $"{vm.Target}\n{vm.Identity.Id}" : vm.Target), vm.Identity.Name)
             {
                 Id = vm.Identity.Id,
                 Target = vm.Target,
@@ -129,7 +130,7 @@ internal sealed class SweepInventory(ConnectorCatalog catalog, LeaseJournal jour
         }
     }
 
-    private static SweepVm NotListed(string key, string name, string target, string? root, string why) => new("not listed: " + key, name)
+    private static SweepVm NotListed(string key, string name, string target, string? root, string why) => new(StoredText.Key("not listed: " + key), name)
     {
         Id = key,
         Target = target,

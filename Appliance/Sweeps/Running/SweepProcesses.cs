@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Runtime.InteropServices;
 using Serilog;
 using Vmsweep.Scheduler.Jobs;
@@ -26,7 +27,7 @@ internal sealed partial class SweepProcesses(IReadOnlyList<string> command, IRea
         {
             if (!_running.TryGetValue(sweep, out Task? task) || task.IsCompleted)
             {
-                _running[sweep] = task = RunAsync(sweep, cancellation);
+                _running[sweep] = task = RunAsync(sweep, due, cancellation);
             }
 
             return task;
@@ -42,11 +43,11 @@ internal sealed partial class SweepProcesses(IReadOnlyList<string> command, IRea
         }
     }
 
-    private async Task RunAsync(string sweep, CancellationToken cancellation)
+    private async Task RunAsync(string sweep, DateTimeOffset due, CancellationToken cancellation)
     {
         // The caller has other sweeps to start.
         await Task.Yield();
-        var start = new ProcessStartInfo(command[0], [.. command.Skip(1), "sweep", "run", "--wait-for-window", "--no-progress", .. options, "--", sweep])
+        var start = new ProcessStartInfo(command[0], [.. command.Skip(1), "sweep", "run", "--wait-for-window", "--no-progress", "--due", due.ToString("O", CultureInfo.InvariantCulture), .. options, "--", sweep])
         {
             // What it has to say of faults goes where the service's own does; its report lies in the state folder.
             RedirectStandardInput = true,

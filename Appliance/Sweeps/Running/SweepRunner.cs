@@ -1,5 +1,6 @@
 using System.Runtime.ExceptionServices;
 using Serilog;
+using Vmsweep.Appliance.Nodes;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Results.Sqlite;
@@ -32,6 +33,7 @@ internal sealed class SweepRunner : IDisposable
     private readonly TimeProvider _time;
     private readonly ISweepListener _listener;
     private readonly RunOptions _options;
+    private readonly VmClaims? _claims;
     private readonly DiskSlots _slots;
     private readonly PaceBoard _pace;
     private readonly LostVms _lost;
@@ -39,14 +41,18 @@ internal sealed class SweepRunner : IDisposable
     private readonly SemaphoreSlim _changed = new(0);
     private readonly Dictionary<int, CancellationTokenSource> _scanning = [];
     private readonly List<(SweepVmRow Row, SweepVm Vm)> _broken = [];
+    private readonly List<SweepVmRow> _missing = [];
     private Exception? _failure;
     private int _returned;
     private string _held = "";
+    private bool _mayWait;
 
+    /// <param name="claims">Where several nodes share the work; null: this process does all of it.</param>
     public SweepRunner(
-        SweepSettings sweep, SweepStore store, SweepLocks locks, ISweepScanner scanner, IResultRecorder recorder, TimeProvider time, ISweepListener listener, RunOptions? options = null)
+        SweepSettings sweep, SweepStore store, SweepLocks locks, ISweepScanner scanner, IResultRecorder recorder, TimeProvider time, ISweepListener listener, RunOptions? options = null,
+        VmClaims? claims = null)
     {
-        (_sweep, _store, _locks, _scanner, _recorder, _time, _listener, _options) = (sweep, store, locks, scanner, recorder, time, listener, options ?? new());
+        (_sweep, _store, _locks, _scanner, _recorder, _time, _listener, _options, _claims) = (sweep, store, locks, scanner, recorder, time, listener, options ?? new(), claims);
         _slots = new DiskSlots(sweep.Limits);
         _pace = new PaceBoard(sweep.Limits, time);
         _lost = new LostVms(time);
@@ -88,6 +94,11 @@ internal sealed class SweepRunner : IDisposable
             {
                 waiting.Add((vm with { Report = SweepVmReports.Planned(found) }, found));
             }
+            else if (_claims is not null)
+            {
+                // Another node may see it.
+                _missing.Add(vm);
+            }
             else
             {
                 Leave(run, vm, progress, "it is not in the inventory any more", SweepVmStates.Failed);
@@ -106,6 +117,12 @@ internal sealed class SweepRunner : IDisposable
 
             KeepHeldBack(row);
             (string state, string? detail) = Conclude(run, waiting, progress);
+            if (state == SweepStates.Paused && _claims?.IsShared(run) == true)
+            {
+                // Others go on with it.
+                return _store.Find(run)!;
+            }
+
             _store.SetState(run, state, detail, state is SweepStates.Finished or SweepStates.Cancelled ? _time.GetUtcNow() : null);
             return _store.Find(run)!;
         }
@@ -145,18 +162,24 @@ internal sealed class SweepRunner : IDisposable
             TakeBack(waiting);
             bool stays = !isEnding && waiting.Count > 0 && (isOpen || (_options.WaitsForWindow && _sweep.AtEnd != WindowEnd.End && open is not null));
             bool isPutOff = waiting.Exists(w => _lost.WhyNot(w.Row.Number) is not null);
-            bool hasStarted = stays && isOpen && StartSome(run, row.Begun, waiting, last, progress);
+            bool hasStarted = stays && isOpen && (_claims is null ? StartSome(run, row.Begun, waiting, last, progress) : StartShared(run, row.Begun, waiting, last, progress));
 
             bool isScanning = wasScanning || IsScanning();
             _listener.OnProgress(progress.Now(_held));
             if (!isScanning && (!stays || waiting.Count == 0))
             {
-                return;
+                if (isEnding || waiting.Count > 0 || !WaitsForMissing(run, progress))
+                {
+                    return;
+                }
+
+                _changed.Wait(Tick, CancellationToken.None);
+                continue;
             }
 
             if (!isScanning && isOpen)
             {
-                if (isPutOff)
+                if (isPutOff || (_claims is not null && _mayWait))
                 {
                     _changed.Wait(Tick, CancellationToken.None);
                 }
@@ -222,8 +245,13 @@ internal sealed class SweepRunner : IDisposable
                     continue;
                 }
 
-                // It had its turn, and is not tried again: what was read of it until its datastore was lost is what there is.
-                SweepVmReport done = Record(run, left, vm, onlyChanges: false, read);
+                // It had its turn, and is not tried again: what was read of it until its datastore was lost is what there is, unless another node has more.
+                if (_claims?.Settle(run, left.Number, left.Report) == false)
+                {
+                    continue;
+                }
+
+                SweepVmReport done = Record(run, left, vm, onlyChanges: false, read, null);
                 progress.Add(done);
                 _listener.OnVm(done);
             }
@@ -237,7 +265,15 @@ internal sealed class SweepRunner : IDisposable
     private void Leave(string run, SweepVmRow vm, ProgressBoard progress, string why, string state)
     {
         SweepVmReport left = SweepVmReports.Skipped(vm.Report, why, state);
-        _store.SetVm(run, vm.Number, left);
+        if (_claims is null)
+        {
+            _store.SetVm(run, vm.Number, left);
+        }
+        else if (!_claims.Settle(run, vm.Number, left))
+        {
+            return;
+        }
+
         progress.Add(left);
         _listener.OnVm(left);
     }
@@ -246,7 +282,10 @@ internal sealed class SweepRunner : IDisposable
     {
         try
         {
-            _store.SetState(run, SweepStates.Failed, e.Message, null);
+            if (_claims?.IsShared(run) != true)
+            {
+                _store.SetState(run, SweepStates.Failed, e.Message, null);
+            }
         }
         catch (SweepStoreException)
         {
@@ -258,7 +297,12 @@ internal sealed class SweepRunner : IDisposable
     {
         if (_pace.IsNeeded)
         {
-            _store.SetHeldBack(row.Id, SweepVmReports.Join(row.HeldBack, _pace.HeldBack()));
+            // Of several nodes each has held back by itself.
+            string of = _claims is null ? "" : $" (node {_claims.Node.Settings.Node})";
+            IReadOnlyList<HeldBackReport> mine = [.. _pace.HeldBack().Select(h => h with { Datastore = h.Datastore + of })];
+            _store.ChangeHeldBack(row.Id, present => _claims is null
+                ? SweepVmReports.Join(row.HeldBack, mine)
+                : [.. present.Where(p => !p.Datastore.EndsWith(of, StringComparison.Ordinal)), .. SweepVmReports.Join([.. row.HeldBack.Where(h => h.Datastore.EndsWith(of, StringComparison.Ordinal))], mine)]);
         }
     }
 
@@ -326,26 +370,92 @@ internal sealed class SweepRunner : IDisposable
             waiting.RemoveAt(i);
             SweepVmReport begun = row.Report with { State = SweepVmStates.Running, StartedAt = _time.GetUtcNow() };
             _store.SetVm(run, row.Number, begun);
-            _listener.OnVm(begun);
-            var stop = new CancellationTokenSource();
-            lock (_gate)
-            {
-                _scanning.Add(row.Number, stop);
-            }
-
-            bool onlyChanges = _sweep.OnlyChanges && last.TryGetValue(vm.Key, out LastScan scan) && scan.Whole is { } whole && _time.GetUtcNow() - whole < TimeSpan.FromDays(_sweep.FullEveryDays);
-
-            // Read anew is what this run reads: a base that it has read for one VM it need not read for the next.
-            DateTimeOffset inheritFrom = onlyChanges ? _time.GetUtcNow() - TimeSpan.FromDays(_sweep.FullEveryDays) : begunAt;
             hasStarted = true;
-            new Thread(() => Scan(run, row with { Report = begun }, vm, onlyChanges, inheritFrom, progress, owned!, stop)) { IsBackground = true, Name = "sweep" }.Start();
+            Begin(run, begunAt, row with { Report = begun }, vm, last, progress, owned, null);
         }
 
         _held = held;
         return hasStarted;
     }
 
-    private void Scan(string run, SweepVmRow row, SweepVm vm, bool onlyChanges, DateTimeOffset inheritFrom, ProgressBoard progress, IDisposable owned, CancellationTokenSource stop)
+    /// <summary>As above, where other nodes work on the same run: what is free for this one is asked of all.</summary>
+    private bool StartShared(string run, DateTimeOffset begunAt, List<(SweepVmRow Row, SweepVm Vm)> waiting, IReadOnlyDictionary<string, LastScan> last, ProgressBoard progress)
+    {
+        bool hasStarted = false;
+        while (waiting.Count > 0 && IsOpen() && _failure is null)
+        {
+            DateTimeOffset now = _time.GetUtcNow();
+            NodeTurn turn = _claims!.TakeNext(run, _sweep, waiting, TakeSlots, now);
+            (_held, _mayWait) = (turn.Held, turn.MayWait);
+            (SweepVmRow Row, SweepVm Vm)? taken = turn.Taken is { } place ? waiting[place] : null;
+            foreach ((_, SweepVmReport report) in turn.Done)
+            {
+                progress.Add(report);
+            }
+
+            HashSet<int> gone = [.. turn.Done.Select(d => d.Place)];
+            int at = 0;
+            waiting.RemoveAll(_ => at++ is var i && (i == turn.Taken || gone.Contains(i)));
+            if (taken is not { } next)
+            {
+                break;
+            }
+
+            hasStarted = true;
+            Begin(run, begunAt, next.Row with { Report = next.Row.Report with { State = SweepVmStates.Running, StartedAt = now } }, next.Vm, last, progress, null, turn.Claim);
+        }
+
+        return hasStarted;
+
+        string? TakeSlots(SweepVmRow row, SweepVm vm)
+        {
+            lock (_gate)
+            {
+                return _lost.WhyNot(row.Number) ?? _slots.TryTake(vm);
+            }
+        }
+    }
+
+    /// <summary>VMs that this node does not see are another's; what none of those that are at work sees is there no more. True: another may still see it.</summary>
+    private bool WaitsForMissing(string run, ProgressBoard progress)
+    {
+        if (_missing.Count == 0)
+        {
+            return false;
+        }
+
+        HashSet<int> left = [.. _store.Vms(run).Where(v => v.Report.State is SweepVmStates.Waiting or SweepVmStates.Running).Select(v => v.Number)];
+        _missing.RemoveAll(m => !left.Contains(m.Number));
+        _claims!.Node.Work(run, isIdle: true);
+        if (_missing.Count > 0 && _claims.IsShared(run, andWorks: true))
+        {
+            return true;
+        }
+
+        _missing.ForEach(m => Leave(run, m, progress, "it is not in the inventory of any node", SweepVmStates.Failed));
+        _missing.Clear();
+        return false;
+    }
+
+    private void Begin(
+        string run, DateTimeOffset begunAt, SweepVmRow row, SweepVm vm, IReadOnlyDictionary<string, LastScan> last, ProgressBoard progress, IDisposable? owned, VmClaim? claim)
+    {
+        _listener.OnVm(row.Report);
+        var stop = new CancellationTokenSource();
+        lock (_gate)
+        {
+            _scanning.Add(row.Number, stop);
+        }
+
+        bool onlyChanges = _sweep.OnlyChanges && last.TryGetValue(vm.Key, out LastScan scan) && scan.Whole is { } whole && _time.GetUtcNow() - whole < TimeSpan.FromDays(_sweep.FullEveryDays);
+
+        // Read anew is what this run reads: a base that it has read for one VM it need not read for the next.
+        DateTimeOffset inheritFrom = onlyChanges ? _time.GetUtcNow() - TimeSpan.FromDays(_sweep.FullEveryDays) : begunAt;
+        new Thread(() => Scan(run, row, vm, onlyChanges, inheritFrom, progress, owned, claim, stop)) { IsBackground = true, Name = "sweep" }.Start();
+    }
+
+    private void Scan(
+        string run, SweepVmRow row, SweepVm vm, bool onlyChanges, DateTimeOffset inheritFrom, ProgressBoard progress, IDisposable? owned, VmClaim? claim, CancellationTokenSource stop)
     {
         SweepVmReport? done = null;
         try
@@ -355,20 +465,26 @@ internal sealed class SweepRunner : IDisposable
             if (!stop.IsCancellationRequested && _lost.PutOff(row.Number, scan))
             {
                 Log.Warning("the datastore of {Vm} was lost while it was read; it is tried again", vm.Target);
-                GiveBack(run, row);
+                GiveBack(run, row, claim);
             }
             else if (!stop.IsCancellationRequested)
             {
-                done = Record(run, row, vm, onlyChanges, _lost.Best(row.Number, scan));
+                done = Record(run, row, vm, onlyChanges, _lost.Best(row.Number, scan), claim);
             }
             else
             {
-                GiveBack(run, row);
+                GiveBack(run, row, claim);
             }
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
-            GiveBack(run, row);
+            GiveBack(run, row, claim);
+        }
+        catch (ClaimLostException e)
+        {
+            // It was so slow that it was taken for dead. The VM is another node's, or done.
+            Log.Warning("{Reason}; what was found here is left to it", e.Message);
+            done = null;
         }
         catch (Exception e)
         {
@@ -376,6 +492,10 @@ internal sealed class SweepRunner : IDisposable
             Log.Error(e, "the sweep {Run} ends at {Vm}", run, vm.Target);
             Interlocked.CompareExchange(ref _failure, e, null);
             done = null;
+            if (claim is not null)
+            {
+                GiveBack(run, row, claim);
+            }
         }
         finally
         {
@@ -385,7 +505,7 @@ internal sealed class SweepRunner : IDisposable
                 _listener.OnVm(done);
             }
 
-            owned.Dispose();
+            owned?.Dispose();
             lock (_gate)
             {
                 _scanning.Remove(row.Number);
@@ -403,14 +523,19 @@ internal sealed class SweepRunner : IDisposable
     }
 
     /// <summary>What was found is in the store, and then that the VM is done.</summary>
-    private SweepVmReport Record(string run, SweepVmRow row, SweepVm vm, bool onlyChanges, SweepScan scan)
+    private SweepVmReport Record(string run, SweepVmRow row, SweepVm vm, bool onlyChanges, SweepScan scan, VmClaim? claim)
     {
         SweepVmReport done = SweepVmReports.Done(row.Report, scan.Target, _time.GetUtcNow());
-        var finished = new FinishedScan(run, vm.Tenant, scan.Target, scan.Engines, scan.Bundle, row.Report.StartedAt ?? done.FinishedAt!.Value, done.FinishedAt!.Value) { Depth = scan.Depth, Rules = scan.Rules };
+        var finished = new FinishedScan(run, vm.Tenant, scan.Target, scan.Engines, scan.Bundle, row.Report.StartedAt ?? done.FinishedAt!.Value, done.FinishedAt!.Value) { Depth = scan.Depth, Rules = scan.Rules, Claim = claim };
         if (_recorder.Record(finished) is null)
         {
             // What was found must not be lost: the VM is not done, and is scanned again when the sweep is resumed.
             throw new SweepStoreException("what was found could not be recorded; the log says why");
+        }
+
+        if (claim is not null && !_claims!.End(claim, run, row.Number, done))
+        {
+            throw new ClaimLostException(vm.Target);
         }
 
         // What was inherited from before this run was not read in it.
@@ -420,11 +545,19 @@ internal sealed class SweepRunner : IDisposable
     }
 
     /// <summary>A VM whose scan was broken off is not being scanned any more, whoever asks.</summary>
-    private void GiveBack(string run, SweepVmRow row)
+    private void GiveBack(string run, SweepVmRow row, VmClaim? claim)
     {
+        SweepVmReport waits = row.Report with { State = SweepVmStates.Waiting, StartedAt = null };
         try
         {
-            _store.SetVm(run, row.Number, row.Report with { State = SweepVmStates.Waiting, StartedAt = null });
+            if (claim is not null)
+            {
+                _claims!.End(claim, run, row.Number, waits);
+            }
+            else
+            {
+                _store.SetVm(run, row.Number, waits);
+            }
         }
         catch (SweepStoreException e)
         {
@@ -436,6 +569,18 @@ internal sealed class SweepRunner : IDisposable
     private void OnTick()
     {
         _pace.Step();
+        if (_claims is not null && _pace.IsNeeded)
+        {
+            try
+            {
+                _pace.Share(_claims.Others(_sweep.Name));
+            }
+            catch (SweepStoreException)
+            {
+                // The loop meets it too, and ends the run.
+            }
+        }
+
         if (_sweep.AtEnd == WindowEnd.Pause && !IsOpen())
         {
             StopAll();

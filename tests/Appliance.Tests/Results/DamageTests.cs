@@ -103,8 +103,8 @@ public sealed class DamageTests
         byte[] file;
         byte[] log;
         using (Database database = Database.Open(scratch["state"], TimeProvider.System)!)
-        using (var store = new VerdictStore(database, TimeProvider.System, long.MaxValue))
         {
+            var store = new VerdictStore(database, TimeProvider.System, long.MaxValue);
             database.Execute("PRAGMA wal_autocheckpoint = 0");
             long basis = store.Open(0, [1], [.. new byte[RuleIds.Bytes]]).Id;
             for (int batch = 0; batch < Batches; batch++)
@@ -132,8 +132,8 @@ public sealed class DamageTests
 
             File.WriteAllBytes(Path.Combine(folder, "vmsweep.db-wal"), left);
             using (Database database = Database.Open(folder, TimeProvider.System)!)
-            using (var store = new VerdictStore(database, TimeProvider.System, long.MaxValue))
             {
+                var store = new VerdictStore(database, TimeProvider.System, long.MaxValue);
                 Assert.Empty(Directory.GetFiles(folder, "*.damaged-*"));
                 long basis = store.Open(0, [1], [.. new byte[RuleIds.Bytes]]).Id;
                 var found = store.Find(0, [.. Enumerable.Range(0, Batches * InBatch).Select(VerdictStoreTests.Key)], new Dictionary<long, int> { [basis] = 0 }, []);

@@ -2,19 +2,27 @@ using System.Security.Cryptography;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Tests.Results.Postgres;
 using Vmsweep.Golden;
 
 namespace Vmsweep.Appliance.Tests.Results;
 
 /// <summary>The store of verdicts by itself: bounds, several writers, and whom it believes.</summary>
-public sealed class VerdictStoreTests : IDisposable
+public class VerdictStoreTests : IDisposable
 {
     private static readonly byte[] Rules = RuleIds.Pack([1, 2, 3]);
 
     private readonly Scratch _scratch = new();
     private readonly Clock _clock = new();
 
-    public void Dispose() => _scratch.Dispose();
+    public void Dispose()
+    {
+        _scratch.Dispose();
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>The database of a state folder.</summary>
+    private protected virtual DatabasePlace Place(string folder) => folder;
 
     internal static ContentKey Key(int number) => ContentKey.Of(SHA256.HashData(BitConverter.GetBytes(number)), number);
 
@@ -24,7 +32,7 @@ public sealed class VerdictStoreTests : IDisposable
     public void A_full_store_forgets_what_was_not_used_for_longest()
     {
         const long Most = 2400 * VerdictStore.RowBytes;
-        using VerdictCache cache = VerdictCache.Open(_scratch["state"], _clock, Most)!;
+        using VerdictCache cache = VerdictCache.Open(Place(_scratch["state"]), _clock, Most)!;
         long basis = cache.Verdicts.Open(0, [1], Rules).Id;
         Keep(cache, basis, 0, 1500);
         _clock.Days += 20;
@@ -36,15 +44,15 @@ public sealed class VerdictStoreTests : IDisposable
         Assert.InRange(Known(cache, basis, 400, 1100), 0, 500);
         Assert.Equal(1000, Known(cache, basis, 1500, 1000));
         Assert.True(Sum("bytes") <= Most);
-        Assert.Equal((long)DamageTests.Execute(_scratch["state/vmsweep.db"], "SELECT count(*) FROM verdict")!, Sum("verdicts"));
-        Assert.Equal((long)DamageTests.Execute(_scratch["state/vmsweep.db"], $"SELECT sum(length(payload) + {VerdictStore.RowBytes}) FROM verdict")!, Sum("bytes"));
+        Assert.Equal(Number("SELECT count(*) FROM verdict")!.Value, Sum("verdicts"));
+        Assert.Equal(Number($"SELECT sum(length(payload) + {VerdictStore.RowBytes}) FROM verdict")!.Value, Sum("bytes"));
     }
 
     [Fact]
     public void More_than_fits_that_was_used_on_one_day_is_bounded_too()
     {
         const long Most = 500 * VerdictStore.RowBytes;
-        using VerdictCache cache = VerdictCache.Open(_scratch["state"], _clock, Most)!;
+        using VerdictCache cache = VerdictCache.Open(Place(_scratch["state"]), _clock, Most)!;
         long basis = cache.Verdicts.Open(0, [1], Rules).Id;
         Keep(cache, basis, 0, 3000);
         cache.Verdicts.MakeRoom();
@@ -57,7 +65,7 @@ public sealed class VerdictStoreTests : IDisposable
     {
         Parallel.For(0, 4, worker =>
         {
-            using VerdictCache cache = VerdictCache.Open(_scratch["state"], _clock)!;
+            using VerdictCache cache = VerdictCache.Open(Place(_scratch["state"]), _clock)!;
             long basis = cache.Verdicts.Open(0, [1], Rules).Id;
             for (int batch = 0; batch < 40; batch++)
             {
@@ -66,16 +74,16 @@ public sealed class VerdictStoreTests : IDisposable
 
             Assert.True(cache.IsUsable);
         });
-        using VerdictCache all = VerdictCache.Open(_scratch["state"], _clock)!;
+        using VerdictCache all = VerdictCache.Open(Place(_scratch["state"]), _clock)!;
         Assert.Equal(2025, Known(all, all.Verdicts.Open(0, [1], Rules).Id, 0, 2025));
         Assert.Equal(2025, Sum("verdicts"));
-        Assert.Equal("ok", DamageTests.Execute(_scratch["state/vmsweep.db"], "PRAGMA integrity_check"));
+        CheckFile();
     }
 
     [Fact]
     public void Scopes_and_sizes_and_bases_are_told_apart()
     {
-        using VerdictCache cache = VerdictCache.Open(_scratch["state"], _clock)!;
+        using VerdictCache cache = VerdictCache.Open(Place(_scratch["state"]), _clock)!;
         long basis = cache.Verdicts.Open(0, [1], Rules).Id;
         long other = cache.Verdicts.Open(0, [2], Rules).Id;
         Assert.NotEqual(basis, other);
@@ -91,7 +99,7 @@ public sealed class VerdictStoreTests : IDisposable
     [Fact]
     public void A_worker_can_neither_change_what_is_known_nor_tell_what_it_did_not_ask_for()
     {
-        using VerdictCache cache = VerdictCache.Open(_scratch["state"], _clock)!;
+        using VerdictCache cache = VerdictCache.Open(Place(_scratch["state"]), _clock)!;
         VerdictSession session = VerdictSession.Begin(cache, 0, [1], Rules, [], _ => null, [])!;
         session.Keep([(Key(1), [9], false)]);
         Assert.Equal(-1, Ask(session, 1).Plan);
@@ -105,7 +113,7 @@ public sealed class VerdictStoreTests : IDisposable
     [Fact]
     public void A_verdict_under_fewer_rules_gives_way_to_one_under_more_and_not_to_one_under_others()
     {
-        using VerdictCache cache = VerdictCache.Open(_scratch["state"], _clock)!;
+        using VerdictCache cache = VerdictCache.Open(Place(_scratch["state"]), _clock)!;
         VerdictSession first = VerdictSession.Begin(cache, 0, [1], Rules, [], _ => null, [])!;
         Ask(first, 1);
         first.Keep([(Key(1), [1], false)]);
@@ -114,11 +122,11 @@ public sealed class VerdictStoreTests : IDisposable
         Assert.Equal((1, 1), (Ask(more, 1).Plan, more.Plans.Count - 1));
         Assert.Equal(added, more.Plans[1]);
         more.Keep([(Key(1), [2], false)]);
-        Assert.Equal(1L, DamageTests.Execute(_scratch["state/vmsweep.db"], "SELECT count(*) FROM verdict"));
+        Assert.Equal(1L, Number("SELECT count(*) FROM verdict"));
         VerdictSession others = Begin(RuleIds.Pack([7, 8]));
         Assert.Equal([2], Ask(others, 1).Payload);
         others.Keep([(Key(1), [3], false)]);
-        Assert.Equal(2L, DamageTests.Execute(_scratch["state/vmsweep.db"], "SELECT count(*) FROM verdict"));
+        Assert.Equal(2L, Number("SELECT count(*) FROM verdict"));
 
         VerdictSession Begin(byte[] rules) => VerdictSession.Begin(cache, 0, [1], rules, VerdictSession.Earlier(cache, 0, [1]), _ => added, [])!;
     }
@@ -126,7 +134,7 @@ public sealed class VerdictStoreTests : IDisposable
     [Fact]
     public void What_hangs_on_hash_lists_holds_as_long_as_they_do()
     {
-        using VerdictCache cache = VerdictCache.Open(_scratch["state"], _clock)!;
+        using VerdictCache cache = VerdictCache.Open(Place(_scratch["state"]), _clock)!;
         VerdictSession before = Begin([1]);
         Ask(before, 1);
         Ask(before, 2);
@@ -141,6 +149,14 @@ public sealed class VerdictStoreTests : IDisposable
         Assert.Equal(2L, Sum("verdicts"));
 
         VerdictSession Begin(byte[] lists) => VerdictSession.Begin(cache, 0, [1], Rules, [], _ => null, lists)!;
+    }
+
+    private protected virtual void CheckFile() => Assert.Equal("ok", DamageTests.Execute(_scratch["state/vmsweep.db"], "PRAGMA integrity_check"));
+
+    private long? Number(string sql)
+    {
+        using Database database = Database.Open(Place(_scratch["state"]), _clock)!;
+        return database.Number(sql);
     }
 
     private static KnownVerdict Ask(VerdictSession session, int number)
@@ -161,12 +177,23 @@ public sealed class VerdictStoreTests : IDisposable
     private static int Known(VerdictCache cache, long basis, int from, int count) =>
         cache.Verdicts.Find(0, [.. Enumerable.Range(from, count).Select(Key)], new Dictionary<long, int> { [basis] = 0 }, []).Count(f => f.Payload is not null);
 
-    private long Sum(string column) => (long)DamageTests.Execute(_scratch["state/vmsweep.db"], $"SELECT sum({column}) FROM basis")!;
+    private long Sum(string column) => Number($"SELECT sum({column}) FROM basis")!.Value;
 
     private sealed class Clock : TimeProvider
     {
         public int Days { get; set; }
 
         public override DateTimeOffset GetUtcNow() => new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero).AddDays(Days);
+    }
+}
+
+/// <summary>The same on PostgreSQL.</summary>
+[Collection(PostgresCollection.Name)]
+public sealed class VerdictStorePostgresTests(PostgresFixture server) : VerdictStoreTests
+{
+    private protected override DatabasePlace Place(string folder) => server.Place(folder);
+
+    private protected override void CheckFile()
+    {
     }
 }

@@ -2,13 +2,14 @@ using CsCheck;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Tests.Results.Postgres;
 using Vmsweep.Golden;
 using Vmsweep.Signatures.Yara;
 
 namespace Vmsweep.Appliance.Tests.Results.Store;
 
 /// <summary>What becomes of findings from scan to scan.</summary>
-public sealed class FindingLifeTests : IDisposable
+public class FindingLifeTests : IDisposable
 {
     private static readonly string[] Places = ["v1/a/x", "v1/a/y", "v1/b/x", "v2/a/x", "v1/a/x:stream", "v1/slack@4096"];
     private static readonly string[] GapPlaces = ["v1/a/x", "v1/a", "v1", "v2", "v1/b", "/images/vm.vmdk", "/images/vm.vmx", "v1/slack@4096", "v1/nowhere", "v3"];
@@ -16,7 +17,17 @@ public sealed class FindingLifeTests : IDisposable
     private readonly Scratch _scratch = new();
     private readonly SetClock _clock = new(Scans.Start.AddYears(1));
 
-    public void Dispose() => _scratch.Dispose();
+    public void Dispose()
+    {
+        _scratch.Dispose();
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>The database of a state folder.</summary>
+    private protected virtual DatabasePlace Place(string folder) => folder;
+
+    /// <summary>How much of a property is tried.</summary>
+    private protected virtual int Samples(int all) => all;
 
     /// <summary>One step: what is found where (a bit each), where there are gaps (a bit each), which findings are suppressed, and whether an engine fails.</summary>
     private sealed record Step(int Found, int Gaps, int Suppressed, bool EngineFails, bool IsOther);
@@ -26,7 +37,7 @@ public sealed class FindingLifeTests : IDisposable
         Gen.Select(Gen.Int[0, 63], Gen.Frequency((3, Gen.Const(0)), (1, Gen.Int[0, 1023])), Gen.Frequency((3, Gen.Const(0)), (1, Gen.Int[0, 63])), Gen.Frequency((5, Gen.Const(false)), (1, Gen.Const(true))), Gen.Bool)
             .Select((found, gaps, suppressed, fails, other) => new Step(found, gaps, suppressed, fails, other))
             .Array[1, 12]
-            .Sample(steps => Said(steps).SequenceEqual(Expected(steps)), iter: 150, print: s => string.Join("; ", s.AsEnumerable()), threads: 1);
+            .Sample(steps => Said(steps).SequenceEqual(Expected(steps)), iter: Samples(150), print: s => string.Join("; ", s.AsEnumerable()), threads: 1);
 
     [Fact]
     public void A_finding_is_new_then_open_then_gone_then_new_again()
@@ -223,7 +234,7 @@ public sealed class FindingLifeTests : IDisposable
     private IReadOnlyList<string> Said(Step[] steps)
     {
         string folder = _scratch[Guid.NewGuid().ToString("N")];
-        using ResultLog log = ResultLog.Open(folder, _clock)!;
+        using ResultLog log = ResultLog.Open(Place(folder), _clock)!;
         for (int i = 0; i < steps.Length; i++)
         {
             Step step = steps[i];
@@ -235,11 +246,11 @@ public sealed class FindingLifeTests : IDisposable
             Assert.NotNull(log.Record(step.EngineFails ? scan with { Engines = [new EngineReport("yara", "4.2.3", 1, "") { Fault = "no" }] } : scan));
         }
 
-        using Database database = Database.Open(folder, _clock)!;
+        using Database database = Database.Open(Place(folder), _clock)!;
         return [.. new FindingQueries(database).List(new FindingFilter()).Select(f => $"{f.Path} {f.State}").Order(StringComparer.Ordinal)];
     }
 
-    private ResultLog Open() => ResultLog.Open(_scratch["state"], _clock)!;
+    private ResultLog Open() => ResultLog.Open(Place(_scratch["state"]), _clock)!;
 
     private static (int New, int Gone) Record(ResultLog log, FinishedScan scan) => log.Record(scan) is { } recorded ? (recorded.New, recorded.Gone) : throw new InvalidOperationException("not recorded");
 
@@ -247,13 +258,22 @@ public sealed class FindingLifeTests : IDisposable
 
     private IReadOnlyList<KnownFinding> All()
     {
-        using Database database = Database.Open(_scratch["state"], _clock)!;
+        using Database database = Database.Open(Place(_scratch["state"]), _clock)!;
         return new FindingQueries(database).List(new FindingFilter { Most = int.MaxValue });
     }
 
     private FindingLife Life(long id)
     {
-        using Database database = Database.Open(_scratch["state"], _clock)!;
+        using Database database = Database.Open(Place(_scratch["state"]), _clock)!;
         return new FindingQueries(database).Show(id)!;
     }
+}
+
+/// <summary>The same on PostgreSQL.</summary>
+[Collection(PostgresCollection.Name)]
+public sealed class FindingLifePostgresTests(PostgresFixture server) : FindingLifeTests
+{
+    private protected override DatabasePlace Place(string folder) => server.Place(folder);
+
+    private protected override int Samples(int all) => all / 10;
 }

@@ -3,17 +3,28 @@ using CsCheck;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Tests.Results.Postgres;
 using Vmsweep.Golden;
 
 namespace Vmsweep.Appliance.Tests.Results.Store;
 
 /// <summary>Where contents were seen.</summary>
-public sealed class SightingTests : IDisposable
+public class SightingTests : IDisposable
 {
     private readonly Scratch _scratch = new();
     private readonly SetClock _clock = new(Scans.Start);
 
-    public void Dispose() => _scratch.Dispose();
+    public void Dispose()
+    {
+        _scratch.Dispose();
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>The database of a state folder.</summary>
+    private protected virtual DatabasePlace Place(string folder) => folder;
+
+    /// <summary>How much of a property is tried.</summary>
+    private protected virtual int Samples(int all) => all;
 
     [Fact]
     public void A_set_of_places_comes_back_as_it_was() =>
@@ -31,7 +42,7 @@ public sealed class SightingTests : IDisposable
             {
                 string folder = _scratch[Guid.NewGuid().ToString("N")];
                 Dictionary<int, List<(long First, long? Last)>> model = [];
-                using (ResultLog log = ResultLog.Open(folder, _clock)!)
+                using (ResultLog log = ResultLog.Open(Place(folder), _clock)!)
                 {
                     long? before = null;
                     foreach ((int i, (int there, bool isUnread)) in days.Index())
@@ -60,15 +71,15 @@ public sealed class SightingTests : IDisposable
                     }
                 }
 
-                using Database database = Database.Open(folder, _clock)!;
+                using Database database = Database.Open(Place(folder), _clock)!;
                 return Enumerable.Range(0, 8).All(bit => new SightingStore(database).Find(Scans.Hash($"p{bit}.exe")).Select(s => (s.First, s.Last)).Order().SequenceEqual(model.GetValueOrDefault(bit, []).Order()));
             },
-            iter: 60, threads: 1);
+            iter: Samples(60), threads: 1);
 
     [Fact]
     public void A_hunt_finds_it_in_every_vm_and_says_what_is_not_kept()
     {
-        using (ResultLog log = ResultLog.Open(_scratch["state"], _clock)!)
+        using (ResultLog log = ResultLog.Open(Place(_scratch["state"]), _clock)!)
         {
             for (int i = 0; i < 30; i++)
             {
@@ -78,7 +89,7 @@ public sealed class SightingTests : IDisposable
             }
         }
 
-        using Database database = Database.Open(_scratch["state"], _clock)!;
+        using Database database = Database.Open(Place(_scratch["state"]), _clock)!;
         HuntReport hunt = new HuntQueries(database).ByHash(Scans.Hash("evil.exe"));
         Assert.Equal(Enumerable.Range(0, 10).Select(i => $"vm{3 * i:00} v1/tmp/evil.exe"), hunt.Sightings.Select(s => $"{s.VmId} {s.Path}"));
         Assert.Equal(3, hunt.Findings.Count);
@@ -93,7 +104,7 @@ public sealed class SightingTests : IDisposable
     [Fact]
     public void A_full_store_keeps_what_it_has_and_counts_the_rest()
     {
-        using Database database = Database.Open(_scratch["state"], _clock)!;
+        using Database database = Database.Open(Place(_scratch["state"]), _clock)!;
         var store = new SightingStore(database, mostPlaces: 100);
         FinishedScan scan = Scans.Of("vm", 1);
         long machine = Machine(database);
@@ -103,52 +114,6 @@ public sealed class SightingTests : IDisposable
         Assert.Equal(100L, database.Number("SELECT sightings FROM machine"));
     }
 
-    /// <summary>
-    /// What a sighting costs: VMs from a few images, each with programs of its own, over some nights. The bounds are what the README says; the test output has the numbers.
-    /// </summary>
-    [Fact]
-    [Trait("Category", "Slow")]
-    public void A_sighting_costs_little()
-    {
-        const int Vms = 60;
-        const int Own = 150;
-        const int OfImage = 6000;
-        using (ResultLog log = ResultLog.Open(_scratch["state"], _clock)!)
-        {
-            for (int night = 0; night < 2; night++)
-            {
-                for (int vm = 0; vm < Vms; vm++)
-                {
-                    IEnumerable<string> paths =
-                    [
-                        .. Enumerable.Range(0, OfImage).Select(i => string.Create(CultureInfo.InvariantCulture, $"v2/Windows/WinSxS/amd64_component_{vm % 3}_{i % 97}/program-{i}-of-{vm % 3}.dll")),
-                        .. Enumerable.Range(0, Own).Select(i => string.Create(CultureInfo.InvariantCulture, $"v2/Program Files/Own {vm}/part-{i}-{(i < Own / 10 ? night : 0)}-{vm}.exe")),
-                    ];
-                    Assert.NotNull(log.Record(Scans.Of($"vm{vm}", (24 * night) + 1).Seeing(paths)));
-                }
-            }
-        }
-
-        string path = _scratch["state/vmsweep.db"];
-        long sightings = (long)DamageTests.Execute(path, "SELECT sum(sightings) FROM machine")!;
-        long places = (long)DamageTests.Execute(path, "SELECT count(*) FROM place")!;
-        long whole = Length();
-        DamageTests.Execute(path, "DELETE FROM sighting");
-        long ofSightings = whole - (whole = Length());
-        DamageTests.Execute(path, "DELETE FROM place");
-        long ofPlaces = whole - Length();
-        TestContext.Current.SendDiagnosticMessage($"{sightings} sightings: {(double)ofSightings / sightings:0.00} bytes each; {places} places: {(double)ofPlaces / places:0} bytes each");
-        Assert.InRange((double)ofSightings / sightings, 0.05, 2);
-        Assert.InRange((double)ofPlaces / places, 50, 250);
-
-        long Length()
-        {
-            DamageTests.Execute(path, "VACUUM");
-            DamageTests.Execute(path, "PRAGMA wal_checkpoint(TRUNCATE)");
-            return new FileInfo(path).Length;
-        }
-    }
-
     private static string[] Programs(int there) => [.. Enumerable.Range(0, 8).Where(bit => (there >> bit & 1) != 0).Select(bit => $"v1/bin/p{bit}.exe")];
 
     private static long Machine(Database database)
@@ -156,4 +121,13 @@ public sealed class SightingTests : IDisposable
         database.Execute("INSERT INTO machine (tenant, vm, snapshot, name, target, first_scan, last_scan) VALUES ('', 'vm', '', 'vm', 'vm', 1, 1)");
         return 1;
     }
+}
+
+/// <summary>The same on PostgreSQL.</summary>
+[Collection(PostgresCollection.Name)]
+public sealed class SightingPostgresTests(PostgresFixture server) : SightingTests
+{
+    private protected override DatabasePlace Place(string folder) => server.Place(folder);
+
+    private protected override int Samples(int all) => all / 10;
 }

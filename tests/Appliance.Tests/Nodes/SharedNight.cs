@@ -1,0 +1,87 @@
+using System.Collections.Concurrent;
+using System.Text;
+using Vmsweep.Appliance.Connectors.Configuration;
+using Vmsweep.Appliance.Nodes;
+using Vmsweep.Appliance.Pipeline;
+using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Results;
+using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Sweeps.Configuration;
+using Vmsweep.Appliance.Sweeps.Planning;
+using Vmsweep.Appliance.Sweeps.Running;
+using Vmsweep.Appliance.Tests.Results.Store;
+using Vmsweep.Golden;
+
+namespace Vmsweep.Appliance.Tests.Nodes;
+
+/// <summary>One of the nodes that run a sweep together, over VMs that are none; what it keeps is in a real database.</summary>
+internal sealed class SharedNode : ISweepScanner, ISweepListener, IDisposable
+{
+    private readonly Scratch _scratch = new();
+    private readonly ResultLog _results;
+
+    public SharedNode(DatabasePlace place, string limits)
+    {
+        Sweep = ApplianceConfiguration.Parse("v.json", Encoding.UTF8.GetBytes($$"""{ "sweeps": { "nightly": { "what": { "folders": ["/ds"] }, "limits": { {{limits}} } } } }""")).Sweeps.Sweeps["nightly"];
+        Store = SweepStore.Open(place, TimeProvider.System);
+        _results = ResultLog.Open(place, TimeProvider.System)!;
+        Session = NodeSession.Join(place.Server!);
+        Claims = VmClaims.Open(Session);
+    }
+
+    public SweepSettings Sweep { get; }
+
+    public SweepStore Store { get; }
+
+    public NodeSession Session { get; }
+
+    public VmClaims Claims { get; }
+
+    public List<SweepVm> Vms { get; init; } = [];
+
+    /// <summary>VMs whose scans came to their end here.</summary>
+    public ConcurrentQueue<string> Scanned { get; } = [];
+
+    /// <summary>Done in the middle of a scan.</summary>
+    public Action<SweepVm, CancellationToken> During { get; set; } = (_, _) => { };
+
+    public string Plan() => SweepRunner.Plan(Sweep, Store, Vms, TimeProvider.System);
+
+    public SweepRunRow Run(string run, CancellationToken? stop = null)
+    {
+        Session.Work(run, isIdle: false);
+        using var runner = new SweepRunner(Sweep, Store, new SweepLocks(_scratch["sweeps"]), this, _results, TimeProvider.System, this, null, Claims);
+        SweepRunRow row = runner.Run(run, Vms, stop ?? TestContext.Current.CancellationToken);
+        Session.Work("", isIdle: false);
+        return row;
+    }
+
+    public SweepScan Scan(SweepVm vm, bool onlyChanges, DateTimeOffset inheritFrom, IScanPacing? pacing, IScanListener listener, CancellationToken cancellation)
+    {
+        During(vm, cancellation);
+        Scanned.Enqueue(vm.Name);
+        FinishedScan scan = Scans.Of(vm.Name, 1, Scans.Finding("v1/x"), Scans.Finding("v1/y"));
+        return new SweepScan(scan.Target, scan.Engines);
+    }
+
+    public void OnProgress(SweepProgress progress)
+    {
+    }
+
+    public void OnVm(SweepVmReport vm)
+    {
+    }
+
+    public void OnWaiting(DateTimeOffset until)
+    {
+    }
+
+    public void Dispose()
+    {
+        Claims.Dispose();
+        Session.Dispose();
+        _results.Dispose();
+        Store.Dispose();
+        _scratch.Dispose();
+    }
+}
