@@ -99,7 +99,7 @@ public sealed class NodeKillTests(PostgresFixture server) : IDisposable
         return process;
     }
 
-    private IReadOnlyList<NodeState> Nodes(string node)
+    private List<NodeState> Nodes(string node)
     {
         using Process list = Run("nodes", "list", "--format", "json", "--config", _scratch[$"{node}.json"]);
         string output = list.StandardOutput.ReadToEnd();
