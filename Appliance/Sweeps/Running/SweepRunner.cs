@@ -29,7 +29,7 @@ internal sealed class SweepRunner : IDisposable
     private readonly SweepStore _store;
     private readonly SweepLocks _locks;
     private readonly ISweepScanner _scanner;
-    private readonly IResultRecorder _recorder;
+    private readonly RunLedger _ledger;
     private readonly TimeProvider _time;
     private readonly ISweepListener _listener;
     private readonly RunOptions _options;
@@ -52,7 +52,8 @@ internal sealed class SweepRunner : IDisposable
         SweepSettings sweep, SweepStore store, SweepLocks locks, ISweepScanner scanner, IResultRecorder recorder, TimeProvider time, ISweepListener listener, RunOptions? options = null,
         VmClaims? claims = null)
     {
-        (_sweep, _store, _locks, _scanner, _recorder, _time, _listener, _options, _claims) = (sweep, store, locks, scanner, recorder, time, listener, options ?? new(), claims);
+        (_sweep, _store, _locks, _scanner, _time, _listener, _options, _claims) = (sweep, store, locks, scanner, time, listener, options ?? new(), claims);
+        _ledger = new RunLedger(store, recorder, claims, time);
         _slots = new DiskSlots(sweep.Limits);
         _pace = new PaceBoard(sweep.Limits, time);
         _lost = new LostVms(time);
@@ -134,7 +135,7 @@ internal sealed class SweepRunner : IDisposable
                 _changed.Wait(Tick, CancellationToken.None);
             }
 
-            Fail(run, e);
+            _ledger.Fail(run, e);
             throw;
         }
     }
@@ -251,7 +252,7 @@ internal sealed class SweepRunner : IDisposable
                     continue;
                 }
 
-                SweepVmReport done = Record(run, left, vm, onlyChanges: false, read, null);
+                SweepVmReport done = _ledger.Record(run, left, vm, onlyChanges: false, read, null);
                 progress.Add(done);
                 _listener.OnVm(done);
             }
@@ -264,32 +265,10 @@ internal sealed class SweepRunner : IDisposable
 
     private void Leave(string run, SweepVmRow vm, ProgressBoard progress, string why, string state)
     {
-        SweepVmReport left = SweepVmReports.Skipped(vm.Report, why, state);
-        if (_claims is null)
+        if (_ledger.Leave(run, vm, why, state) is { } left)
         {
-            _store.SetVm(run, vm.Number, left);
-        }
-        else if (!_claims.Settle(run, vm.Number, left))
-        {
-            return;
-        }
-
-        progress.Add(left);
-        _listener.OnVm(left);
-    }
-
-    private void Fail(string run, Exception e)
-    {
-        try
-        {
-            if (_claims?.IsShared(run) != true)
-            {
-                _store.SetState(run, SweepStates.Failed, e.Message, null);
-            }
-        }
-        catch (SweepStoreException)
-        {
-            // The same failure again: it stands as it was written last, and can be resumed.
+            progress.Add(left);
+            _listener.OnVm(left);
         }
     }
 
@@ -297,12 +276,7 @@ internal sealed class SweepRunner : IDisposable
     {
         if (_pace.IsNeeded)
         {
-            // Of several nodes each has held back by itself.
-            string of = _claims is null ? "" : $" (node {_claims.Node.Settings.Node})";
-            IReadOnlyList<HeldBackReport> mine = [.. _pace.HeldBack().Select(h => h with { Datastore = h.Datastore + of })];
-            _store.ChangeHeldBack(row.Id, present => _claims is null
-                ? SweepVmReports.Join(row.HeldBack, mine)
-                : [.. present.Where(p => !p.Datastore.EndsWith(of, StringComparison.Ordinal)), .. SweepVmReports.Join([.. row.HeldBack.Where(h => h.Datastore.EndsWith(of, StringComparison.Ordinal))], mine)]);
+            _ledger.KeepHeldBack(row, _pace.HeldBack());
         }
     }
 
@@ -465,20 +439,20 @@ internal sealed class SweepRunner : IDisposable
             if (!stop.IsCancellationRequested && _lost.PutOff(row.Number, scan))
             {
                 Log.Warning("the datastore of {Vm} was lost while it was read; it is tried again", vm.Target);
-                GiveBack(run, row, claim);
+                _ledger.GiveBack(run, row, claim);
             }
             else if (!stop.IsCancellationRequested)
             {
-                done = Record(run, row, vm, onlyChanges, _lost.Best(row.Number, scan), claim);
+                done = _ledger.Record(run, row, vm, onlyChanges, _lost.Best(row.Number, scan), claim);
             }
             else
             {
-                GiveBack(run, row, claim);
+                _ledger.GiveBack(run, row, claim);
             }
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
-            GiveBack(run, row, claim);
+            _ledger.GiveBack(run, row, claim);
         }
         catch (ClaimLostException e)
         {
@@ -494,7 +468,7 @@ internal sealed class SweepRunner : IDisposable
             done = null;
             if (claim is not null)
             {
-                GiveBack(run, row, claim);
+                _ledger.GiveBack(run, row, claim);
             }
         }
         finally
@@ -519,49 +493,6 @@ internal sealed class SweepRunner : IDisposable
 
             stop.Dispose();
             _changed.Release();
-        }
-    }
-
-    /// <summary>What was found is in the store, and then that the VM is done.</summary>
-    private SweepVmReport Record(string run, SweepVmRow row, SweepVm vm, bool onlyChanges, SweepScan scan, VmClaim? claim)
-    {
-        SweepVmReport done = SweepVmReports.Done(row.Report, scan.Target, _time.GetUtcNow());
-        var finished = new FinishedScan(run, vm.Tenant, scan.Target, scan.Engines, scan.Bundle, row.Report.StartedAt ?? done.FinishedAt!.Value, done.FinishedAt!.Value) { Depth = scan.Depth, Rules = scan.Rules, Claim = claim };
-        if (_recorder.Record(finished) is null)
-        {
-            // What was found must not be lost: the VM is not done, and is scanned again when the sweep is resumed.
-            throw new SweepStoreException("what was found could not be recorded; the log says why");
-        }
-
-        if (claim is not null && !_claims!.End(claim, run, row.Number, done))
-        {
-            throw new ClaimLostException(vm.Target);
-        }
-
-        // What was inherited from before this run was not read in it.
-        bool hasInherited = onlyChanges && scan.Target.Disks.Exists(d => d.Outside.FilesInherited > 0 || d.Volumes.Exists(v => v.Files.Inherited > 0));
-        _store.Finish(run, row with { Report = done }, wasWhole: scan.Target.Changes?.Since is null && !hasInherited && !scan.Target.Gaps.Exists(g => g.Fault == Faults.Name(DiskReaders.Blocks.Fault.Transport)), _time.GetUtcNow());
-        return done;
-    }
-
-    /// <summary>A VM whose scan was broken off is not being scanned any more, whoever asks.</summary>
-    private void GiveBack(string run, SweepVmRow row, VmClaim? claim)
-    {
-        SweepVmReport waits = row.Report with { State = SweepVmStates.Waiting, StartedAt = null };
-        try
-        {
-            if (claim is not null)
-            {
-                _claims!.End(claim, run, row.Number, waits);
-            }
-            else
-            {
-                _store.SetVm(run, row.Number, waits);
-            }
-        }
-        catch (SweepStoreException e)
-        {
-            Log.Warning("the sweep {Run} could not note that {Vm} waits again: {Reason}", run, row.Report.Name, e.Message);
         }
     }
 
