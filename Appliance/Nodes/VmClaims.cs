@@ -4,7 +4,7 @@ using System.Text.Json;
 using Serilog;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Sweeps.Configuration;
 using Vmsweep.Appliance.Sweeps.Pacing;
 using Vmsweep.Appliance.Sweeps.Planning;

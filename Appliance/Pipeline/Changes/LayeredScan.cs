@@ -3,7 +3,7 @@ using Serilog;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
 

@@ -2,7 +2,7 @@ using Serilog;
 using Vmsweep.Appliance.Nodes;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Sweeps.Planning;
 
 namespace Vmsweep.Appliance.Sweeps.Running;

@@ -3,7 +3,7 @@ using Serilog;
 using Vmsweep.Appliance.Nodes;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Sweeps.Configuration;
 using Vmsweep.Appliance.Sweeps.Pacing;
 using Vmsweep.Appliance.Sweeps.Planning;

@@ -1,7 +1,7 @@
 using Vmsweep.Appliance.Cli;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Reports;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Sweeps.Planning;
 using Vmsweep.Appliance.Sweeps.Running;
 using Vmsweep.Appliance.Tests.Hostile;
