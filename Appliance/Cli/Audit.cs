@@ -1,4 +1,6 @@
+using Serilog;
 using Vmsweep.Appliance.Connectors.Configuration;
+using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Results.Postgres;
 
@@ -9,7 +11,21 @@ internal static class Audit
 {
     /// <summary>For commands that read no configuration of their own.</summary>
     /// <param name="state">As <c>--state</c> has it.</param>
-    public static void Note(string? state, string act, string subject, string detail) => Note(state, ApplianceConfiguration.Read(null).Server, act, subject, detail);
+    public static void Note(string? state, string act, string subject, string detail)
+    {
+        PostgresSettings? server;
+        try
+        {
+            server = ApplianceConfiguration.Read(null).Server;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or TargetException)
+        {
+            Log.Warning("\"{Act}\" of {Subject} is not in the audit log: {Reason}", act, subject, e.Message);
+            return;
+        }
+
+        Note(state, server, act, subject, detail);
+    }
 
     /// <param name="state">As <c>--state</c> has it.</param>
     /// <param name="server">Null: the database is in the state folder.</param>

@@ -61,11 +61,11 @@ internal static class CommonOptions
     {
         var option = new Option<string>("--memory-scan")
         {
-            Description = "Whether memory of suspended VMs and of snapshots is scanned too; left out it is named in the report and is no gap.",
-            HelpName = "yes|no",
+            Description = "Whether memory of suspended VMs and of snapshots is scanned too; left out it is named in the report and is no gap. With running that of running VMs too (libvirt, QEMU): each STANDS STILL while its memory is written to a file, seconds for each GiB; the report says how long.",
+            HelpName = "yes|no|running",
             DefaultValueFactory = _ => "yes",
         };
-        option.AcceptOnlyFromAmong("yes", "no");
+        option.AcceptOnlyFromAmong("yes", "no", "running");
         return option;
     }
 

@@ -32,8 +32,9 @@ internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal
             configuration.Server);
 
     /// <summary>VMs of hypervisors, or of files.</summary>
-    public IEnumerable<Vm> Find(string target, TargetFinder files) =>
-        catalog.TryFind(target, new ViewRequest(journal, bases), out IReadOnlyList<Vm>? vms) ? vms : files.Find(target);
+    /// <param name="withMemory">With the memory of VMs that run.</param>
+    public IEnumerable<Vm> Find(string target, TargetFinder files, bool withMemory = false) =>
+        catalog.TryFind(target, new ViewRequest(journal, bases) { WithMemory = withMemory }, out IReadOnlyList<Vm>? vms) ? vms : files.Find(target);
 
     /// <summary>Ends what runs that were killed have left; what cannot be ended is said and tried again next time.</summary>
     public IReadOnlyList<(LeaseRecord Record, string? Failure)> Reap(Guid? only = null)

@@ -6,7 +6,7 @@ using Vmsweep.Appliance.Worker;
 
 namespace Vmsweep.Appliance.Cli;
 
-/// <summary>One JSON object a line as things happen: <c>target</c>, <c>volume</c>, <c>finding</c>, <c>gap</c>, <c>progress</c>, <c>summary</c>.</summary>
+/// <summary>One JSON object a line as things happen: <c>target</c>, <c>volume</c>, <c>finding</c>, <c>gap</c>, <c>note</c>, <c>act</c>, <c>progress</c>, <c>summary</c>.</summary>
 internal sealed class NdjsonListener(TextWriter output) : IScanListener
 {
     public void OnTarget(TargetReport target, int number, int count) => Write(new NdjsonLine("target", target.Target) { Vm = target.Vm, Snapshot = target.Snapshot, Number = number, Count = count });
@@ -16,6 +16,8 @@ internal sealed class NdjsonListener(TextWriter output) : IScanListener
     public void OnFinding(TargetReport target, FindingReport finding) => Write(new NdjsonLine("finding", target.Target) { Finding = finding });
 
     public void OnGap(TargetReport target, GapReport gap) => Write(new NdjsonLine("gap", target.Target) { Gap = gap });
+
+    public void OnNote(TargetReport target, string note) => Write(new NdjsonLine("note", target.Target) { Note = note });
 
     public void OnAct(TargetReport target, ActReport act) => Write(new NdjsonLine("act", target.Target) { Act = act });
 
@@ -60,6 +62,8 @@ internal sealed record NdjsonLine(string Event, string? Target)
     public FindingReport? Finding { get; init; }
 
     public GapReport? Gap { get; init; }
+
+    public string? Note { get; init; }
 
     public ActReport? Act { get; init; }
 

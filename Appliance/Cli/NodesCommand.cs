@@ -6,7 +6,7 @@ using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Nodes;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Results.Postgres;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 
 namespace Vmsweep.Appliance.Cli;
 

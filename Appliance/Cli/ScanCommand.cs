@@ -103,6 +103,7 @@ internal static class ScanCommand
                 StateFolder = parsed.GetValue(noCache) ? null : StateFolder.Of(parsed.GetValue(state)),
                 IncludeDeleted = parsed.GetValue(deleted),
                 ScanMemory = parsed.GetValue(memoryScan) != "no",
+                ScanRunningMemory = parsed.GetValue(memoryScan) == "running",
                 Secrets = KeyFile.Read(parsed.GetValue(key)),
                 Acts = parsed.GetValue(acts) ?? [],
                 OnlyChanges = parsed.GetValue(changed),
@@ -126,7 +127,7 @@ internal static class ScanCommand
             using Hypervisors hypervisors = Hypervisors.Of(configured, parsed.GetValue(state), parsed.GetValue(bases) ?? []);
             hypervisors.Reap();
             using PeriodicReaper reaper = hypervisors.ReapPeriodically();
-            List<Vm> found = [.. parsed.GetRequiredValue(targets).SelectMany(t => hypervisors.Find(t, finder))];
+            List<Vm> found = [.. parsed.GetRequiredValue(targets).SelectMany(t => hypervisors.Find(t, finder, settings.ScanRunningMemory))];
             List<Vm> vms = [.. SnapshotChoice.Choose(found, parsed.GetValue(snapshot), parsed.GetValue(bases) ?? [])];
             Sandbox box = Sandboxes.Open(parsed.GetValue(sandbox) ?? SandboxMode.Full);
             FileInfo? file = parsed.GetValue(output);
@@ -231,6 +232,8 @@ internal static class ScanCommand
         }
 
         public void OnGap(TargetReport target, GapReport gap) => next?.OnGap(target, gap);
+
+        public void OnNote(TargetReport target, string note) => next?.OnNote(target, note);
 
         public void OnAct(TargetReport target, ActReport act) => next?.OnAct(target, act);
 

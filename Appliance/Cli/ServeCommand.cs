@@ -6,7 +6,7 @@ using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Nodes;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Sweeps.Configuration;
 using Vmsweep.Appliance.Sweeps.Running;
 using Vmsweep.Appliance.Worker;

@@ -29,6 +29,11 @@ internal static class TextReport
 
             WriteFindings(target, console);
             WriteGaps(target, console);
+            foreach (string note in target.Notes ?? [])
+            {
+                console.MarkupLineInterpolated($"  note: {Printable.Of(note)}");
+            }
+
             WriteActs(target, console);
             WriteChanges(target, console);
             console.WriteLine();

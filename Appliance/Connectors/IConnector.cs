@@ -39,7 +39,11 @@ internal sealed record ConnectorCheck(string Name, bool IsGood, string Found, st
 /// <summary>How a view is to be opened.</summary>
 /// <param name="Journal">Where its lease is written down.</param>
 /// <param name="Bases">Folders of declared bases.</param>
-internal sealed record ViewRequest(LeaseJournal Journal, IReadOnlyList<string> Bases);
+internal sealed record ViewRequest(LeaseJournal Journal, IReadOnlyList<string> Bases)
+{
+    /// <summary>With the memory of VMs that run, which stand still while it is written.</summary>
+    public bool WithMemory { get; init; }
+}
 
 /// <summary>A VM at one point in time. Disposed, nothing of it is left on the hypervisor.</summary>
 internal interface IVmView : IDisposable

@@ -3,7 +3,7 @@ using System.Text.Json;
 using Vmsweep.Appliance.Nodes;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Results.Postgres;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 
 namespace Vmsweep.Appliance.Leases;
 

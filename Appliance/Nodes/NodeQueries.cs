@@ -2,7 +2,7 @@ using System.Data.Common;
 using System.Globalization;
 using System.Text.Json.Serialization;
 using Vmsweep.Appliance.Results.Postgres;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 
 namespace Vmsweep.Appliance.Nodes;
 

@@ -2,7 +2,7 @@ using System.Data.Common;
 using Serilog;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Results.Postgres;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 
 namespace Vmsweep.Appliance.Nodes;
 

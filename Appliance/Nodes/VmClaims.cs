@@ -4,7 +4,7 @@ using System.Text.Json;
 using Serilog;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Sweeps.Configuration;
 using Vmsweep.Appliance.Sweeps.Pacing;
 using Vmsweep.Appliance.Sweeps.Planning;
@@ -37,7 +37,7 @@ internal sealed class VmClaims(Database database, NodeSession node) : IDisposabl
 
     /// <summary>Takes the first of the candidates that may be taken.</summary>
     /// <param name="fits">Asked last, for what this node alone knows: null when it may begin, or else what it waits for.</param>
-    public NodeTurn TakeNext(string run, SweepSettings sweep, IReadOnlyList<(SweepVmRow Row, SweepVm Vm)> candidates, Func<SweepVm, string?> fits, DateTimeOffset now) => Do(() =>
+    public NodeTurn TakeNext(string run, SweepSettings sweep, IReadOnlyList<(SweepVmRow Row, SweepVm Vm)> candidates, Func<SweepVmRow, SweepVm, string?> fits, DateTimeOffset now) => Do(() =>
     {
         using DatabaseTransaction transaction = database.Begin(isWriting: true);
         ReleaseDead();
@@ -71,7 +71,7 @@ internal sealed class VmClaims(Database database, NodeSession node) : IDisposabl
                 continue;
             }
 
-            if ((why ??= fits(vm)) is not null)
+            if ((why ??= fits(row, vm)) is not null)
             {
                 held = held.Length == 0 ? $"{vm.Name}: {why}" : held;
                 continue;

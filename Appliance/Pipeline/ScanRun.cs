@@ -67,6 +67,9 @@ internal sealed record ScanSettings
     /// <summary>Memory of suspended VMs and snapshots too.</summary>
     public bool ScanMemory { get; init; } = true;
 
+    /// <summary>That of VMs that run too, where their hypervisor hands it out.</summary>
+    public bool ScanRunningMemory { get; init; }
+
     /// <summary>Where verdicts and compiled rules are remembered; null: nothing is.</summary>
     public string? StateFolder { get; init; }
 
@@ -113,6 +116,10 @@ internal interface IScanListener
     void OnFinding(TargetReport target, FindingReport finding);
 
     void OnGap(TargetReport target, GapReport gap);
+
+    void OnNote(TargetReport target, string note)
+    {
+    }
 
     void OnAct(TargetReport target, ActReport act);
 
@@ -208,6 +215,11 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
         try
         {
+            if (settings.ScanRunningMemory && view.Vm is { Identity.Power: "running", Memory: null } without && !without.Gaps.Any(g => g.Structure == "guest memory"))
+            {
+                Add(target, new CoverageGap(Fault.Unsupported, listed.Target, "guest memory", -1, 0, "memory of running VMs is read from libvirt and QEMU alone").ToReport());
+            }
+
             bool isWhole;
             using (var watch = new ViewWatch(view, cancellation))
             {
@@ -282,6 +294,12 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         foreach (GapReport gap in vm.Gaps)
         {
             Add(target, gap);
+        }
+
+        foreach (string note in vm.Notes)
+        {
+            (target.Notes ??= []).Add(note);
+            listener.OnNote(target, note);
         }
 
         foreach (string name in vm.Refused)

@@ -82,6 +82,9 @@ internal sealed record TargetReport
 
     public List<GapReport> Gaps { get; } = [];
 
+    /// <summary>What is worth knowing of how the VM was read, and kept nothing from being read; absent where there is nothing.</summary>
+    public List<string>? Notes { get; set; }
+
     /// <summary>Executables that were there, for the store of results alone; empty where nothing is recorded.</summary>
     [JsonIgnore]
     public List<SeenContent> Seen { get; } = [];

@@ -1,8 +1,8 @@
-using System.Text.Json;
 using System.Data.Common;
+using System.Text.Json;
 using Serilog;
 using Vmsweep.Appliance.Reports;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 
 namespace Vmsweep.Appliance.Results;
 

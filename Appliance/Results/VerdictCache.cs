@@ -1,8 +1,8 @@
-using System.Security.Cryptography;
 using System.Data.Common;
+using System.Security.Cryptography;
 using Serilog;
 using Vmsweep.Appliance.Pipeline;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Signatures.Yara;
 
 namespace Vmsweep.Appliance.Results;

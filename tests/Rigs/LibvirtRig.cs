@@ -13,10 +13,13 @@ public sealed class LibvirtRig : IDisposable
 
     private readonly Scratch _scratch = new();
     private readonly List<string> _domains = [];
+    private readonly string? _host;
     private Daemon _daemon;
 
-    public LibvirtRig()
+    /// <param name="host">What the daemon takes its host for; null for this machine.</param>
+    public LibvirtRig(string? host = null)
     {
+        _host = host;
         foreach (string needed in (string[])["libvirtd", "virsh", "unshare", "qemu-system-x86_64"])
         {
             Tool.Find(needed);
@@ -33,7 +36,7 @@ public sealed class LibvirtRig : IDisposable
             cp -r /var/lib/libvirt/. var/lib/libvirt/ 2>/dev/null || true
             rm -rf var/lib/libvirt/qemu/save/* var/lib/libvirt/qemu/checkpoint/* var/lib/libvirt/qemu/domain-* var/lib/libvirt/qemu/nvram/*
             cp -r /var/cache/libvirt/. var/cache/libvirt/ 2>/dev/null || true
-            printf 'unix_sock_dir="%s"\nauth_unix_rw="none"\nauth_unix_ro="none"\n' "$PWD" > libvirtd.conf
+            printf 'unix_sock_dir="%s"\nauth_unix_rw="none"\nauth_unix_ro="none"\nhost_uuid="%s"\n' "$PWD" "$(cat /proc/sys/kernel/random/uuid)" > libvirtd.conf
             """,
             Folder);
         RunningGuest.MakeBoot(Images);
@@ -151,6 +154,6 @@ public sealed class LibvirtRig : IDisposable
         File.Delete(Socket);
         string binds = string.Join("; ", Folders.Select(f => $"mkdir -p {f} && mount --bind {Folder}{f} {f}"));
         // Without --fork: unshare becomes the shell, and the shell becomes the daemon, so that its process id is the daemon's.
-        return Daemon.Start("unshare", () => Daemon.Listens(Socket) && TryVirsh("version").Status == 0, "--mount", "--propagation", "private", "bash", "-ec", $"{binds}; exec setsid libvirtd -f {Folder}/libvirtd.conf -p {Folder}/libvirtd.pid");
+        return Daemon.Start("unshare", () => Daemon.Listens(Socket) && TryVirsh("version").Status == 0, ["--mount", "--propagation", "private", .. (string[])(_host is null ? [] : ["--uts"]), "bash", "-ec", $"{binds}; {(_host is null ? "" : $"hostname {_host}; ")}exec setsid libvirtd -f {Folder}/libvirtd.conf -p {Folder}/libvirtd.pid"]);
     }
 }

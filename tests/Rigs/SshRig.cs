@@ -11,7 +11,8 @@ public sealed class SshRig : IDisposable
     private readonly Scratch _scratch = new();
     private readonly Daemon _server;
 
-    public SshRig()
+    /// <param name="path">Where its sessions find programs; null for where they are by default.</param>
+    public SshRig(string? path = null)
     {
         Tool.Find("ssh");
         Tool.Find("ssh-keygen");
@@ -23,7 +24,7 @@ public sealed class SshRig : IDisposable
             ssh-keygen -q -t ed25519 -N '' -f client
             ssh-keygen -q -t ed25519 -N '' -f stranger
             cp client.pub authorized
-            printf '%s\n' 'ListenAddress 127.0.0.1' 'Port {Port.ToString(CultureInfo.InvariantCulture)}' "HostKey $PWD/host" "AuthorizedKeysFile $PWD/authorized" 'StrictModes no' 'UsePAM no' 'PasswordAuthentication no' 'PermitRootLogin prohibit-password' 'PidFile none' 'LogLevel VERBOSE' > sshd.conf
+            printf '%s\n' 'ListenAddress 127.0.0.1' 'Port {Port.ToString(CultureInfo.InvariantCulture)}' "HostKey $PWD/host" "AuthorizedKeysFile $PWD/authorized" 'StrictModes no' 'UsePAM no' 'PasswordAuthentication no' 'PermitRootLogin prohibit-password' 'PidFile none' 'LogLevel VERBOSE' '{(path is null ? "" : "SetEnv PATH=" + path)}' > sshd.conf
             """,
             _scratch.Folder);
         // It starts itself again for each client, and wants to know by which path.

@@ -11,7 +11,8 @@ namespace Vmsweep.Appliance.Connectors.Datastore;
 /// <param name="folder">The VM's folder.</param>
 /// <param name="bases">Folders of declared bases.</param>
 /// <param name="known">What was read of other images of the same datastore.</param>
-internal sealed class FolderPolicy(string folder, IReadOnlyList<string> bases, KnownImages? known = null) : IReferencePolicy
+/// <param name="elsewhere">What paths lead to on another machine, links not followed, where they are not this one's; nothing is looked for there by its identity.</param>
+internal sealed class FolderPolicy(string folder, IReadOnlyList<string> bases, KnownImages? known = null, Func<string, HostFileKind>? elsewhere = null) : IReferencePolicy
 {
     /// <summary>So many images of a folder are looked at for a parent that is known by its identity alone.</summary>
     private const int MostIdentified = 4096;
@@ -38,7 +39,7 @@ internal sealed class FolderPolicy(string folder, IReadOnlyList<string> bases, K
             refused |= isForbidden;
         }
 
-        if (!refused && reference is { Kind: ReferenceKind.Parent, Identity: { } identity } && Known(own, identity) is { } found)
+        if (!refused && elsewhere is null && reference is { Kind: ReferenceKind.Parent, Identity: { } identity } && Known(own, identity) is { } found)
         {
             return new ReferenceAnswer(found);
         }
@@ -178,5 +179,5 @@ internal sealed class FolderPolicy(string folder, IReadOnlyList<string> bases, K
         return KindOf(path);
     }
 
-    private HostFileKind KindOf(string path) => known?.KindOf(path) ?? HostFile.KindOf(path);
+    private HostFileKind KindOf(string path) => elsewhere?.Invoke(path) ?? known?.KindOf(path) ?? HostFile.KindOf(path);
 }

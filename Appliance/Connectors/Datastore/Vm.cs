@@ -35,6 +35,9 @@ internal sealed record Vm(string Target, VmReport Identity, IReadOnlyList<VmDisk
     /// <summary>Files of it that hold nothing of the guest: they are no memory without an owner.</summary>
     public IReadOnlyList<string> Sidecars { get; init; } = [];
 
+    /// <summary>What whoever reads its report should know, and that keeps nothing from being read.</summary>
+    public IReadOnlyList<string> Notes { get; init; } = [];
+
     /// <summary>Digests that its package gives for its files; a scan verifies them.</summary>
     public IReadOnlyList<ManifestEntry> Manifest { get; init; } = [];
 
@@ -49,9 +52,6 @@ internal sealed record Vm(string Target, VmReport Identity, IReadOnlyList<VmDisk
 
     /// <summary>Does something to a VM of a hypervisor, with a note of why.</summary>
     public Func<VmAct, string, ActReport>? Act { get; init; }
-
-    /// <summary>A file with the guest's memory at that moment, such as libvirt's save image; null where there is none.</summary>
-    public string? MemoryImage { get; init; }
 }
 
 /// <param name="Path">Host path of the disk's top image.</param>

@@ -1,21 +1,32 @@
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Inspection;
 
 namespace Vmsweep.Appliance.Connectors.Libvirt;
 
 /// <summary>A VM that is off or saved: its image files, read where they lie. Nothing is made on the host.</summary>
 internal sealed class FilesView(LibvirtConnector connector, InventoryVm vm, string target, IReadOnlyList<string> bases) : IVmView
 {
-    public Vm Vm { get; } = Read(vm, target, [.. connector.Settings.Bases, .. bases]) with
-    {
-        // Its memory as it was when it was suspended.
-        MemoryImage = vm.Power == "suspended" && Path.Combine(connector.Settings.Saves, vm.Name + ".save") is var save && vm.Name.All(c => c is not '/') && File.Exists(save) ? save : null,
-    };
+    private const string NoSave = "the VM is saved, and its memory is not in the configured folder (\"saves\")";
+
+    public Vm Vm { get; } = WithMemory(
+        Read(vm, target, [.. connector.Settings.Bases, .. bases]),
+        SaveOf(connector, vm),
+        save => HostFile.KindOf(save) == HostFileKind.Regular ? new PlannedFile(0, save, save) : throw new ConnectorException(NoSave));
 
     public string? MustClose() => null;
 
-    public IReadOnlyList<GapReport> Conclude()
+    public IReadOnlyList<GapReport> Conclude() => Conclude(connector, vm, target);
+
+    public string? Keep() => null;
+
+    public void Dispose()
+    {
+    }
+
+    /// <summary>What became of the VM since.</summary>
+    public static IReadOnlyList<GapReport> Conclude(LibvirtConnector connector, InventoryVm vm, string target)
     {
         string now = connector.On(vm.Id, (_, domain) => domain.Power);
         return now is "running" or "paused" && vm.Power is "off" or "suspended"
@@ -23,10 +34,22 @@ internal sealed class FilesView(LibvirtConnector connector, InventoryVm vm, stri
             : [];
     }
 
-    public string? Keep() => null;
+    /// <summary>Where libvirt keeps the memory of a VM that it saved; null for a VM that is not saved.</summary>
+    public static string? SaveOf(LibvirtConnector connector, InventoryVm vm) =>
+        vm.Power == "suspended" && !vm.Name.Contains('/', StringComparison.Ordinal) ? Path.Combine(connector.Settings.Saves, vm.Name + ".save") : null;
 
-    public void Dispose()
+    /// <summary>With its memory as it was when it was saved, or the gap that it is.</summary>
+    /// <param name="save">Null for a VM that is not saved.</param>
+    public static Vm WithMemory(Vm read, string? save, Func<string, PlannedFile> open)
     {
+        try
+        {
+            return save is null ? read : read with { Memory = new VmMemory(save, new MemoryPlan([open(save)])) };
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return read with { Gaps = [.. read.Gaps, new CoverageGap(Fault.Transport, save!, "guest memory", -1, 0, e.Message).ToReport()] };
+        }
     }
 
     /// <summary>The disks of a VM that are files, with their chains.</summary>

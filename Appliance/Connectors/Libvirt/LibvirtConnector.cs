@@ -25,6 +25,8 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
     public const string BackupKind = "libvirt-backup";
     public const string OverlayKind = "libvirt-overlay";
     public const string CheckpointKind = "libvirt-checkpoint";
+    public const string ServedKind = "libvirt-served";
+    public const string MemoryKind = "libvirt-memory";
 
     /// <summary>Of the note that is left on a VM.</summary>
     public const string MetadataUri = "urn:vmsweep:detection:1";
@@ -135,6 +137,12 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
             case CheckpointKind:
                 Checkpoint.Undo(this, lease);
                 break;
+            case MemoryKind:
+                LibvirtMemory.Undo(this, lease);
+                break;
+            case ServedKind:
+                ServedView.Undo(ssh ?? throw new ConnectorException($"{name} is this machine, and the lease is of another"), lease);
+                break;
             default:
                 throw new InvalidDataException($"a lease of the kind {lease.Kind} is none of libvirt's");
         }
@@ -192,14 +200,20 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
         InventoryVm vm = On(listed.Id, (host, domain) => LibvirtInventory.Of(domain, host.Hostname));
         if (vm.Power is not ("running" or "paused"))
         {
-            if (!Files.AreHere)
+            if (ssh is not null)
             {
-                throw new ConnectorException($"{vm.Name} is {vm.Power}, and its images lie on {settings.Address.Host}: scan them there, or where they are mounted");
+                return ServedView.Open(this, ssh, vm, target, request);
             }
 
             return new FilesView(this, vm, target, request.Bases);
         }
 
+        return request.WithMemory ? LibvirtMemory.Open(this, vm, request, () => OpenDisks(vm, target, request, tracking)) : OpenDisks(vm, target, request, tracking);
+    }
+
+    /// <summary>Of a VM that runs or is paused.</summary>
+    private IVmView OpenDisks(InventoryVm vm, string target, ViewRequest request, Tracking? tracking)
+    {
         List<GapReport> gaps = [];
         List<InventoryDisk> changing = [], still = [];
         foreach (InventoryDisk disk in vm.Disks)

@@ -122,7 +122,11 @@ internal sealed class LibvirtDomain(nint domain) : IDisposable
     private const int Blocked = 2;
     private const int Paused = 3;
     private const int ShuttingDown = 4;
+    private const int Off = 5;
     private const int PmSuspended = 7;
+
+    /// <summary>Why one is off: it goes on on another host.</summary>
+    private const int OffMigrated = 4;
 
     /// <summary>The live domain's XML where there is one. A guest that is taken over may have no part in it, but it is parsed as strictly as any.</summary>
     public XElement Xml(bool inactive = false, bool secure = false)
@@ -147,6 +151,31 @@ internal sealed class LibvirtDomain(nint domain) : IDisposable
     }
 
     public bool IsActive => Power is "running" or "paused";
+
+    /// <summary>It was moved to another host, where its disks are in use.</summary>
+    public bool IsMigrated
+    {
+        get
+        {
+            LibvirtHost.Check(DomainGetState(domain, out int state, out int reason, 0), "state of a domain");
+            return state == Off && reason == OffMigrated;
+        }
+    }
+
+    /// <summary>Writes the guest's memory as an ELF core. It stands still meanwhile, and goes on afterwards whatever becomes of who asked.</summary>
+    public void DumpMemory(string path) => LibvirtHost.Check(DomainCoreDumpWithFormat(domain, path, 0, DumpLive | DumpMemoryOnly), "dump of the memory");
+
+    /// <summary>Something is done to it that others wait for, such as a dump.</summary>
+    public bool HasJob
+    {
+        get
+        {
+            // virDomainJobInfo: an int and eleven numbers of 64 bits.
+            Span<ulong> info = stackalloc ulong[12];
+            LibvirtHost.Check(DomainGetJobInfo(domain, info), "job of a domain");
+            return (int)info[0] != 0;
+        }
+    }
 
     /// <param name="checkpoint">Made at the same moment; null for none.</param>
     public void BackupBegin(XElement backup, XElement? checkpoint = null) => LibvirtHost.Check(DomainBackupBegin(domain, backup.ToString(), checkpoint?.ToString(), 0), "begin of a backup");

@@ -13,6 +13,8 @@ internal static unsafe partial class LibvirtNative
     public const uint AffectLive = 1;
     public const uint AffectConfig = 2;
     public const int MetadataElement = 2;
+    public const uint DumpLive = 1 << 1;
+    public const uint DumpMemoryOnly = 1 << 4;
     public const uint SnapshotNoMetadata = 1 << 2;
     public const uint SnapshotDiskOnly = 1 << 4;
     public const uint SnapshotAtomic = 1 << 7;
@@ -119,6 +121,12 @@ internal static unsafe partial class LibvirtNative
 
     [LibraryImport(Library, EntryPoint = "virDomainUpdateDeviceFlags", StringMarshalling = StringMarshalling.Utf8)]
     public static partial int DomainUpdateDeviceFlags(nint domain, string xml, uint flags);
+
+    [LibraryImport(Library, EntryPoint = "virDomainCoreDumpWithFormat", StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int DomainCoreDumpWithFormat(nint domain, string path, uint format, uint flags);
+
+    [LibraryImport(Library, EntryPoint = "virDomainGetJobInfo")]
+    public static partial int DomainGetJobInfo(nint domain, Span<ulong> info);
 
     /// <summary>Errors are asked for after each call; the library's own handler would print them.</summary>
     public static void Silence() => SetErrorFunc(0, &Ignore);

@@ -44,7 +44,12 @@ internal sealed class OverlayView : IVmView
 
     public string? MustClose() => _limits.Exceeded();
 
-    public IReadOnlyList<GapReport> Conclude() => [];
+    public IReadOnlyList<GapReport> Conclude()
+    {
+        bool isHere = false;
+        _connector.OnIfThere(_lease.Record.VmId, domain => isHere = !domain.IsMigrated);
+        return isHere ? [] : [new CoverageGap(Fault.Refused, Vm.Target, "VM", -1, 0, Elsewhere(_lease.Record)).ToReport()];
+    }
 
     public string? Keep() => null;
 
@@ -127,8 +132,16 @@ internal sealed class OverlayView : IVmView
                 throw new InvalidDataException($"{overlay} is not this lease's");
             }
 
+            bool isHere = false;
             connector.OnIfThere(lease.VmId, (host, domain) =>
             {
+                if (domain.IsMigrated)
+                {
+                    return;
+                }
+
+                isHere = true;
+
                 // A daemon goes on with what a killed scan asked for: first it makes the overlay, then the disk moves onto it.
                 long started = Environment.TickCount64;
                 while (!lease.Details.ContainsKey(Moved) && domain.IsActive && File.Exists(overlay) && !IsTop(domain.Xml(), disk, overlay) && Environment.TickCount64 - started < MostBegin.TotalMilliseconds)
@@ -152,9 +165,17 @@ internal sealed class OverlayView : IVmView
             });
             if (HostFile.KindOf(overlay) == HostFileKind.Regular)
             {
-                File.Delete(overlay);
+                // What a guest wrote is in it, and another host may have it in use.
+                File.Delete(isHere ? overlay : throw new ConnectorException(Elsewhere(lease)));
             }
         }
+    }
+
+    private static string Elsewhere(LeaseRecord lease)
+    {
+        string[] disks = [.. lease.Details.Keys.Where(k => k.StartsWith(OverlayPrefix, StringComparison.Ordinal)).Select(k => k[OverlayPrefix.Length..])];
+        return $"{lease.VmName} was moved to another host, or removed, while its disks were on overlays ({string.Join(", ", disks.Select(d => lease.Details[OverlayPrefix + d]))}); merge them where it is now ("
+            + string.Join("; ", disks.Select(d => $"virsh blockcommit {lease.VmName} {d} --active --shallow --pivot")) + "), and remove the files";
     }
 
     private static void Merge(LibvirtDomain domain, string disk, string overlay)

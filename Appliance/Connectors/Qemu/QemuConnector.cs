@@ -12,6 +12,7 @@ internal sealed class QemuConnector(string name, string socket, ConnectorSetting
 {
     public const string ExportKind = "qemu-export";
     public const string BitmapKind = "qemu-bitmap";
+    public const string MemoryKind = "qemu-memory";
 
     public string Name => name;
 
@@ -37,8 +38,8 @@ internal sealed class QemuConnector(string name, string socket, ConnectorSetting
     public Vm Target(InventoryVm vm, string target, ViewRequest request) =>
         new(target, vm.ToReport(), [], [])
         {
-            Open = () => QemuView.Open(this, target, request, time),
-            OpenTracked = since => QemuView.Open(this, target, request, time, new Tracking(since)),
+            Open = () => Open(vm, target, request, null),
+            OpenTracked = since => Open(vm, target, request, new Tracking(since)),
             Act = (act, note) => Act(vm, act, note),
         };
 
@@ -48,6 +49,9 @@ internal sealed class QemuConnector(string name, string socket, ConnectorSetting
         {
             case ExportKind:
                 QemuView.Undo(this, lease);
+                break;
+            case MemoryKind:
+                QemuMemory.Undo(this, lease);
                 break;
             case BitmapKind:
                 ChangeBitmap.Undo(this, lease);
@@ -60,7 +64,7 @@ internal sealed class QemuConnector(string name, string socket, ConnectorSetting
     /// <summary>A view that is kept takes space for as long as it is; a bitmap takes next to none.</summary>
     public string? MustEnd(LeaseRecord lease) =>
         lease.Kind == ExportKind ? ViewLimits.Full(settings, QemuView.ScratchFolders(lease))
-        : ChangeBitmap.IsVoid(this, lease) ? "its QEMU and its images are gone" : null;
+        : lease.Kind == BitmapKind && ChangeBitmap.IsVoid(this, lease) ? "its QEMU and its images are gone" : null;
 
     public ActReport Act(InventoryVm vm, VmAct act, string note)
     {
@@ -77,6 +81,9 @@ internal sealed class QemuConnector(string name, string socket, ConnectorSetting
     public void Dispose()
     {
     }
+
+    private IVmView Open(InventoryVm vm, string target, ViewRequest request, Tracking? tracking) =>
+        request.WithMemory ? QemuMemory.Open(this, vm, request, () => QemuView.Open(this, target, request, time, tracking)) : QemuView.Open(this, target, request, time, tracking);
 
     /// <summary>Drives with a medium that is no removable one; the node's name is the disk's key.</summary>
     public static List<InventoryDisk> Disks(QmpClient qemu)

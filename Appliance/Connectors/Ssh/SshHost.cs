@@ -14,6 +14,12 @@ internal sealed class SshHost : IDisposable
     /// <summary>Runs the client for as long as anybody holds the other end of standard input, which is this process alone, and takes its socket away.</summary>
     private const string Leash = "exec 3<&0; \"$@\" </dev/null 3<&- & p=$!; (read x <&3; kill $p) & w=$!; wait $p; kill $w 2>/dev/null; rm -f \"$0\"; rmdir \"${0%/*}\" 2>/dev/null";
 
+    /// <summary>The same, where what the client runs on the host is to notice too: its standard input ends when this process does.</summary>
+    private const string LeashThrough = "exec 3<&0; \"$@\" <&3 3<&- & p=$!; (read x <&3; sleep 1; kill $p) & w=$!; wait $p; kill $w 2>/dev/null; rm -f \"$0\"; rmdir \"${0%/*}\" 2>/dev/null";
+
+    /// <summary>What a program says once what it serves can be reached.</summary>
+    private const string Ready = "ready";
+
     private static readonly TimeSpan MostWait = TimeSpan.FromSeconds(30);
 
     private readonly DirectoryInfo _folder;
@@ -49,35 +55,59 @@ internal sealed class SshHost : IDisposable
 
     /// <summary>A Unix socket of this machine that leads to one of the host, as long as this lives or <see cref="End"/> says so.</summary>
     /// <exception cref="ConnectorException">It cannot be had.</exception>
-    public string Forward(string remote)
+    public string Forward(string remote) => Begin(remote, null);
+
+    /// <summary>Runs a program there that serves on a socket, and gives a socket of this machine that leads to it. It ends with the connection, or with <see cref="End"/>.</summary>
+    /// <param name="remote">Where it makes its socket.</param>
+    /// <param name="program">Words of a command that stays in the foreground.</param>
+    /// <exception cref="ConnectorException">It cannot be had, or ended by itself.</exception>
+    public string Serve(string remote, IReadOnlyList<string> program)
+    {
+        // Whatever becomes of the connection, the shell's standard input ends with it.
+        string line = $"exec 3<&0; {string.Join(' ', program.Select(Quoted))} </dev/null 3<&- & p=$!; (read x <&3; kill $p) & w=$!; "
+            + $"while kill -0 $p 2>/dev/null; do if test -S {Quoted(remote)}; then echo {Ready}; break; fi; sleep 0.1; done; wait $p; s=$?; kill $w 2>/dev/null; exit $s";
+        return Begin(remote, line);
+    }
+
+    private string Begin(string remote, string? line)
     {
         lock (_lock)
         {
             _folder.Create();
             string local = Path.Combine(_folder.FullName, (++_made).ToString(CultureInfo.InvariantCulture));
-            string[] arguments = [.. _command, "-N", "-o", "ExitOnForwardFailure=yes", "-o", "StreamLocalBindMask=0177", "-L", $"{local}:{Checked(remote)}", "--", _shown];
-            var start = new ProcessStartInfo("/bin/sh", ["-c", Leash, local, .. arguments]) { RedirectStandardInput = true, RedirectStandardError = true, RedirectStandardOutput = true };
+            string[] forward = ["-o", "ExitOnForwardFailure=yes", "-o", "StreamLocalBindMask=0177", "-L", $"{local}:{Checked(remote)}", "--", _shown];
+            string[] arguments = line is null ? [.. _command, "-N", .. forward] : [.. _command, .. forward, line];
+            var start = new ProcessStartInfo("/bin/sh", ["-c", line is null ? Leash : LeashThrough, local, .. arguments]) { RedirectStandardInput = true, RedirectStandardError = true, RedirectStandardOutput = true };
             Process process = Process.Start(start)!;
-            process.OutputDataReceived += (_, _) => { };
+            bool isReady = line is null;
+            process.OutputDataReceived += (_, said) => Volatile.Write(ref isReady, Volatile.Read(ref isReady) || said.Data == Ready);
             process.BeginOutputReadLine();
             var said = new System.Text.StringBuilder();
+            var end = new TaskCompletionSource();
             process.ErrorDataReceived += (_, line) =>
             {
                 lock (said)
                 {
                     said.Append(said.Length < 2000 ? line.Data + " " : "");
                 }
+
+                if (line.Data is null)
+                {
+                    end.TrySetResult();
+                }
             };
             process.BeginErrorReadLine();
             long started = Environment.TickCount64;
-            while (!File.Exists(local))
+            while (!File.Exists(local) || !Volatile.Read(ref isReady))
             {
                 if (process.HasExited || Environment.TickCount64 - started > MostWait.TotalMilliseconds)
                 {
+                    // What it said last may be read after it has ended. Something of the account's may hold its standard error longer.
+                    end.Task.Wait(process.HasExited ? TimeSpan.FromSeconds(5) : TimeSpan.Zero);
                     Stop(process);
                     lock (said)
                     {
-                        throw new ConnectorException($"{_shown}: no connection by ssh: {said.ToString().Trim()}");
+                        throw new ConnectorException($"{_shown}: {(line is null ? "no connection by ssh" : "nothing is served by ssh")}: {said.ToString().Trim()}");
                     }
                 }
 

@@ -36,6 +36,9 @@ internal sealed class DatastoreFiles(string socket, IReadOnlyDictionary<string, 
         return planned;
     }
 
+    /// <summary>What is served as a file that was opened here; null for one that is not served.</summary>
+    public IBlockSource? SourceOf(PlannedFile file) => file.Export is { } export && file.Path == socket ? _exports.GetValueOrDefault(export.Name) : null;
+
     public void Dispose() => _server?.Dispose();
 
     private static PlannedFile Mounted(DatastorePath path, string mount)

@@ -38,6 +38,10 @@ internal sealed class FolderReader : IDisposable
     /// <exception cref="IOException">It cannot be read.</exception>
     public IBlockSource Open(DatastorePath path) => new File(this, path, Interlocked.Increment(ref _files), _ranges.Length(path, _stop.Token));
 
+    /// <summary>From now on, only what is allocated of a file is fetched.</summary>
+    /// <param name="source">From <see cref="Open"/>.</param>
+    public static void LeaveOut(IBlockSource source, AllocatedAreas areas) => ((File)source).Areas = areas;
+
     /// <summary>Ends all requests: a host excludes whoever else wants a file while it is read.</summary>
     public void Dispose()
     {
@@ -142,7 +146,7 @@ internal sealed class FolderReader : IDisposable
         while (last - from + 1 >= MostChunksAtOnce || (from <= last && last == (file.Length - 1) / ChunkBytes))
         {
             int count = 0;
-            while (count < MostChunksAtOnce && from + count <= last && !_chunks.ContainsKey((file.Id, from + count)))
+            while (count < MostChunksAtOnce && from + count <= last && !_chunks.ContainsKey((file.Id, from + count)) && !file.IsLeftOut(from + count))
             {
                 count++;
             }
@@ -305,16 +309,42 @@ internal sealed class FolderReader : IDisposable
 
         public int InOrder { get; set; }
 
+        /// <summary>What is stored of it; null: all.</summary>
+        public AllocatedAreas? Areas { get; set; }
+
         /// <summary>Chunks before it were planned for.</summary>
         public long Planned { get; set; }
 
         public void Read(long offset, Span<byte> destination)
         {
             Bounds.Check(offset, destination.Length, length, path.ToString());
-            reader.Read(this, offset, destination);
+            while (!destination.IsEmpty)
+            {
+                StoredExtent extent = Locate(offset, destination.Length);
+                Span<byte> part = destination[..(int)extent.Length];
+                if (extent.IsStored)
+                {
+                    reader.Read(this, offset, part);
+                }
+                else
+                {
+                    part.Clear();
+                }
+
+                offset += part.Length;
+                destination = destination[part.Length..];
+            }
         }
 
-        public StoredExtent Locate(long offset, long count) => new(ExtentKind.Data, count, 0, offset);
+        public StoredExtent Locate(long offset, long count) => Areas?.At(offset, count) is { } run
+            ? new(run.IsAllocated ? ExtentKind.Data : ExtentKind.Hole, run.Length, 0, offset)
+            : new(ExtentKind.Data, count, 0, offset);
+
+        public bool IsLeftOut(long index)
+        {
+            long from = index * ChunkBytes, count = Math.Min(ChunkBytes, length - from);
+            return Areas?.At(from, count) is { IsAllocated: false } run && run.Length == count;
+        }
 
         public void Dispose()
         {

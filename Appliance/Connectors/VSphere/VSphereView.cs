@@ -136,17 +136,25 @@ internal sealed class VSphereView : IVmView
             files = new DatastoreFiles(ViewFolder.SocketIn(views, lease.Record.Key), connector.Settings.Mounts, places.Reader(readers));
             IReadOnlyList<DiskFacts> disks = vm.Disks;
             MoRef? snapshot = null;
+            List<string> notes = [];
             IReadOnlyDictionary<string, (string? Path, string Why)> exported = new Dictionary<string, (string?, string)>();
             if (needsSnapshot)
             {
                 // What is read is what the snapshot has, never what the VM has meanwhile.
-                (MoRef made, disks) = Snapshot(connector, vm, lease.Record);
+                (MoRef made, disks) = Snapshot(connector, vm, lease.Record, notes);
                 snapshot = made;
                 vm = VmFacts.Read(connector.Properties, reference);
                 exported = Export(connector, made, disks, places, lease.Record);
             }
 
-            Vm read = ReadDisks(vm, disks, isRunning, target, listed.ToReport() with { Name = vm.Name, Power = vm.Power }, places, files, exported);
+            Vm read = ReadDisks(vm, disks, isRunning, target, listed.ToReport() with { Name = vm.Name, Power = vm.Power }, places, files, exported, (disk, plan) =>
+            {
+                if (ThinDisks.LeaveOut(connector, vm, snapshot, disk, plan, files) is { } note)
+                {
+                    notes.Add(note);
+                }
+            });
+            read = read with { Notes = notes };
             return new VSphereView(connector, reference, vm.Power, read, lease, limits, time, files, readers)
             {
                 Changes = tracking is null ? null : VSphereChanges.Of(connector, vm, snapshot, disks, tracking.Since, lease.Record.Key),
@@ -232,7 +240,7 @@ internal sealed class VSphereView : IVmView
         files?.Dispose();
     }
 
-    private static (MoRef Snapshot, IReadOnlyList<DiskFacts> Disks) Snapshot(VSphereConnector connector, VmFacts vm, LeaseRecord lease)
+    private static (MoRef Snapshot, IReadOnlyList<DiskFacts> Disks) Snapshot(VSphereConnector connector, VmFacts vm, LeaseRecord lease, List<string> notes)
     {
         string name = lease.Details[SnapshotKey], description = $"being scanned for malware; removed when that ends, or by: vmsweep leases reap {lease.Id}";
         MoRef snapshot;
@@ -242,7 +250,8 @@ internal sealed class VSphereView : IVmView
         }
         catch (VimFaultException e) when (connector.Settings.Quiesce == true && e.Kind is not ("NoPermission" or "InvalidPowerState" or "InsufficientResourcesFault"))
         {
-            Log.Information("{Vm} cannot be quiesced ({Reason}); it is read as after a power failure", vm.Name, e.Message);
+            notes.Add($"the guest was not quiesced, and its disks are read as after a power failure: {e.Message}");
+            Log.Information("{Vm}: {Note}", vm.Name, notes[^1]);
             if (connector.Tasks.Find(vm.Reference, name) is { } half)
             {
                 connector.Tasks.RemoveSnapshot(half.Reference);
@@ -256,7 +265,7 @@ internal sealed class VSphereView : IVmView
             : throw new ConnectorException($"{vm.Name}: the server does not tell which disks the snapshot has");
     }
 
-    private static Vm ReadDisks(VmFacts vm, IReadOnlyList<DiskFacts> disks, bool isRunning, string target, VmReport identity, Places places, DatastoreFiles files, IReadOnlyDictionary<string, (string? Path, string Why)> exported)
+    private static Vm ReadDisks(VmFacts vm, IReadOnlyList<DiskFacts> disks, bool isRunning, string target, VmReport identity, Places places, DatastoreFiles files, IReadOnlyDictionary<string, (string? Path, string Why)> exported, Action<DiskFacts, ChainPlan> onPlanned)
     {
         List<VmDisk> read = [];
         List<GapReport> gaps = [];
@@ -302,6 +311,7 @@ internal sealed class VSphereView : IVmView
                 {
                     var policy = new ChainPolicy(disk.Chain, live, places.Labels, files.Open);
                     ChainPlan plan = ChainPlanner.Plan(files.Open(top), policy, "vmdk");
+                    onPlanned(disk, plan);
                     read.Add(new VmDisk(disk.File, plan, policy.Refused));
                 }
                 catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException)

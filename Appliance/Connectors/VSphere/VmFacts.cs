@@ -14,6 +14,9 @@ internal sealed record DiskFacts(int Key, string Name, string Backing, IReadOnly
     /// <summary>Of its moment in the host's record of changes; empty where there is none.</summary>
     public string ChangeId { get; init; } = "";
 
+    /// <summary>What nobody wrote takes no space of the datastore.</summary>
+    public bool IsThin { get; init; }
+
     public string File => Chain.Count > 0 ? Chain[0] : Name;
 
     /// <summary>Why it cannot be read at a point in time; null where it can.</summary>
@@ -149,6 +152,7 @@ internal sealed class VmFacts
         return new DiskFacts((int)Math.Clamp(Number(disk.Text("key")), int.MinValue, int.MaxValue), name, kind, chain, bytes, backing?.Element("datastore") is { } store ? MoRef.Of(store) : null)
         {
             ChangeId = backing.Text("changeId"),
+            IsThin = backing.Text("thinProvisioned") is "true" or "1",
             Obstacle = ObstacleOf(kind, backing),
         };
     }

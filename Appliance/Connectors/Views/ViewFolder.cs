@@ -43,7 +43,27 @@ internal static partial class ViewFolder
         }
     }
 
-    /// <summary>Takes the socket over once it is there.</summary>
+    /// <summary>Makes a folder that nobody but an account may enter.</summary>
+    /// <param name="account">Null: this account's.</param>
+    /// <exception cref="ConnectorException">It cannot be made.</exception>
+    public static void MakeFor(string folder, (uint User, uint Group)? account)
+    {
+        try
+        {
+            Directory.CreateDirectory(folder, Own);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new ConnectorException(e.Message, e);
+        }
+
+        if (account is { } other)
+        {
+            Give(folder, other.User, other.Group);
+        }
+    }
+
+    /// <summary>Takes the socket, or the file, over once it is there.</summary>
     public static void TakeOver(string socket)
     {
         if (Environment.IsPrivilegedProcess)

@@ -18,6 +18,9 @@ internal sealed class XapiException(string method, string code, IReadOnlyList<st
     /// <summary>The object is not there any more.</summary>
     public bool IsGone => code is "HANDLE_INVALID" or "UUID_INVALID" or "VDI_MISSING";
 
+    /// <summary>The guest cannot be quiesced, or pools of this version quiesce none: a snapshot without is what is left.</summary>
+    public bool IsNoQuiesce => code.StartsWith("VM_SNAPSHOT_WITH_QUIESCE_", StringComparison.Ordinal) || code is "MESSAGE_METHOD_UNKNOWN" or "MESSAGE_REMOVED" or "MESSAGE_DEPRECATED";
+
     /// <summary>Somebody is at it: a disk stays attached for a moment after its last reader went away.</summary>
     public bool IsBusy => code is "VDI_IN_USE" or "OTHER_OPERATION_IN_PROGRESS" or "DEVICE_ALREADY_ATTACHED" or "SR_BACKEND_FAILURE_24" or "TOO_MANY_PENDING_TASKS";
 

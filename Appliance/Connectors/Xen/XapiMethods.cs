@@ -42,6 +42,7 @@ internal static class XapiMethods
         ["task.get_record"] = "",
         ["task.destroy"] = "scans",
         ["Async.VM.snapshot"] = "scans",
+        ["Async.VM.snapshot_with_quiesce"] = "\"quiesce\"",
         ["Async.VM.destroy"] = "scans",
         ["Async.VDI.destroy"] = "scans",
         ["Async.VDI.data_destroy"] = "--changed",

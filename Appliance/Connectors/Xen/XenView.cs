@@ -101,6 +101,32 @@ internal sealed class XenView : IVmView
         }
     }
 
+    /// <param name="note">Why the guest was not asked to write out first, where the operator wants that; null otherwise.</param>
+    private static string Snapshot(XenConnector connector, XenVm vm, string name, IReadOnlyList<string> ignored, out string? note)
+    {
+        note = null;
+        if (connector.Settings.Quiesce == true && vm.Power == "running")
+        {
+            string why = "no such snapshot leaves disks out, and the VM has some that none can hold";
+            if (ignored.Count == 0)
+            {
+                try
+                {
+                    return connector.Tasks.SnapshotQuiesced(vm.Reference, name);
+                }
+                catch (XapiException e) when (e.IsNoQuiesce)
+                {
+                    why = e.Message;
+                }
+            }
+
+            note = $"the guest was not quiesced, and its disks are read as after a power failure: {why}";
+            Log.Information("{Vm}: {Note}", vm.Name, note);
+        }
+
+        return connector.Tasks.Snapshot(vm.Reference, name, ignored);
+    }
+
     /// <param name="isTracked">It tells what changed since an earlier view.</param>
     /// <param name="since">The mark of that; null when there is none.</param>
     /// <exception cref="IOException">The pool refuses.</exception>
@@ -144,7 +170,8 @@ internal sealed class XenView : IVmView
 
             // After the lease of the view, for they are undone in the order of their age.
             changes = isTracked ? XenChanges.Begin(connector, listed, readable, request.Journal, since) : null;
-            string snapshot = connector.Tasks.Snapshot(reference, lease.Record.Details[SnapshotKey], [.. vm.Disks.Where(d => d.Obstacle is not null).Select(d => d.Reference)]);
+            string snapshot = Snapshot(connector, vm, lease.Record.Details[SnapshotKey], [.. vm.Disks.Where(d => d.Obstacle is not null).Select(d => d.Reference)], out string? note);
+            read = note is null ? read : read with { Notes = [note] };
             IReadOnlyList<XenDisk> made = XenVm.Read(connector.Session, snapshot).Disks;
             lease.Update(r => r with { Details = With(r.Details, made.Where(d => d.SnapshotOf is not null).Select(d => d.Uuid), DiskPrefix) });
             changes?.Take(readable, made);

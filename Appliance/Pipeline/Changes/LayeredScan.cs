@@ -3,7 +3,7 @@ using Serilog;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
 
@@ -15,6 +15,9 @@ namespace Vmsweep.Appliance.Pipeline.Changes;
 /// </summary>
 internal sealed class LayeredScan : IDisposable
 {
+    /// <summary>The structure of the gap that tells of a base which was written to meanwhile.</summary>
+    public const string SharedBase = "shared base";
+
     private readonly VerdictCache _cache;
     private readonly IReadOnlyList<VmDisk> _disks;
     private readonly TimeProvider _time;
@@ -152,7 +155,7 @@ internal sealed class LayeredScan : IDisposable
             });
             if (!isSame && inheritedBytes > 0)
             {
-                gap ??= new CoverageGap(Fault.Transport, layer.File, "shared base", -1, inheritedBytes, "it was written to while the scan ran: what was taken from earlier scans of it may be different now").ToReport();
+                gap ??= new CoverageGap(Fault.Transport, layer.File, SharedBase, -1, inheritedBytes, "it was written to while the scan ran: what was taken from earlier scans of it may be different now").ToReport();
             }
         }
 

@@ -2,7 +2,7 @@ using System.Security.Cryptography;
 using System.Text;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Signatures.Yara;
 
 namespace Vmsweep.Appliance.Pipeline.Changes;

@@ -2,6 +2,7 @@ using System.Data.Common;
 using System.Globalization;
 using Microsoft.Data.Sqlite;
 using Serilog;
+using Vmsweep.Appliance.Results.Store;
 
 namespace Vmsweep.Appliance.Results.Sqlite;
 

@@ -5,7 +5,7 @@ using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Pipeline.Changes;
 using Vmsweep.Appliance.Reports;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Sweeps.Configuration;
 using Vmsweep.DiskReaders.Blocks;
 

@@ -20,6 +20,9 @@ internal sealed record SweepScan(TargetReport Target, IReadOnlyList<EngineReport
 {
     public ScanDepth Depth { get; init; } = new();
 
+    /// <summary>How often it is worth trying again, because its datastore was lost while it was read; 0: it is as it is.</summary>
+    public int Retries { get; init; }
+
     /// <summary>The YARA rules in use; null where that is not known.</summary>
     public RuleIndex? Rules { get; init; }
 }

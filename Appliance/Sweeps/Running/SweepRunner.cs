@@ -3,7 +3,7 @@ using Serilog;
 using Vmsweep.Appliance.Nodes;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Sweeps.Configuration;
 using Vmsweep.Appliance.Sweeps.Pacing;
 using Vmsweep.Appliance.Sweeps.Planning;
@@ -29,13 +29,14 @@ internal sealed class SweepRunner : IDisposable
     private readonly SweepStore _store;
     private readonly SweepLocks _locks;
     private readonly ISweepScanner _scanner;
-    private readonly IResultRecorder _recorder;
+    private readonly RunLedger _ledger;
     private readonly TimeProvider _time;
     private readonly ISweepListener _listener;
     private readonly RunOptions _options;
     private readonly VmClaims? _claims;
     private readonly DiskSlots _slots;
     private readonly PaceBoard _pace;
+    private readonly LostVms _lost;
     private readonly Lock _gate = new();
     private readonly SemaphoreSlim _changed = new(0);
     private readonly Dictionary<int, CancellationTokenSource> _scanning = [];
@@ -51,9 +52,11 @@ internal sealed class SweepRunner : IDisposable
         SweepSettings sweep, SweepStore store, SweepLocks locks, ISweepScanner scanner, IResultRecorder recorder, TimeProvider time, ISweepListener listener, RunOptions? options = null,
         VmClaims? claims = null)
     {
-        (_sweep, _store, _locks, _scanner, _recorder, _time, _listener, _options, _claims) = (sweep, store, locks, scanner, recorder, time, listener, options ?? new(), claims);
+        (_sweep, _store, _locks, _scanner, _time, _listener, _options, _claims) = (sweep, store, locks, scanner, time, listener, options ?? new(), claims);
+        _ledger = new RunLedger(store, recorder, claims, time);
         _slots = new DiskSlots(sweep.Limits);
         _pace = new PaceBoard(sweep.Limits, time);
+        _lost = new LostVms(time);
     }
 
     /// <summary>The most disks that were read at once, by what they were counted for.</summary>
@@ -132,7 +135,7 @@ internal sealed class SweepRunner : IDisposable
                 _changed.Wait(Tick, CancellationToken.None);
             }
 
-            Fail(run, e);
+            _ledger.Fail(run, e);
             throw;
         }
     }
@@ -154,11 +157,15 @@ internal sealed class SweepRunner : IDisposable
 
             OpenSpan? open = _options.IgnoresWindow ? new OpenSpan(DateTimeOffset.MinValue, null) : _sweep.Windows.From(_time.GetUtcNow());
             bool isOpen = IsOpen();
+
+            // Asked before: one that comes back in this moment is seen the next time.
+            bool wasScanning = IsScanning();
             TakeBack(waiting);
             bool stays = !isEnding && waiting.Count > 0 && (isOpen || (_options.WaitsForWindow && _sweep.AtEnd != WindowEnd.End && open is not null));
+            bool isPutOff = waiting.Exists(w => _lost.WhyNot(w.Row.Number) is not null);
             bool hasStarted = stays && isOpen && (_claims is null ? StartSome(run, row.Begun, waiting, last, progress) : StartShared(run, row.Begun, waiting, last, progress));
 
-            bool isScanning = IsScanning();
+            bool isScanning = wasScanning || IsScanning();
             _listener.OnProgress(progress.Now(_held));
             if (!isScanning && (!stays || waiting.Count == 0))
             {
@@ -173,7 +180,7 @@ internal sealed class SweepRunner : IDisposable
 
             if (!isScanning && isOpen)
             {
-                if (_claims is not null && _mayWait)
+                if (isPutOff || (_claims is not null && _mayWait))
                 {
                     _changed.Wait(Tick, CancellationToken.None);
                 }
@@ -231,9 +238,23 @@ internal sealed class SweepRunner : IDisposable
         bool closed = !IsOpen();
         if (isCancelled || (closed && _sweep.AtEnd == WindowEnd.End))
         {
-            foreach ((SweepVmRow left, _) in waiting)
+            foreach ((SweepVmRow left, SweepVm vm) in waiting)
             {
-                Leave(run, left, progress, isCancelled ? "the sweep was cancelled" : "the window closed before its turn", SweepVmStates.Skipped);
+                if (_lost.Best(left.Number) is not { } read)
+                {
+                    Leave(run, left, progress, isCancelled ? "the sweep was cancelled" : "the window closed before its turn", SweepVmStates.Skipped);
+                    continue;
+                }
+
+                // It had its turn, and is not tried again: what was read of it until its datastore was lost is what there is, unless another node has more.
+                if (_claims?.Settle(run, left.Number, left.Report) == false)
+                {
+                    continue;
+                }
+
+                SweepVmReport done = _ledger.Record(run, left, vm, onlyChanges: false, read, null);
+                progress.Add(done);
+                _listener.OnVm(done);
             }
 
             return isCancelled ? (SweepStates.Cancelled, "cancelled by the operator") : (SweepStates.Finished, "the window closed before all VMs had their turn");
@@ -244,32 +265,10 @@ internal sealed class SweepRunner : IDisposable
 
     private void Leave(string run, SweepVmRow vm, ProgressBoard progress, string why, string state)
     {
-        SweepVmReport left = SweepVmReports.Skipped(vm.Report, why, state);
-        if (_claims is null)
+        if (_ledger.Leave(run, vm, why, state) is { } left)
         {
-            _store.SetVm(run, vm.Number, left);
-        }
-        else if (!_claims.Settle(run, vm.Number, left))
-        {
-            return;
-        }
-
-        progress.Add(left);
-        _listener.OnVm(left);
-    }
-
-    private void Fail(string run, Exception e)
-    {
-        try
-        {
-            if (_claims?.IsShared(run) != true)
-            {
-                _store.SetState(run, SweepStates.Failed, e.Message, null);
-            }
-        }
-        catch (SweepStoreException)
-        {
-            // The same failure again: it stands as it was written last, and can be resumed.
+            progress.Add(left);
+            _listener.OnVm(left);
         }
     }
 
@@ -277,12 +276,7 @@ internal sealed class SweepRunner : IDisposable
     {
         if (_pace.IsNeeded)
         {
-            // Of several nodes each has held back by itself.
-            string of = _claims is null ? "" : $" (node {_claims.Node.Settings.Node})";
-            IReadOnlyList<HeldBackReport> mine = [.. _pace.HeldBack().Select(h => h with { Datastore = h.Datastore + of })];
-            _store.ChangeHeldBack(row.Id, present => _claims is null
-                ? SweepVmReports.Join(row.HeldBack, mine)
-                : [.. present.Where(p => !p.Datastore.EndsWith(of, StringComparison.Ordinal)), .. SweepVmReports.Join([.. row.HeldBack.Where(h => h.Datastore.EndsWith(of, StringComparison.Ordinal))], mine)]);
+            _ledger.KeepHeldBack(row, _pace.HeldBack());
         }
     }
 
@@ -316,7 +310,7 @@ internal sealed class SweepRunner : IDisposable
         for (int i = 0; i < waiting.Count && IsOpen() && _failure is null;)
         {
             (SweepVmRow row, SweepVm vm) = waiting[i];
-            string? why;
+            string? why = _lost.WhyNot(row.Number);
             lock (_gate)
             {
                 if (i > 0 && _returned != returned)
@@ -326,7 +320,7 @@ internal sealed class SweepRunner : IDisposable
                     continue;
                 }
 
-                why = _slots.TryTake(vm);
+                why ??= _slots.TryTake(vm);
             }
 
             IDisposable? owned = null;
@@ -387,11 +381,11 @@ internal sealed class SweepRunner : IDisposable
 
         return hasStarted;
 
-        string? TakeSlots(SweepVm vm)
+        string? TakeSlots(SweepVmRow row, SweepVm vm)
         {
             lock (_gate)
             {
-                return _slots.TryTake(vm);
+                return _lost.WhyNot(row.Number) ?? _slots.TryTake(vm);
             }
         }
     }
@@ -442,33 +436,23 @@ internal sealed class SweepRunner : IDisposable
         {
             using PaceLane? lane = _pace.IsNeeded ? _pace.Join(vm) : null;
             SweepScan scan = _scanner.Scan(vm, onlyChanges, inheritFrom, lane, progress.Begin(vm.Key, vm.Name), stop.Token);
-            if (!stop.IsCancellationRequested)
+            if (!stop.IsCancellationRequested && _lost.PutOff(row.Number, scan))
             {
-                done = SweepVmReports.Done(row.Report, scan.Target, _time.GetUtcNow());
-                var finished = new FinishedScan(run, vm.Tenant, scan.Target, scan.Engines, scan.Bundle, row.Report.StartedAt!.Value, done.FinishedAt!.Value) { Depth = scan.Depth, Rules = scan.Rules, Claim = claim };
-                if (_recorder.Record(finished) is null)
-                {
-                    // What was found must not be lost: the VM is not done, and is scanned again when the sweep is resumed.
-                    throw new SweepStoreException("what was found could not be recorded; the log says why");
-                }
-
-                if (claim is not null && !_claims!.End(claim, run, row.Number, done))
-                {
-                    throw new ClaimLostException(vm.Target);
-                }
-
-                // What was inherited from before this run was not read in it.
-                bool hasInherited = onlyChanges && scan.Target.Disks.Exists(d => d.Outside.FilesInherited > 0 || d.Volumes.Exists(v => v.Files.Inherited > 0));
-                _store.Finish(run, row with { Report = done }, wasWhole: scan.Target.Changes?.Since is null && !hasInherited && !scan.Target.Gaps.Exists(g => g.Fault == Faults.Name(DiskReaders.Blocks.Fault.Transport)), _time.GetUtcNow());
+                Log.Warning("the datastore of {Vm} was lost while it was read; it is tried again", vm.Target);
+                _ledger.GiveBack(run, row, claim);
+            }
+            else if (!stop.IsCancellationRequested)
+            {
+                done = _ledger.Record(run, row, vm, onlyChanges, _lost.Best(row.Number, scan), claim);
             }
             else
             {
-                GiveBack(run, row, claim);
+                _ledger.GiveBack(run, row, claim);
             }
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
-            GiveBack(run, row, claim);
+            _ledger.GiveBack(run, row, claim);
         }
         catch (ClaimLostException e)
         {
@@ -484,7 +468,7 @@ internal sealed class SweepRunner : IDisposable
             done = null;
             if (claim is not null)
             {
-                GiveBack(run, row, claim);
+                _ledger.GiveBack(run, row, claim);
             }
         }
         finally
@@ -509,27 +493,6 @@ internal sealed class SweepRunner : IDisposable
 
             stop.Dispose();
             _changed.Release();
-        }
-    }
-
-    /// <summary>A VM whose scan was broken off is not being scanned any more, whoever asks.</summary>
-    private void GiveBack(string run, SweepVmRow row, VmClaim? claim)
-    {
-        SweepVmReport waits = row.Report with { State = SweepVmStates.Waiting, StartedAt = null };
-        try
-        {
-            if (claim is not null)
-            {
-                _claims!.End(claim, run, row.Number, waits);
-            }
-            else
-            {
-                _store.SetVm(run, row.Number, waits);
-            }
-        }
-        catch (SweepStoreException e)
-        {
-            Log.Warning("the sweep {Run} could not note that {Vm} waits again: {Reason}", run, row.Report.Name, e.Message);
         }
     }
 

@@ -1,7 +1,7 @@
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Pipeline.Detections;
 using Vmsweep.Appliance.Reports;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Sweeps.Planning;
 using Vmsweep.DiskReaders.Blocks;
 

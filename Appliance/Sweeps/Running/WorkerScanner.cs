@@ -35,17 +35,19 @@ internal sealed class WorkerScanner(ScanSettings settings, Sandbox sandbox, IWor
             catch (Exception e) when (e is TargetException or IOException or UnauthorizedAccessException)
             {
                 // It was planned and is gone, or its datastore or hypervisor is: a gap, and the sweep goes on.
-                string lost = vm.Root is { } root && !Directory.Exists(root) ? $"the datastore {root} is not there any more" : e.Message;
+                bool isGone = vm.Root is { } root && IsGone(root);
+                string lost = isGone ? $"the datastore {vm.Root} is not there any more" : e.Message;
                 Log.Warning("{Vm} cannot be scanned: {Reason}", vm.Target, lost);
                 var target = new TargetReport { Target = vm.Target, Vm = new VmReport(vm.Id, vm.Name, vm.Power, "") };
                 target.Gaps.Add(new CoverageGap(Fault.Transport, vm.Target, "VM", -1, 0, lost).ToReport());
-                return Of(target, lane);
+                return Of(target, lane) with { Retries = isGone ? LostVms.MostTries : 0 };
             }
 
             using (opened.Owner)
             {
                 var run = new ScanRun(settings with { OnlyChanges = onlyChanges, InheritFrom = inheritFrom, Scope = vm.Scope }, sandbox, worker, time, listener, cancellation) { Pacing = pacing, KeepsSeen = true, Gate = _gate, Bases = Bases };
-                return Of(run.Scan(opened.Vm, lane), lane);
+                TargetReport target = run.Scan(opened.Vm, lane);
+                return Of(target, lane) with { Retries = RetriesOf(vm, target) };
             }
         }
         finally
@@ -60,6 +62,23 @@ internal sealed class WorkerScanner(ScanSettings settings, Sandbox sandbox, IWor
         for (int i = _all.Count - 1; i >= 0; i--)
         {
             _all[i].Dispose();
+        }
+    }
+
+    /// <summary>A datastore that went away is looked for again. One that is there may have come back meanwhile; or a sector of it is bad, and once more is enough to know.</summary>
+    private static int RetriesOf(SweepVm vm, TargetReport target) =>
+        vm.Root is not { } root || !target.Gaps.Exists(g => g.Fault == Faults.Name(Fault.Transport) && g.Structure != LayeredScan.SharedBase) ? 0 : IsGone(root) ? LostVms.MostTries : 1;
+
+    /// <summary>Where a store is mounted there may be an empty folder without it.</summary>
+    private static bool IsGone(string root)
+    {
+        try
+        {
+            return !Directory.EnumerateFileSystemEntries(root).Any();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return true;
         }
     }
 

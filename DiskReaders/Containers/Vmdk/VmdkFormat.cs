@@ -58,6 +58,14 @@ public sealed class VmdkFormat : IContainerFormat
         return references;
     }
 
+    /// <summary>The one extent of a disk that has no parent and is nothing but plain sectors in one file, from that file's first byte on; null for every other disk.</summary>
+    /// <exception cref="DiskFormatException">Header or descriptor is bad.</exception>
+    public static ImageReference? PlainExtent(ImageFile file)
+    {
+        VmdkHead head = VmdkHead.Read(file, new ScanBudget(VmdkLimits.MostDescriptorBytes));
+        return head is { ExtentsAreFiles: true, Descriptor: { HasParent: false, Extents: [{ IsFlat: true, OffsetSectors: 0 } extent] } } ? Reference(extent) : null;
+    }
+
     public VirtualDisk Open(ImageFile file, IChainOpener chain, ReadContext context)
     {
         VmdkHead head = VmdkHead.Read(file, context.Budget);

@@ -181,7 +181,8 @@ internal sealed class TarFormat : IArchiveFormat
             }
         }
 
-        return stored == sum || stored == signed;
+        // Where no number stands, none is equal: the signed sum of any file may be below zero.
+        return stored >= 0 && (stored == sum || stored == signed);
     }
 
     /// <summary>Octal digits, or where the highest bit is set, binary; -1 for neither.</summary>

@@ -1,17 +1,22 @@
 using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
 using Vmsweep.Appliance.Cli;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Tests.Hostile;
 using Vmsweep.Appliance.Worker;
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Containers;
+using Vmsweep.DiskReaders.Inspection;
 using Vmsweep.Golden;
 
 namespace Vmsweep.Appliance.Tests.Changes;
 
 /// <summary>
 /// A base with an ext4, a FAT and an NTFS, and disks over it. What each disk holds is made by other people's tools on raw images; the overlay that makes the
-/// base into that is made by qemu-img, which writes the clusters that differ, or by qemu-io for formats that it cannot rebase.
+/// base into that is made by qemu-img, which writes the clusters that differ, by qemu-io for formats that it cannot rebase, or built where it makes none.
 /// </summary>
 internal sealed class LinkedClones : IDisposable
 {
@@ -45,9 +50,13 @@ internal sealed class LinkedClones : IDisposable
             for f in f1.bin f2.bin f3.bin small.txt; do ntfscp -f ntfs.raw tree/$f $f; done
             rm -r tree ext.raw fat.raw
             {{Ntfs}}
-            qemu-img convert -f raw -O {{Format(baseName)}} work.raw {{baseName}}
+            qemu-img convert -f raw -O {{Format(baseName)}} {{(Format(baseName) == "vpc" ? "-o force_size=on" : "")}} work.raw {{baseName}}
             cp work.raw {{baseName}}.raw; cp ntfs.raw {{baseName}}.ntfs
             """);
+        if (Format(baseName) == "vdi")
+        {
+            DifferencingDisk.Identify(_scratch[baseName], DifferencingDisk.VdiBase);
+        }
     }
 
     /// <summary>Puts the NTFS into the disk.</summary>
@@ -71,6 +80,16 @@ internal sealed class LinkedClones : IDisposable
     {
         Shell($"cp {over}.raw work.raw; cp {over}.ntfs ntfs.raw\n{script}\n{Ntfs}\ncp work.raw {name}.raw; cp ntfs.raw {name}.ntfs");
         string format = Format(name);
+        if (format is "vhdx" or "vpc" or "vdi")
+        {
+            byte[] now = File.ReadAllBytes(_scratch[name + ".raw"]);
+            DifferencingDisk.Write(_scratch[name], _scratch[over], now, File.ReadAllBytes(_scratch[over + ".raw"]));
+            using var chain = new FolderChain(_scratch.Folder, ContainerFormats.Readable, new ReadContext(new ScanBudget(64 << 20), new GapList()));
+            using VirtualDisk disk = chain.Open(name);
+            Assert.Equal(Convert.ToHexString(SHA256.HashData(now)), Convert.ToHexString(SHA256.HashData(disk.Content.ReadAll())));
+            return _scratch[name];
+        }
+
         if (format == "qcow2")
         {
             Shell($"qemu-img create -q -f qcow2 -b {name}.raw -F raw {name}; qemu-img rebase -b {over} -F {Format(over)} {name}");
@@ -100,9 +119,60 @@ internal sealed class LinkedClones : IDisposable
     public static IReadOnlyList<string> Said(Report report) =>
         [.. report.Targets.SelectMany(t => t.Findings.Select(f => $"{f.Rule} {f.Path} {string.Join(' ', f.AlsoAt)} {f.Sha256} {f.SizeBytes} {string.Join(' ', f.Matches)}").Concat(t.Gaps.Select(g => g.ToString()))).Order(StringComparer.Ordinal)];
 
+    /// <summary>Something that a guest may do to its files.</summary>
+    public static string Change(Random random)
+    {
+        string name = $"f{random.Next(1, 31)}.bin";
+        string other = $"n{random.Next(1000)}.bin";
+        string content = $"head -c {random.Next(1, 50_000)} /dev/urandom > new" + (random.Next(2) == 0 ? $"; printf {HostileScan.Mark} >> new" : "");
+        string debugfs = $"debugfs -w -f /dev/stdin '{Ext}' >/dev/null 2>&1 <<< ";
+        return random.Next(9) switch
+        {
+            0 => $"{content}; mcopy -o -i {Fat} new ::{name}",
+            1 => $"{content}; mcopy -o -i {Fat} new ::{other}",
+            2 => $"mren -i {Fat} ::{name} ::{other} || true",
+            3 => $"{content}; {debugfs}$'rm /{name}\\nwrite new /{name}'",
+            4 => $"{debugfs}$'ln /{name} /{other}\\nunlink /{name}'",
+            5 => $"{content}; ntfscp -f ntfs.raw new {(random.Next(2) == 0 ? "f2.bin" : other)}",
+            // Shorter, or longer into the cluster's slack, without a byte of content written.
+            6 => $"{debugfs}'set_inode_field /{name} size {random.Next(1, 20_000)}'",
+            7 => $"{debugfs}'set_inode_field /{name} size {random.Next(20_000, 20_480)}'",
+            _ => $"mdel -i {Fat} ::{name} || true",
+        };
+    }
+
+    /// <summary>Puts what the rule looks for into a file of an image, where its format has the bytes as they are, and changes nothing else in it.</summary>
+    /// <param name="like">The image whose content it has.</param>
+    public void Infect(string name, string like)
+    {
+        // A file's first bytes stand once in the disk's ext4; FAT and NTFS have copies further behind.
+        byte[] raw = File.ReadAllBytes(_scratch[like + ".raw"]);
+        byte[] probe = raw.AsSpan(FirstBlockOf("/f9.bin", like), 64).ToArray();
+        byte[] image = File.ReadAllBytes(_scratch[name]);
+        List<long> places = [];
+        for (int at = 0; image.AsSpan(at).IndexOf(probe) is >= 0 and var next; at += next + 1)
+        {
+            places.Add(at + next);
+        }
+
+        Assert.NotEmpty(places);
+        using FileStream file = File.OpenWrite(_scratch[name]);
+        file.Position = places[0];
+        file.Write(Encoding.ASCII.GetBytes(HostileScan.Mark));
+    }
+
+    private int FirstBlockOf(string file, string like) => (1 << 20) + int.Parse(
+        Tool.Shell($"export PATH=$PATH:/usr/sbin:/sbin\nblock=$(debugfs -R 'bmap {file} 0' '{like}.raw?offset=1048576' 2>/dev/null); size=$(dumpe2fs -h '{like}.raw?offset=1048576' 2>/dev/null | sed -n 's/^Block size: *//p'); echo $((block * size))", _scratch.Folder),
+        CultureInfo.InvariantCulture);
+
     public void Dispose() => _scratch.Dispose();
 
-    private static string Format(string name) => Path.GetExtension(name) is ".img" ? "qcow2" : Path.GetExtension(name)[1..];
+    private static string Format(string name) => Path.GetExtension(name) switch
+    {
+        ".img" => "qcow2",
+        ".vhd" => "vpc",
+        var other => other[1..],
+    };
 
     /// <summary>Commands that write what differs, each from a file of its own.</summary>
     private string Differences(string name, string over)

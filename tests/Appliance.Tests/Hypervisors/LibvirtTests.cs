@@ -108,8 +108,8 @@ public sealed class LibvirtTests(LibvirtFixture libvirt)
         Vm vm = Assert.Single(Find(name, null));
         using (IVmView view = vm.Open!())
         {
-            Assert.Equal(Path.Combine(libvirt.Rig.Saves, name + ".save"), view.Vm.MemoryImage);
-            Assert.Equal("LibvirtQemudSave"u8.ToArray(), File.ReadAllBytes(view.Vm.MemoryImage!)[..16]);
+            Assert.Equal(Path.Combine(libvirt.Rig.Saves, name + ".save"), view.Vm.Memory!.Path);
+            Assert.Equal("LibvirtQemudSave"u8.ToArray(), File.ReadAllBytes(view.Vm.Memory.Path)[..16]);
         }
 
         libvirt.Rig.Virsh("managedsave-remove", name);
@@ -120,6 +120,7 @@ public sealed class LibvirtTests(LibvirtFixture libvirt)
         {
             JsonElement report = Program.Scan([$"lab/{name}", .. libvirt.Options]);
             Assert.Equal(["EICAR_Test_File d1v1/x.com"], report.Findings());
+            Assert.Equal(power == "suspended", report.GetProperty("targets")[0].TryGetProperty("memory", out JsonElement memory) && memory.GetProperty("bytes").GetProperty("read").GetInt64() > 16 << 20);
             Assert.Empty(report.Gaps());
             Assert.Equal(power, report.GetProperty("targets")[0].GetProperty("vm").GetProperty("power").GetString());
             return report;

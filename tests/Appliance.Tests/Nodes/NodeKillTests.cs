@@ -3,7 +3,7 @@ using System.Globalization;
 using System.Text.Json;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Tests.EndToEnd;
 using Vmsweep.Appliance.Tests.Results.Postgres;
 using Vmsweep.Appliance.Tests.Results.Store;

@@ -1,6 +1,6 @@
 using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Results;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Tests.Results.Postgres;
 using Vmsweep.Golden;
 

@@ -1,7 +1,7 @@
 using System.Security.Cryptography;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Results;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Tests.Results.Postgres;
 using Vmsweep.Golden;
 

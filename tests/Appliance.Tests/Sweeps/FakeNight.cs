@@ -6,7 +6,7 @@ using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Sweeps.Configuration;
 using Vmsweep.Appliance.Sweeps.Planning;
 using Vmsweep.Appliance.Sweeps.Running;
@@ -41,6 +41,12 @@ internal sealed class FakeNight : ISweepScanner, ISweepListener, IResultRecorder
 
     /// <summary>Done in the middle of a scan; the answer is what the scan reports.</summary>
     public Action<SweepVm, TargetReport, CancellationToken> During { get; set; } = (_, _, _) => { };
+
+    /// <summary>How often a VM is worth trying again, once it was scanned.</summary>
+    public Func<SweepVm, int> Retries { get; set; } = _ => 0;
+
+    /// <summary>How much time passes while VMs wait for a datastore that was lost.</summary>
+    public TimeSpan Away { get; set; } = TimeSpan.FromMinutes(15);
 
     /// <summary>Done where it is said that the sweep waits.</summary>
     public Action<DateTimeOffset>? Waiting { get; set; }
@@ -123,11 +129,15 @@ internal sealed class FakeNight : ISweepScanner, ISweepListener, IResultRecorder
             Ended.Add((vm.Name, Time.GetUtcNow()));
         }
 
-        return new SweepScan(target, []);
+        return new SweepScan(target, []) { Retries = Retries(vm) };
     }
 
     public void OnProgress(SweepProgress progress)
     {
+        if (progress.Scanning.Count == 0 && progress.Held.Contains("its datastore was lost", StringComparison.Ordinal))
+        {
+            Time.Advance(Away);
+        }
     }
 
     public void OnVm(SweepVmReport vm)

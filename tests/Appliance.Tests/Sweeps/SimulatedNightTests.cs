@@ -1,6 +1,6 @@
 using System.Globalization;
 using Vmsweep.Appliance.Reports;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Sweeps.Running;
 
 namespace Vmsweep.Appliance.Tests.Sweeps;

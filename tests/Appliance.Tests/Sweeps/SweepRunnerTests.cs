@@ -1,5 +1,5 @@
 using Vmsweep.Appliance.Reports;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Sweeps.Planning;
 using Vmsweep.Appliance.Sweeps.Running;
 

@@ -82,9 +82,9 @@ internal sealed class XenPool(XenObjects objects, XenStorage storage, string hos
     /// <summary>A long call shows at what it is done to.</summary>
     public void Mark(string method, JsonElement[] arguments, string task)
     {
-        if (method == "VM.snapshot")
+        if (method is "VM.snapshot" or "VM.snapshot_with_quiesce")
         {
-            ((JsonObject)objects.Get("VM", arguments[0].GetString()!)["current_operations"]!)[task] = "snapshot";
+            ((JsonObject)objects.Get("VM", arguments[0].GetString()!)["current_operations"]!)[task] = method["VM.".Length..];
         }
     }
 
@@ -115,6 +115,8 @@ internal sealed class XenPool(XenObjects objects, XenStorage storage, string hos
                 return "";
             case "VM.snapshot":
                 return Snapshot(Text(0), Text(1), arguments.Length > 2 ? [.. arguments[2].EnumerateArray().Select(d => d.GetString()!)] : []);
+            case "VM.snapshot_with_quiesce":
+                return arguments.Length == 2 ? Snapshot(Text(0), Text(1), []) : throw new XenFault("MESSAGE_PARAMETER_COUNT_MISMATCH", method);
             case "VM.destroy":
                 DestroyVm(Text(0));
                 return "";

@@ -64,7 +64,7 @@ public sealed class HyperVClientTests(HyperVFixture hyperV)
     public void A_host_that_fails_is_asked_again_or_told_of(string action, int times, string? why)
     {
         hyperV.Fresh();
-        using HyperVConnector connector = hyperV.Connector(Short);
+        using HyperVConnector connector = hyperV.Connector(ShortFor(action));
         connector.Check();
         hyperV.Rig.Arm("Enumerate", action, times);
         Exception? failed = Record.Exception(() => connector.Cluster.Host("HV1").All("Msvm_ComputerSystem"));
@@ -142,4 +142,7 @@ public sealed class HyperVClientTests(HyperVFixture hyperV)
         Assert.True(connector.Act(connector.List().Single(v => v.Id == machine.Id), VmAct.Annotate, name).IsDone);
         Assert.Contains("[vmsweep ", machine.Notes, StringComparison.Ordinal);
     }
+
+    /// <summary>Only for what hangs: on a busy machine any answer may take a second, and would be asked for once more.</summary>
+    private static string ShortFor(string action) => action == "hang" ? Short : "";
 }

@@ -82,7 +82,7 @@ public sealed class VSphereClientTests(VSphereFixture vsphere)
     public void A_server_that_fails_is_asked_again_or_told_of(string action, int times, string? why)
     {
         VSphereRig rig = vsphere.Fresh();
-        using VSphereConnector connector = vsphere.Connector(Short);
+        using VSphereConnector connector = vsphere.Connector(ShortFor(action));
         connector.Check();
         long before = GC.GetTotalMemory(forceFullCollection: true);
         rig.Arm("soap", action, "CurrentTime", times);
@@ -182,7 +182,7 @@ public sealed class VSphereClientTests(VSphereFixture vsphere)
     public void A_range_is_what_was_asked_for_or_an_error(string action, bool passes)
     {
         VSphereRig rig = vsphere.Fresh("poweredOff");
-        using VSphereConnector connector = vsphere.Connector(Short);
+        using VSphereConnector connector = vsphere.Connector(ShortFor(action));
         connector.Check();
         var ranges = new RangeFetch(connector.Session, "F0/DC0");
         Assert.True(DatastorePath.TryParse($"[LocalDS_0] {VSphereFixture.Disk.Replace(".vmdk", "-flat.vmdk", StringComparison.Ordinal)}", out DatastorePath path));
@@ -266,4 +266,7 @@ public sealed class VSphereClientTests(VSphereFixture vsphere)
         Assert.Equal(raw.Length + 1, log.GetProperty("bytes").GetInt64());
         Assert.InRange(log.GetProperty("folder").GetInt32(), 1, 20);
     }
+
+    /// <summary>Only for what hangs: on a busy machine any answer may take a second, and would be asked for once more.</summary>
+    private static string ShortFor(string action) => action == "hang" ? Short : "";
 }

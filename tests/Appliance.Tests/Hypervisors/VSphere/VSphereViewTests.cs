@@ -306,6 +306,7 @@ public sealed class VSphereViewTests(VSphereFixture vsphere)
         using (IVmView view = vsphere.Open(connector))
         {
             AssertContent(view);
+            Assert.Contains("not quiesced", Assert.Single(view.Vm.Notes), StringComparison.Ordinal);
             Assert.Equal(2, rig.Control("log").GetProperty("calls").GetProperty("CreateSnapshot_Task").GetInt32());
         }
 

@@ -80,7 +80,7 @@ public sealed class XenClientTests(XenFixture xen)
     public void A_pool_that_fails_is_asked_again_or_told_of(string action, int times, string? why)
     {
         XenRig rig = xen.Fresh();
-        using XenConnector connector = xen.Connector(Short);
+        using XenConnector connector = xen.Connector(ShortFor(action));
         connector.Check();
         rig.Arm("pool.get_all_records", action, times);
         Exception? failed = Record.Exception(connector.Check);
@@ -95,7 +95,7 @@ public sealed class XenClientTests(XenFixture xen)
         }
 
         rig.Reset(xen.Raw);
-        using XenConnector again = xen.Connector(Short);
+        using XenConnector again = xen.Connector();
         again.Check();
     }
 
@@ -198,4 +198,7 @@ public sealed class XenClientTests(XenFixture xen)
         InventoryDisk disk = Assert.Single(web.Disks);
         Assert.Equal(("xvda", $"[{XenRig.Repository}] {rig.Disks(XenRig.Machine)[0]}"), (disk.Name, disk.Source));
     }
+
+    /// <summary>Only for what hangs: on a busy machine any answer may take a second, and would be asked for once more.</summary>
+    private static string ShortFor(string action) => action == "hang" ? Short : "";
 }

@@ -45,6 +45,56 @@ public sealed class XenViewTests(XenFixture xen)
         Assert.Equal(0, rig.Calls("export"));
     }
 
+    [Theory]
+    [InlineData("Running", "", 1, 0)]
+    [InlineData("Halted", "", 0, 1)]
+    [InlineData("Running", "task:VM_SNAPSHOT_WITH_QUIESCE_TIMEOUT", 1, 1)]
+    [InlineData("Running", "task:VM_SNAPSHOT_WITH_QUIESCE_NOT_SUPPORTED", 1, 1)]
+    [InlineData("Running", "error:MESSAGE_METHOD_UNKNOWN", 1, 1)]
+    [InlineData("Running", "error:MESSAGE_REMOVED", 1, 1)]
+    [InlineData("Running", "task:SR_BACKEND_FAILURE_44", 1, -1)]
+    public void A_guest_is_quiesced_where_that_is_asked_for_and_read_as_it_is_where_it_cannot_be(string power, string fault, int quiesced, int plain)
+    {
+        XenRig rig = xen.Fresh(power);
+        using XenConnector connector = xen.Connector(", \"quiesce\": true");
+        if (fault.Length > 0)
+        {
+            rig.Arm("Async.VM.snapshot_with_quiesce", fault);
+        }
+
+        int before = rig.Calls("Async.VM.snapshot"), beforeQuiesced = rig.Calls("Async.VM.snapshot_with_quiesce");
+        if (plain < 0)
+        {
+            // What would fail without quiescing too.
+            Assert.Throws<XapiException>(() => xen.Open(connector));
+        }
+        else
+        {
+            using IVmView view = xen.Open(connector);
+            xen.AssertContent(view);
+            Assert.Equal(fault.Length > 0, view.Vm.Notes.Any(n => n.Contains("not quiesced", StringComparison.Ordinal) && n.Contains(fault.Split(':')[1], StringComparison.Ordinal)));
+        }
+
+        Assert.Equal((quiesced, Math.Max(0, plain)), (rig.Calls("Async.VM.snapshot_with_quiesce") - beforeQuiesced, rig.Calls("Async.VM.snapshot") - before));
+        xen.AssertNothingLeft();
+    }
+
+    [Fact]
+    public void A_guest_with_disks_that_no_snapshot_can_hold_is_read_without_quiescing()
+    {
+        XenRig rig = xen.Fresh();
+        rig.AddDisk(Machine, xen.Raw);
+        rig.SetDisk(rig.Disks(Machine)[1], "sharable", true);
+        using XenConnector connector = xen.Connector(", \"quiesce\": true");
+        using (IVmView view = xen.Open(connector))
+        {
+            Assert.Single(view.Vm.Gaps);
+            Assert.Contains("leaves disks out", Assert.Single(view.Vm.Notes), StringComparison.Ordinal);
+        }
+
+        xen.AssertNothingLeft();
+    }
+
     [Fact]
     public void All_disks_are_of_one_snapshot_and_one_that_none_can_hold_is_a_gap()
     {
@@ -381,6 +431,11 @@ public sealed class XenViewTests(XenFixture xen)
     {
         XenRig rig = xen.Fresh();
         rig.AddVm("other", "Running");
+        using (XenConnector quiescing = xen.Connector(", \"quiesce\": true"))
+        {
+            xen.Open(quiescing).Dispose();
+        }
+
         using (XenConnector connector = xen.Connector(Spooled))
         {
             InventoryVm vm = connector.List().Single(v => v.Name == Machine);

@@ -3,7 +3,7 @@ using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Results.Postgres;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Sweeps.Planning;
 using Vmsweep.Appliance.Tests.EndToEnd;
 using Vmsweep.Appliance.Tests.Nodes;

@@ -5,7 +5,7 @@ using Npgsql;
 using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Results.Postgres;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Rigs;
 
 namespace Vmsweep.Appliance.Tests.Results.Postgres;

@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using Vmsweep.Appliance.Reports;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Tests.EndToEnd;
 using Vmsweep.Golden;
 

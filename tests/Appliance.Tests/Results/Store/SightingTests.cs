@@ -2,7 +2,7 @@ using System.Globalization;
 using CsCheck;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Tests.Results.Postgres;
 using Vmsweep.Golden;
 

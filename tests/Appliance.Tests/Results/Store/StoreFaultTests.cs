@@ -2,6 +2,7 @@ using Microsoft.Data.Sqlite;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Golden;
 
 namespace Vmsweep.Appliance.Tests.Results.Store;

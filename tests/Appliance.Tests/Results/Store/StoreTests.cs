@@ -1,5 +1,5 @@
 using Vmsweep.Appliance.Results;
-using Vmsweep.Appliance.Results.Sqlite;
+using Vmsweep.Appliance.Results.Store;
 using Vmsweep.Appliance.Tests.Results.Postgres;
 using Vmsweep.Golden;
 

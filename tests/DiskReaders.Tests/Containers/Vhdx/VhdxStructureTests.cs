@@ -241,7 +241,7 @@ public sealed class VhdxStructureTests
                 disk.Content.Read(at, buffer);
             }
 
-            Assert.True(Stopwatch.GetElapsedTime(started) < TimeSpan.FromSeconds(1), "too slow");
+            Assert.True(Stopwatch.GetElapsedTime(started) < TimeSpan.FromSeconds(10), "too slow");
             Assert.True(context.Budget.InUse < 8 << 20, "too much memory");
 
             // All of it as a walker sees it: no stored byte in 64 Mi blocks.

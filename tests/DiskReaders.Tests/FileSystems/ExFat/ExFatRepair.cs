@@ -25,8 +25,9 @@ internal static class ExFatRepair
 
         for (int at = heap; at + (3 * EntryBytes) <= image.Length; at += EntryBytes)
         {
+            // Three entries' types: two would also be met in a file's random content, which this would then change.
             int length = (image[at + 1] + 1) * EntryBytes;
-            if (image[at] == 0x85 && image[at + EntryBytes] == 0xC0 && at + length <= image.Length)
+            if (image[at] == 0x85 && image[at + EntryBytes] == 0xC0 && image[at + (2 * EntryBytes)] == 0xC1 && at + length <= image.Length)
             {
                 BinaryPrimitives.WriteUInt16LittleEndian(image.AsSpan(at + 2), ExFatFolderReader.SetChecksum(image.AsSpan(at, length)));
             }

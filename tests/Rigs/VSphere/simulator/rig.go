@@ -161,7 +161,7 @@ func (r *Rig) control(w http.ResponseWriter, req *http.Request) {
 		r.mutex.Lock()
 		r.faults, r.calls, r.folder, r.bytes, r.refused, r.limit, r.most = nil, make(map[string]int), 0, 0, 0, 0, 0
 		r.mutex.Unlock()
-		pageCap, areaCap = 0, 0
+		pageCap, areaCap, areaLie = 0, 0, false
 	case "expire":
 		sm := Map.SessionManager()
 		sessionMutex.Lock()
@@ -176,7 +176,7 @@ func (r *Rig) control(w http.ResponseWriter, req *http.Request) {
 	case "pages":
 		pageCap = number(q, "objects", 0)
 	case "areas":
-		areaCap = int64(number(q, "bytes", 0))
+		areaCap, areaLie = int64(number(q, "bytes", 0)), q.Has("lie")
 	case "log":
 		r.mutex.Lock()
 		answer["calls"], answer["folder"], answer["bytes"], answer["refused"], answer["most"] = r.calls, r.folder, r.bytes, r.refused, r.most

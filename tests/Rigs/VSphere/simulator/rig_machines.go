@@ -266,6 +266,9 @@ func (vm *VirtualMachine) changeDisk(q url.Values) {
 		if flat != nil && q.Get("mode") != "" {
 			flat.DiskMode = q.Get("mode")
 		}
+		if flat != nil && q.Has("thin") {
+			flat.ThinProvisioned = types.NewBool(q.Get("thin") == "1")
+		}
 		if flat != nil && q.Has("sharing") {
 			flat.Sharing = q.Get("sharing")
 		}

@@ -4,7 +4,7 @@ using System.Security.Cryptography;
 using System.Text.Json.Serialization;
 using System.Text;
 
-namespace Vmsweep.Appliance.Results.Sqlite;
+namespace Vmsweep.Appliance.Results.Store;
 
 /// <param name="Who">The account that did it, and the one behind <c>sudo</c>.</param>
 internal sealed record AuditEntry(long Id, DateTimeOffset At, string Who, string Act, string Subject, string Detail);

@@ -4,7 +4,7 @@ using System.Text.Json;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Sweeps.Planning;
 
-namespace Vmsweep.Appliance.Results.Sqlite;
+namespace Vmsweep.Appliance.Results.Store;
 
 /// <summary>A run of a sweep as it is kept.</summary>
 /// <param name="State">Of <see cref="SweepStates"/>; one that says running may have been killed.</param>

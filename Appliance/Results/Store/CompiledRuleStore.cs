@@ -3,7 +3,7 @@ using System.Security.Cryptography;
 using System.Text.Json;
 using Vmsweep.Appliance.Worker;
 
-namespace Vmsweep.Appliance.Results.Sqlite;
+namespace Vmsweep.Appliance.Results.Store;
 
 /// <summary>Rules that were compiled by an earlier run.</summary>
 /// <param name="Path">The file with their parts.</param>

@@ -3,7 +3,7 @@ using System.Globalization;
 using System.Text.Json;
 using Vmsweep.Appliance.Reports;
 
-namespace Vmsweep.Appliance.Results.Sqlite;
+namespace Vmsweep.Appliance.Results.Store;
 
 /// <summary>Answers what is known of findings.</summary>
 internal sealed class FindingQueries(Database database)

@@ -2,7 +2,7 @@ using System.Buffers.Binary;
 using System.Data.Common;
 using System.Security.Cryptography;
 
-namespace Vmsweep.Appliance.Results.Sqlite;
+namespace Vmsweep.Appliance.Results.Store;
 
 /// <summary>A scan of a VM that the next one can build on.</summary>
 /// <param name="Mark">Names the moment of its view to the VM's connector.</param>

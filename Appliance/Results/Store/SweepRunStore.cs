@@ -2,7 +2,7 @@ using System.Data.Common;
 using System.Text.Json;
 using Vmsweep.Appliance.Reports;
 
-namespace Vmsweep.Appliance.Results.Sqlite;
+namespace Vmsweep.Appliance.Results.Store;
 
 /// <summary>Runs of sweeps, each as its report stands. Findings are not part of it: they have a life of their own.</summary>
 internal sealed class SweepRunStore(Database database)

@@ -3,7 +3,7 @@ using System.Data.Common;
 using System.Security.Cryptography;
 using System.Text;
 
-namespace Vmsweep.Appliance.Results.Sqlite;
+namespace Vmsweep.Appliance.Results.Store;
 
 /// <param name="First">The day of the first scan that met it there.</param>
 /// <param name="Last">The day of the last scan that did, or could not tell; null: the VM's last scan.</param>

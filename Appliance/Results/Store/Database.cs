@@ -2,8 +2,9 @@ using System.Data.Common;
 using System.Globalization;
 using Serilog;
 using Vmsweep.Appliance.Results.Postgres;
+using Vmsweep.Appliance.Results.Sqlite;
 
-namespace Vmsweep.Appliance.Results.Sqlite;
+namespace Vmsweep.Appliance.Results.Store;
 
 /// <summary>
 /// The product's one database. What is asked of it is written in words that SQLite and PostgreSQL share; where they have none in common, it is here. Names of parameters begin

@@ -1,7 +1,7 @@
 using System.Data.Common;
 using Vmsweep.Appliance.Reports;
 
-namespace Vmsweep.Appliance.Results.Sqlite;
+namespace Vmsweep.Appliance.Results.Store;
 
 /// <summary>A VM that was scanned.</summary>
 internal sealed record KnownMachine(long Id, string Tenant, string VmId, string Name, string? Snapshot, string Target, DateTimeOffset LastScan, long LeftOut);

@@ -4,7 +4,7 @@ using System.Text;
 using System.Text.Json;
 using Vmsweep.Appliance.Reports;
 
-namespace Vmsweep.Appliance.Results.Sqlite;
+namespace Vmsweep.Appliance.Results.Store;
 
 /// <summary>Results of scans: what is recorded of each, in one transaction.</summary>
 internal sealed class ResultStore(Database database, TimeProvider time)

@@ -2,7 +2,7 @@ using System.Buffers.Binary;
 using System.Data.Common;
 using System.Security.Cryptography;
 
-namespace Vmsweep.Appliance.Results.Sqlite;
+namespace Vmsweep.Appliance.Results.Store;
 
 /// <summary>What verdicts were made against: engine versions and limits as a digest, and the ids of the rules.</summary>
 /// <param name="Rules">As <see cref="RuleIds.Pack"/> has them.</param>

@@ -1,6 +1,6 @@
 using System.Data.Common;
 
-namespace Vmsweep.Appliance.Results.Sqlite;
+namespace Vmsweep.Appliance.Results.Store;
 
 /// <summary>What is kept of a layer of a chain.</summary>
 /// <param name="Key">What its traces are made with.</param>

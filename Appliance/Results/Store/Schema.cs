@@ -1,4 +1,4 @@
-namespace Vmsweep.Appliance.Results.Sqlite;
+namespace Vmsweep.Appliance.Results.Store;
 
 /// <summary>The tables, in SQLite's words; <see cref="Postgres.PostgresDatabase"/> has other names for the types.</summary>
 internal static class Schema

@@ -2,7 +2,7 @@ using System.Data.Common;
 using System.Text.Json;
 using Vmsweep.Appliance.Reports;
 
-namespace Vmsweep.Appliance.Results.Sqlite;
+namespace Vmsweep.Appliance.Results.Store;
 
 /// <summary>
 /// Findings and their life. A finding is one rule at one place of one VM; each scan of the VM that can tell moves it on: new, open, gone, suppressed.

@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace Vmsweep.Appliance.Results.Sqlite;
+namespace Vmsweep.Appliance.Results.Store;
 
 /// <summary>Removes results that are older than they are to be kept, in short transactions, so that a scan that runs need not wait.</summary>
 internal sealed class RetentionStore(Database database, TimeProvider time)
