@@ -1,4 +1,5 @@
 using System.Text;
+using Microsoft.Extensions.Time.Testing;
 using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
@@ -98,8 +99,11 @@ public sealed class SweepInventoryTests : IDisposable
         using ResultLog results = ResultLog.Open(_scratch["state"], TimeProvider.System)!;
         using var scanner = new WorkerScanner(HostileScan.Settings with { StateFolder = _scratch["state"] }, Sandbox.Probe(SandboxMode.Reduced), new InProcessWorker(), TimeProvider.System);
         var vanishing = new Vanishing(() => Directory.Move(_scratch["ds"], _scratch["away"]));
-        using var runner = new SweepRunner(sweep, store, new SweepLocks(_scratch["state/sweeps"]), scanner, results, TimeProvider.System, vanishing);
-        string run = SweepRunner.Plan(sweep, store, vms, TimeProvider.System);
+
+        // Whoever asks for the time learns that minutes have passed: it is tried again until it was often enough.
+        var time = new FakeTimeProvider(TimeProvider.System.GetUtcNow()) { AutoAdvanceAmount = TimeSpan.FromMinutes(3) };
+        using var runner = new SweepRunner(sweep, store, new SweepLocks(_scratch["state/sweeps"]), scanner, results, time, vanishing);
+        string run = SweepRunner.Plan(sweep, store, vms, time);
         Assert.Equal(SweepStates.Finished, runner.Run(run, vms, TestContext.Current.CancellationToken).State);
         SweepReport report = results.Complete(SweepVmReports.Of(store.Find(run)!, [.. store.Vms(run).Select(v => v.Report)]));
         Assert.Equal(["clean", "incomplete", "incomplete", "clean"], report.Vms.Select(v => v.Verdict));
