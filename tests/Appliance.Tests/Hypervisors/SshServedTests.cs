@@ -99,19 +99,19 @@ public sealed class SshServedTests(LibvirtFixture libvirt) : IDisposable
     [Fact]
     public void It_can_be_started_while_it_is_read_and_that_is_a_gap()
     {
-        Define("started");
+        Define("started-far");
         using var ssh = new SshRig();
         using (IConnector connector = Open(ssh))
         {
-            using IVmView view = Target(connector, "started").Open!();
+            using IVmView view = Target(connector, "started-far").Open!();
             Assert.Empty(view.Vm.Gaps);
-            libvirt.Rig.Virsh("start", "started");
+            libvirt.Rig.Virsh("start", "started-far");
             Assert.Contains("started while", Assert.Single(view.Conclude()).Detail, StringComparison.Ordinal);
-            libvirt.Rig.Virsh("destroy", "started");
+            libvirt.Rig.Virsh("destroy", "started-far");
         }
 
         AssertNothingServed();
-        libvirt.AssertNothingLeft("started");
+        libvirt.AssertNothingLeft("started-far");
     }
 
     [Fact]
