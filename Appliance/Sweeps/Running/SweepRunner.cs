@@ -165,7 +165,8 @@ internal sealed class SweepRunner : IDisposable
             bool isPutOff = waiting.Exists(w => _lost.WhyNot(w.Row.Number) is not null);
             bool hasStarted = stays && isOpen && (_claims is null ? StartSome(run, row.Begun, waiting, last, progress) : StartShared(run, row.Begun, waiting, last, progress));
 
-            bool isScanning = wasScanning || IsScanning();
+            // One that was started here may have come back before it is looked for.
+            bool isScanning = wasScanning || hasStarted || IsScanning();
             _listener.OnProgress(progress.Now(_held));
             if (!isScanning && (!stays || waiting.Count == 0))
             {
@@ -215,12 +216,13 @@ internal sealed class SweepRunner : IDisposable
         }
     }
 
-    /// <summary>VMs that were broken off go to the head of those that wait.</summary>
+    /// <summary>VMs that were broken off go to the head of those that wait, and those whose datastore was lost behind all others.</summary>
     private void TakeBack(List<(SweepVmRow Row, SweepVm Vm)> waiting)
     {
         lock (_gate)
         {
-            waiting.InsertRange(0, _broken.OrderBy(b => b.Row.Number));
+            waiting.InsertRange(0, _broken.Where(b => _lost.Best(b.Row.Number) is null).OrderBy(b => b.Row.Number));
+            waiting.AddRange(_broken.Where(b => _lost.Best(b.Row.Number) is not null).OrderBy(b => b.Row.Number));
             _broken.Clear();
         }
     }
