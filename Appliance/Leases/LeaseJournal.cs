@@ -189,5 +189,24 @@ internal sealed class Lease(LeaseJournal journal, LeaseRecord record, IDisposabl
         held.Dispose();
     }
 
+    /// <summary>Undoes what was made under it, after something went wrong that says more than a failure of this. What cannot be undone stays, and the reaper tries again.</summary>
+    /// <param name="also">What else goes, after it.</param>
+    public void Abandon(Action undo, IDisposable? also = null)
+    {
+        try
+        {
+            using (also)
+            using (this)
+            {
+                undo();
+                Complete();
+            }
+        }
+        catch (Exception e) when (e is IOException or InvalidDataException or UnauthorizedAccessException)
+        {
+            Log.Warning("the lease {Lease} of {Vm} stays for now: {Reason}", Record.Key, Record.VmName, e.Message);
+        }
+    }
+
     public void Dispose() => held.Dispose();
 }

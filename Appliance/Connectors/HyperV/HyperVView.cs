@@ -1,4 +1,3 @@
-using Serilog;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Connectors.HyperV.Wmi;
 using Vmsweep.Appliance.Connectors.Views;
@@ -121,20 +120,7 @@ internal sealed class HyperVView : IVmView
         }
         catch
         {
-            try
-            {
-                using (reference)
-                using (lease)
-                {
-                    Undo(connector, lease.Record);
-                    lease.Complete();
-                }
-            }
-            catch (IOException e)
-            {
-                // The reaper tries again; what went wrong first says more.
-                Log.Warning("the lease {Lease} of {Vm} stays for now: {Reason}", lease.Record.Key, vm.Name, e.Message);
-            }
+            lease.Abandon(() => Undo(connector, lease.Record), reference);
 
             throw;
         }

@@ -133,20 +133,7 @@ internal sealed class BackupView : IVmView
         }
         catch
         {
-            using (lease)
-            {
-                try
-                {
-                    Undo(connector, lease.Record);
-                    lease.Complete();
-                    checkpoint?.Dispose();
-                }
-                catch (IOException e)
-                {
-                    // The reaper tries again; what went wrong first says more.
-                    Serilog.Log.Warning("the lease {Lease} of {Vm} stays for now: {Reason}", lease.Record.Key, vm.Name, e.Message);
-                }
-            }
+            lease.Abandon(() => Undo(connector, lease.Record), checkpoint);
 
             throw;
         }

@@ -104,18 +104,7 @@ internal sealed class OverlayView : IVmView
         }
         catch
         {
-            using (lease)
-            {
-                try
-                {
-                    Undo(connector, lease.Record);
-                    lease.Complete();
-                }
-                catch (IOException e)
-                {
-                    Serilog.Log.Warning("the lease {Lease} of {Vm} stays for now: {Reason}", lease.Record.Key, vm.Name, e.Message);
-                }
-            }
+            lease.Abandon(() => Undo(connector, lease.Record));
 
             throw;
         }
@@ -175,7 +164,7 @@ internal sealed class OverlayView : IVmView
     {
         string[] disks = [.. lease.Details.Keys.Where(k => k.StartsWith(OverlayPrefix, StringComparison.Ordinal)).Select(k => k[OverlayPrefix.Length..])];
         return $"{lease.VmName} was moved to another host, or removed, while its disks were on overlays ({string.Join(", ", disks.Select(d => lease.Details[OverlayPrefix + d]))}); merge them where it is now ("
-            + string.Join("; ", disks.Select(d => $"virsh blockcommit {lease.VmName} {d} --active --shallow --pivot")) + "), and remove the files";
+            + string.Join("; ", disks.Select(d => $"virsh blockcommit {lease.VmId} {d} --active --shallow --pivot")) + "), and remove the files";
     }
 
     private static void Merge(LibvirtDomain domain, string disk, string overlay)

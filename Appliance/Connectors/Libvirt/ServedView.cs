@@ -1,4 +1,3 @@
-using Serilog;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Connectors.Ssh;
 using Vmsweep.Appliance.Connectors.Views;
@@ -64,20 +63,11 @@ internal sealed class ServedView : IVmView
         }
         catch
         {
-            using (lease)
+            lease.Abandon(() =>
             {
-                try
-                {
-                    files.Dispose();
-                    Undo(ssh, lease.Record);
-                    lease.Complete();
-                }
-                catch (IOException e)
-                {
-                    // The reaper tries again; what went wrong first says more.
-                    Log.Warning("the lease {Lease} of {Vm} stays for now: {Reason}", lease.Record.Key, vm.Name, e.Message);
-                }
-            }
+                files.Dispose();
+                Undo(ssh, lease.Record);
+            });
 
             throw;
         }

@@ -104,19 +104,7 @@ internal sealed class QemuView : IVmView
         }
         catch
         {
-            try
-            {
-                using (bitmap)
-                using (lease)
-                {
-                    Undo(connector, lease.Record);
-                    lease.Complete();
-                }
-            }
-            catch (IOException e)
-            {
-                Serilog.Log.Warning("the lease {Lease} of {Vm} stays for now: {Reason}", lease.Record.Key, vm.Name, e.Message);
-            }
+            lease.Abandon(() => Undo(connector, lease.Record), bitmap);
 
             throw;
         }

@@ -162,20 +162,11 @@ internal sealed class VSphereView : IVmView
         }
         catch
         {
-            using (lease)
+            lease.Abandon(() =>
             {
-                try
-                {
-                    Close(files, readers);
-                    Undo(connector, lease.Record);
-                    lease.Complete();
-                }
-                catch (IOException e)
-                {
-                    // The reaper tries again; what went wrong first says more.
-                    Log.Warning("the lease {Lease} of {Vm} stays for now: {Reason}", lease.Record.Key, vm.Name, e.Message);
-                }
-            }
+                Close(files, readers);
+                Undo(connector, lease.Record);
+            });
 
             throw;
         }

@@ -129,15 +129,7 @@ internal sealed class MemoryDump : IDisposable
         }
         catch
         {
-            try
-            {
-                taken.Dispose();
-            }
-            catch (IOException e)
-            {
-                // The reaper tries again; what went wrong first says more.
-                Serilog.Log.Warning("the lease {Lease} of {Vm} stays for now: {Reason}", lease.Record.Key, vm.Name, e.Message);
-            }
+            lease.Abandon(() => undo(lease.Record));
 
             throw;
         }

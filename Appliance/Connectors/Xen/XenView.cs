@@ -195,21 +195,13 @@ internal sealed class XenView : IVmView
         }
         catch
         {
-            try
-            {
-                using (changes)
-                using (lease)
+            lease.Abandon(
+                () =>
                 {
                     disks?.Dispose();
                     Undo(connector, lease.Record);
-                    lease.Complete();
-                }
-            }
-            catch (IOException e)
-            {
-                // The reaper tries again; what went wrong first says more.
-                Log.Warning("the lease {Lease} of {Vm} stays for now: {Reason}", lease.Record.Key, vm.Name, e.Message);
-            }
+                },
+                changes);
 
             throw;
         }

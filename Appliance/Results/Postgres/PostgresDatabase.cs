@@ -133,8 +133,8 @@ internal sealed class PostgresDatabase : Database
     protected override string Sql(string sql) => sql.Replace('$', '@');
 
     /// <summary>PostgreSQL has no text with a zero or with half a character in it.</summary>
-    protected override object Stored(object value) => value is string text && text.AsSpan().ContainsAnyInRange('\uD800', '\uDFFF') | (value is string zero && zero.Contains('\0', StringComparison.Ordinal))
-        ? Encoding.UTF8.GetString(Encoding.UTF8.GetBytes((string)value)).Replace('\0', '\uFFFD')
+    protected override object Stored(object value) => value is string text && (text.Contains('\0', StringComparison.Ordinal) || text.AsSpan().ContainsAnyInRange('\uD800', '\uDFFF'))
+        ? Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text)).Replace('\0', '\uFFFD')
         : value;
 
     protected override void Revive()

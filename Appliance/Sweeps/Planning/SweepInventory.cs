@@ -63,7 +63,7 @@ internal sealed class SweepInventory(ConnectorCatalog catalog, LeaseJournal jour
                 Scope = TenantOf(folder) is { SharesVerdicts: false } own ? own.Name : "",
                 Tags = vm.Tags,
                 Datastores = vm.Disks.Count > 0 ? [.. vm.Disks.Select(d => DatastoreOf(d.Source))] : [name],
-                Open = () =>
+                Open = _ =>
                 {
                     // One for each VM: what one scan does to its connection is nothing to the others.
                     IConnector opened = catalog.Open(name);
@@ -109,18 +109,19 @@ internal sealed class SweepInventory(ConnectorCatalog catalog, LeaseJournal jour
                 Datastores = [.. Enumerable.Repeat(root, Math.Max(1, vm.Disks.Count))],
                 Root = root,
                 Parents = [.. vm.Disks.SelectMany(d => PlannedLayers.Parents(d.Plan))],
-                Open = () => new OpenedVm(Again(vm, scope)),
+                Open = stop => new OpenedVm(Again(vm, scope, stop)),
             };
         });
     }
 
     /// <summary>Hours may have passed since it was listed: it may run by now, or have other disks.</summary>
-    private Vm Again(Vm listed, SweepScope scope)
+    /// <param name="stop">The scan's own: what ends the sweep is not all that ends a scan.</param>
+    private static Vm Again(Vm listed, SweepScope scope, CancellationToken stop)
     {
         switch (HostFile.KindOf(listed.Target))
         {
             case HostFileKind.Regular:
-                List<Vm> found = [.. new TargetFinder(scope.Bases, cancellation).Find(listed.Target)];
+                List<Vm> found = [.. new TargetFinder(scope.Bases, stop).Find(listed.Target)];
                 return found.Find(v => v.Identity.Id == listed.Identity.Id) ?? (found.Count == 1 ? found[0] : throw new TargetException($"{listed.Target}: it holds another VM than when it was listed"));
             case HostFileKind.Missing:
                 throw new TargetException($"{listed.Target}: it is not there any more");
@@ -136,7 +137,7 @@ internal sealed class SweepInventory(ConnectorCatalog catalog, LeaseJournal jour
         Target = target,
         Datastores = [name],
         Root = root,
-        Open = () => new OpenedVm(new Vm(target, new VmReport(key, name, "unknown", ""), [], [new CoverageGap(Fault.Transport, target, "inventory", -1, 0, why).ToReport()])),
+        Open = _ => new OpenedVm(new Vm(target, new VmReport(key, name, "unknown", ""), [], [new CoverageGap(Fault.Transport, target, "inventory", -1, 0, why).ToReport()])),
     };
 
     private TenantSettings? TenantOf(string folder) => tenants.FirstOrDefault(t => t.Folders.Any(f => SweepConfiguration.Contains(f, folder)));

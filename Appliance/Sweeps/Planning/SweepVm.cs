@@ -39,7 +39,7 @@ internal sealed record SweepVm(string Key, string Name)
     public string? Root { get; init; }
 
     /// <summary>How it is at the moment that this is called, with what must be disposed after it was scanned.</summary>
-    public required Func<OpenedVm> Open { get; init; }
+    public required Func<CancellationToken, OpenedVm> Open { get; init; }
 
     /// <summary>The datastore that a file lies on.</summary>
     public string DatastoreOf(string path) => Root ?? SweepInventory.DatastoreOf(path);

@@ -468,10 +468,7 @@ internal sealed class SweepRunner : IDisposable
             Log.Error(e, "the sweep {Run} ends at {Vm}", run, vm.Target);
             Interlocked.CompareExchange(ref _failure, e, null);
             done = null;
-            if (claim is not null)
-            {
-                _ledger.GiveBack(run, row, claim);
-            }
+            _ledger.GiveBack(run, row, claim);
         }
         finally
         {

@@ -30,7 +30,7 @@ internal sealed class WorkerScanner(ScanSettings settings, Sandbox sandbox, IWor
             OpenedVm opened;
             try
             {
-                opened = vm.Open();
+                opened = vm.Open(cancellation);
             }
             catch (Exception e) when (e is TargetException or IOException or UnauthorizedAccessException)
             {

@@ -162,7 +162,7 @@ public sealed class InheritanceTests
             Id = name,
             Target = clones.Clone(name, "base.qcow2", "true"),
             Datastores = ["ds"],
-            Open = () => new OpenedVm(new TargetFinder([]).Find(clones[name]).Single()),
+            Open = _ => new OpenedVm(new TargetFinder([]).Find(clones[name]).Single()),
         })];
         using var scanner = new WorkerScanner(clones.Settings, Sandbox.Probe(SandboxMode.Reduced), new InProcessWorker(), clones.Time) { Bases = new HashSet<string>() };
         TargetReport[] reports = await Task.WhenAll(vms.Select(vm => Task.Factory.StartNew(

@@ -78,7 +78,7 @@ internal sealed class FakeNight : ISweepScanner, ISweepListener, IResultRecorder
         Tenant = tenant,
         Tags = tags,
         Datastores = [.. Enumerable.Repeat(datastore, disks)],
-        Open = () => new OpenedVm(new Vm(name, new VmReport(name, name, "off", ""), [], [])),
+        Open = _ => new OpenedVm(new Vm(name, new VmReport(name, name, "off", ""), [], [])),
     };
 
     public string Plan() => SweepRunner.Plan(Sweep, Store, Vms, Time);

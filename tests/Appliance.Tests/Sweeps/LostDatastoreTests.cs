@@ -80,7 +80,7 @@ public sealed class LostDatastoreTests
         SweepVm vm = FakeNight.Vm("vm", scratch["ds"]) with
         {
             Root = scratch["ds"],
-            Open = () =>
+            Open = _ =>
             {
                 beforeOpen();
                 var opened = new OpenedVm(new TargetFinder([]).Find(scratch["ds/vm.raw"]).Single());

@@ -47,7 +47,7 @@ public sealed class SweepInventoryTests : IDisposable
         Image("ds/a.raw");
         File.CreateSymbolicLink(_scratch["ds/link.raw"], _scratch["elsewhere/secret.raw"]);
         SweepVm link = List("").Single(v => v.Target.EndsWith("link.raw", StringComparison.Ordinal));
-        Vm opened = link.Open().Vm;
+        Vm opened = link.Open(TestContext.Current.CancellationToken).Vm;
         Assert.Empty(opened.Disks);
         Assert.Equal("refused", Assert.Single(opened.Gaps).Fault);
 
@@ -55,7 +55,7 @@ public sealed class SweepInventoryTests : IDisposable
         SweepVm file = List("").Single(v => v.Name == "a.raw");
         File.Delete(_scratch["ds/a.raw"]);
         File.CreateSymbolicLink(_scratch["ds/a.raw"], _scratch["elsewhere/secret.raw"]);
-        Assert.Empty(file.Open().Vm.Disks);
+        Assert.Empty(file.Open(TestContext.Current.CancellationToken).Vm.Disks);
     }
 
     [Fact]
@@ -64,10 +64,10 @@ public sealed class SweepInventoryTests : IDisposable
         Image("ds/vm/vm.vmdk");
         File.WriteAllText(_scratch["ds/vm/vm.vmx"], "displayName = \"vm\"\nscsi0:0.present = \"TRUE\"\nscsi0:0.fileName = \"vm.vmdk\"\nscsi0:0.deviceType = \"scsi-hardDisk\"\n");
         SweepVm vm = Assert.Single(List(""));
-        Assert.Single(vm.Open().Vm.Disks);
+        Assert.Single(vm.Open(TestContext.Current.CancellationToken).Vm.Disks);
         Directory.CreateDirectory(_scratch["ds/vm/vm.vmx.lck"]);
         File.WriteAllText(_scratch["ds/vm/vm.vmx.lck/M1.lck"], "");
-        Vm opened = vm.Open().Vm;
+        Vm opened = vm.Open(TestContext.Current.CancellationToken).Vm;
         Assert.Empty(opened.Disks);
         Assert.Contains("runs", Assert.Single(opened.Gaps).Detail, StringComparison.Ordinal);
     }
@@ -79,7 +79,21 @@ public sealed class SweepInventoryTests : IDisposable
         using var catalog = new ConnectorCatalog(configuration, TimeProvider.System);
         IReadOnlyList<SweepVm> vms = new SweepInventory(catalog, new LeaseJournal(_scratch["leases"], TimeProvider.System), [], TestContext.Current.CancellationToken).List(configuration.Sweeps.Sweeps["nightly"].What);
         Assert.Equal(["gone", _scratch["ds"]], vms.Select(v => v.Name));
-        Assert.All(vms, v => Assert.Equal("transport", Assert.Single(v.Open().Vm.Gaps).Fault));
+        Assert.All(vms, v => Assert.Equal("transport", Assert.Single(v.Open(TestContext.Current.CancellationToken).Vm.Gaps).Fault));
+    }
+
+    /// <summary>A run that was interrupted in this moment took it for a failure, and left the VM as one that is being scanned.</summary>
+    [Fact]
+    public void A_VM_is_opened_until_its_own_scan_is_to_end()
+    {
+        Image("ds/vm.raw");
+        ApplianceConfiguration configuration = Configuration("");
+        using var catalog = new ConnectorCatalog(configuration, TimeProvider.System);
+        using var listing = new CancellationTokenSource();
+        SweepVm vm = new SweepInventory(catalog, new LeaseJournal(_scratch["leases"], TimeProvider.System), [], listing.Token).List(configuration.Sweeps.Sweeps["nightly"].What).Single();
+        listing.Cancel();
+        Assert.Single(vm.Open(TestContext.Current.CancellationToken).Vm.Disks);
+        Assert.Throws<OperationCanceledException>(() => vm.Open(listing.Token));
     }
 
     [Fact]

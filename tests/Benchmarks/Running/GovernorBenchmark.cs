@@ -75,7 +75,7 @@ internal static class GovernorBenchmark
     /// <summary>A worker's way of reading, and its supervisor's of listening.</summary>
     private static void Read(PaceBoard board, string socket, int number, Sum sum, CancellationToken stop)
     {
-        var vm = new SweepVm($"vm{number}", $"vm{number}") { Id = "", Target = "", Datastores = ["store"], Open = () => throw new NotSupportedException() };
+        var vm = new SweepVm($"vm{number}", $"vm{number}") { Id = "", Target = "", Datastores = ["store"], Open = _ => throw new NotSupportedException() };
         using PaceLane lane = board.Join(vm);
         var binds = new List<(string Host, string Inside)>();
         PacingJob job = lane.JobOf([], Sandbox.Probe(SandboxMode.Reduced), binds) with { Stores = [0] };

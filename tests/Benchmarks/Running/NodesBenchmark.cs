@@ -149,7 +149,7 @@ internal static class NodesBenchmark
         Id = $"vm{number:0000}",
         Target = $"/none/vm{number:0000}",
         Datastores = ["/none"],
-        Open = () => throw new NotSupportedException(),
+        Open = _ => throw new NotSupportedException(),
     };
 
     /// <summary>An engine that finds some things after a while.</summary>
