@@ -15,7 +15,8 @@ namespace Vmsweep.Appliance.Sweeps.Running;
 /// <param name="say">Told what the operator should see.</param>
 internal sealed partial class SweepProcesses(IReadOnlyList<string> command, IReadOnlyList<string> options, Action<string> say) : ISweepStarter
 {
-    private const int Interrupt = 2;
+    /// <summary>Not SIGINT: what a shell's script starts in the background ignores that one, and so do its children.</summary>
+    private const int Terminate = 15;
 
     private readonly Dictionary<string, Task> _running = new(StringComparer.Ordinal);
 
@@ -58,7 +59,7 @@ internal sealed partial class SweepProcesses(IReadOnlyList<string> command, IRea
             say($"{sweep}: begins");
             Log.Information("the sweep {Sweep} was started as process {Process}", sweep, process.Id);
             process.StandardInput.Close();
-            using (cancellation.Register(() => _ = process.HasExited ? 0 : Kill(process.Id, Interrupt)))
+            using (cancellation.Register(() => _ = process.HasExited ? 0 : Kill(process.Id, Terminate)))
             {
                 await process.StandardOutput.BaseStream.CopyToAsync(Stream.Null, CancellationToken.None).ConfigureAwait(false);
                 await process.WaitForExitAsync(CancellationToken.None).ConfigureAwait(false);
