@@ -116,6 +116,12 @@ public sealed class MdArrays : IDisposable
         again() { dd if=/dev/vdc of=$md bs=64k skip=64 count=$(blockdev --getsize64 $md) iflag=count_bytes conv=fsync 2>/dev/null; }
         loop() { i=$1; set -- $devs; shift $i; echo $1; }
         slow() { echo $1 > /proc/sys/dev/raid/speed_limit_min; echo $1 > /proc/sys/dev/raid/speed_limit_max; }
+        # midway: stops the array once some of the kernel's work on it is done, however fast or slow this guest is
+        midway() {
+          s=/sys/block/${md#/dev/}/md; t=0
+          while case "$(cat $s/sync_completed)" in none|0*|delayed) [ $t -lt 120 ] ;; *) false ;; esac; do sleep 1; t=$((t+1)); done
+          echo $1 stands at $(cat $s/sync_action $s/sync_completed) after $t s; stop
+        }
         # bad NUMBER SECTOR COUNT: the kernel logs these (and would mend them when it reads), and the member loses them
         bad() { echo "$2 $3" > /sys/block/${md#/dev/}/md/dev-$(basename $(loop $1))/bad_blocks; }
         lose() { dd if=/dev/zero of=$1 bs=512 seek=$2 count=$3 conv=notrunc 2>/dev/null; }
@@ -139,14 +145,14 @@ public sealed class MdArrays : IDisposable
         slow 100
         loops raid5-recovering "3000 3000 3000 3000"; create raid5-recovering --level=5 --chunk=16 --metadata=1.2; fill
         mdadm $md --fail $(loop 3) --remove $(loop 3) 2>/dev/null; mdadm --zero-superblock $(loop 3); dd if=/dev/zero of=$(loop 3) bs=1000k count=3 2>/dev/null
-        mdadm $md --add $(loop 3) 2>/dev/null; sleep 3; finish raid5-recovering
+        show raid5-recovering; mdadm $md --add $(loop 3) 2>/dev/null; midway raid5-recovering
 
         loops raid5-replacing "3000 3000 3000 3000"; count=3; create raid5-replacing --level=5 --chunk=16 --metadata=1.2 --spare-devices=1; fill
-        mdadm $md --replace $(loop 1) --with $(loop 3) 2>/dev/null; sleep 3; finish raid5-replacing
+        show raid5-replacing; mdadm $md --replace $(loop 1) --with $(loop 3) 2>/dev/null; midway raid5-replacing
 
         offset=1024
         loops raid5-reshaping "6000 6000 6000 6000"; count=3; create raid5-reshaping --level=5 --chunk=16 --metadata=1.2 --spare-devices=1; fill
-        mdadm --grow $md --raid-devices=4 2>&1; sleep 3; finish raid5-reshaping
+        mdadm --grow $md --raid-devices=4 2>&1; midway raid5-reshaping
         slow 100000
 
         loops raid5-journal "4000 4000 4000 8000"; journal=$(loop 3); devs=${devs% *}; count=3; offset=64
