@@ -66,17 +66,23 @@ add() {
     passed=$((passed + $(count Total) - $(count Failed) - $(count Skipped) - $(count 'Not Run')))
 }
 
-# The quick ones first. Then two at once: many tests of the appliance wait for guests and servers while those of the readers keep a processor busy,
-# and some of the readers' wait for tools, so that one more than there are processors run.
-for project in Scheduler Signatures; do
-    status=0; run "$project" | tee "$logs/$project" || status=$?
-    add "$project" "$status"
-done
-run DiskReaders -maxThreads 1.5x >"$logs/DiskReaders" & readers=$!
-status=0; run Appliance | tee "$logs/Appliance" || status=$?
+# The quick ones first. Then two rows side by side: many tests of the appliance wait for guests and servers while those of the readers keep a processor
+# busy, and some of the readers' wait for tools, so that each row has one more at work than there are processors.
+later() {
+    local status=0
+    run "$@" >"$logs/$1" || status=$?
+    echo "$status" >"$logs/$1.status"
+}
+
+status=0; run Scheduler | tee "$logs/Scheduler" || status=$?
+add Scheduler "$status"
+{ later DiskReaders -maxThreads 1.5x; later Signatures; } &
+status=0; run Appliance -maxThreads 1.5x | tee "$logs/Appliance" || status=$?
 add Appliance "$status"
-status=0; wait "$readers" || status=$?
-cat "$logs/DiskReaders"
-add DiskReaders "$status"
+wait
+for project in DiskReaders Signatures; do
+    cat "$logs/$project"
+    add "$project" "$(cat "$logs/$project.status")"
+done
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
