@@ -67,7 +67,7 @@ add() {
 }
 
 # The quick ones first. Then two rows side by side: many tests of the appliance wait for guests and servers while those of the readers keep a processor
-# busy, and some of the readers' wait for tools, so that each row has one more at work than there are processors.
+# busy, and some of the readers' wait for tools, so that one more than there are processors run.
 later() {
     local status=0
     run "$@" >"$logs/$1" || status=$?
@@ -77,7 +77,7 @@ later() {
 status=0; run Scheduler | tee "$logs/Scheduler" || status=$?
 add Scheduler "$status"
 { later DiskReaders -maxThreads 1.5x; later Signatures; } &
-status=0; run Appliance -maxThreads 1.5x | tee "$logs/Appliance" || status=$?
+status=0; run Appliance | tee "$logs/Appliance" || status=$?
 add Appliance "$status"
 wait
 for project in DiskReaders Signatures; do
