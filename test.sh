@@ -44,7 +44,8 @@ export VMSWEEP_CORPUS="${VMSWEEP_CORPUS-$PWD/../shared/corpus}"
 passed=0 failed=0 skipped=0
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
-trap 'kill $(jobs -p) 2>/dev/null; exit 130' INT TERM
+row=
+trap '[ -z "$row" ] || kill -- "-$row" 2>/dev/null; exit 130' INT TERM
 
 run() {
     echo "== $1"
@@ -76,10 +77,14 @@ later() {
 
 status=0; run Scheduler | tee "$logs/Scheduler" || status=$?
 add Scheduler "$status"
-{ later DiskReaders -maxThreads 1.5x; later Signatures; } &
+# A process group of its own, so that it can be ended with all that it started. One in the background is stopped when it reads from the terminal.
+set -m
+{ later DiskReaders -maxThreads 1.5x; later Signatures; } </dev/null &
+row=$!
+set +m
 status=0; run Appliance | tee "$logs/Appliance" || status=$?
 add Appliance "$status"
-wait
+wait "$row"
 for project in DiskReaders Signatures; do
     cat "$logs/$project"
     add "$project" "$(cat "$logs/$project.status")"
