@@ -165,6 +165,11 @@ internal sealed class Qcow2Map : IExtentMap, ITableLoader, IDisposable
         }
 
         long length = unitBytes - (offset & (unitBytes - 1));
+        if (raw == 0 && _entryBits == 3)
+        {
+            length = Math.Min(length + ((long)Empty(slice, ((offset + length) >> _clusterBits) & clustersMask, count - length) << _clusterBits), count);
+        }
+
         while (length < count)
         {
             long next = offset + length;
@@ -188,6 +193,24 @@ internal sealed class Qcow2Map : IExtentMap, ITableLoader, IDisposable
         return first.Kind == ExtentKind.Data
             ? new Extent(ExtentKind.Data, Math.Min(length, _dataLength - location), location, DataSource)
             : new Extent(first.Kind, length);
+    }
+
+    /// <summary>
+    /// How many entries are zero from one on, at most those of <paramref name="most"/> bytes of the disk and to the slice's end. In a chain each layer is asked for
+    /// every piece of the layers below, so that most entries that are looked at are these.
+    /// </summary>
+    private int Empty(ReadOnlySpan<byte> slice, long index, long most)
+    {
+        if (index == 0 || most <= 0)
+        {
+            return 0;
+        }
+
+        ReadOnlySpan<byte> entries = slice[(int)(index * sizeof(ulong))..];
+        long wanted = ((most - 1) >> _clusterBits) + 1;
+        entries = entries[..(int)Math.Min(entries.Length, wanted * sizeof(ulong))];
+        int other = entries.IndexOfAnyExcept((byte)0);
+        return (other < 0 ? entries.Length : other) / sizeof(ulong);
     }
 
     /// <summary>Decodes the L2 entry of an offset's cluster, and of its subcluster where there are such.</summary>

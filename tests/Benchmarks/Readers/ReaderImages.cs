@@ -64,7 +64,7 @@ internal sealed class ReaderImages
                 mv "$files" one; mkdir "$files"
                 while [ "$(du -sm "$files" | cut -f1)" -lt "$full" ]; do cp -r one "$files/$copies"; copies=$((copies + 1)); done
                 rm -r one
-                while [ "$(du -sm "$files" | cut -f1)" -gt "$full" ]; do find "$files" -type f -size +900k | LC_ALL=C sort | head -n 20 | xargs rm; done
+                while [ "$(du -sm "$files" | cut -f1)" -gt "$full" ]; do find "$files" -type f -size +900k | LC_ALL=C sort | sed -n 1,20p | xargs rm; done
                 rm -f ext4.img; truncate -s "$size" ext4.img; mke2fs -q -F -t ext4 -m 0 -d "$files" ext4.img
                 qemu-img convert -f raw -O vmdk -o subformat=monolithicSparse ext4.img sparse.vmdk
                 qemu-img convert -f raw -O vmdk -o subformat=streamOptimized ext4.img stream.vmdk
