@@ -57,11 +57,28 @@ internal sealed class OwnVm
     public IReadOnlyList<DiskFacts> Disks { get; }
 
     /// <summary>By the operator's word, else by the uuid that the firmware of this machine tells.</summary>
-    /// <exception cref="ConnectorException">No VM is this one, or several may be.</exception>
-    public static OwnVm Find(VSphereConnector connector)
+    /// <returns>The VM; or why none is this one, or which of several is not known.</returns>
+    /// <exception cref="IOException">The server does not tell.</exception>
+    public static (MoRef? Found, string Why) Find(VSphereConnector connector)
     {
         string? named = connector.Settings.Appliance;
-        HashSet<Guid> own = named is null ? OfFirmware(connector.Machine.ProductUuid) : Guid.TryParse(named, out Guid uuid) ? [uuid] : [];
+        HashSet<Guid> own = [];
+        if (named is null)
+        {
+            try
+            {
+                own = OfFirmware(connector.Machine.ProductUuid);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or FormatException)
+            {
+                return (null, $"which VM this appliance is cannot be told (\"appliance\" names it): {connector.Machine.ProductUuid}: {e.Message}");
+            }
+        }
+        else if (Guid.TryParse(named, out Guid uuid))
+        {
+            own = [uuid];
+        }
+
         var wanted = new Dictionary<string, IReadOnlyList<string>>(StringComparer.Ordinal) { ["VirtualMachine"] = ["name", "config.uuid", "config.instanceUuid"] };
         MoRef[] found =
         [
@@ -71,9 +88,9 @@ internal sealed class OwnVm
         string how = named is null ? $"the uuid {string.Join(" or ", own)}, which {connector.Machine.ProductUuid} tells" : $"the name or uuid \"{named}\" (\"appliance\")";
         return found.Length switch
         {
-            1 => Read(connector, found[0]),
-            0 => throw new ConnectorException($"no VM of the inventory has {how}: this appliance is no VM there, or the account may not see it"),
-            _ => throw new ConnectorException($"{found.Length} VMs have {how}, and which of them is this appliance is not known (\"appliance\" names it by a uuid)"),
+            1 => (found[0], ""),
+            0 => (null, $"no VM of the inventory has {how}: this appliance is no VM there, or the account may not see it"),
+            _ => (null, $"{found.Length} VMs have {how}, and which of them is this appliance is not known (\"appliance\" names it by a uuid)"),
         };
 
         bool Is(string text) => Guid.TryParse(text, out Guid told) && own.Contains(told);
@@ -142,17 +159,8 @@ internal sealed class OwnVm
     /// <summary>The firmware's uuid in both byte orders: up to hardware version 12 kernels show the first three fields turned round.</summary>
     private static HashSet<Guid> OfFirmware(string path)
     {
-        string text;
-        try
-        {
-            text = File.ReadAllText(path).Trim();
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new ConnectorException($"which VM this appliance is cannot be told (\"appliance\" names it): {e.Message}", e);
-        }
-
-        return Guid.TryParse(text, out Guid uuid) ? [uuid, new Guid(uuid.ToByteArray(), bigEndian: true)] : throw new ConnectorException($"{path} holds no uuid; \"appliance\" names this appliance's VM");
+        var uuid = Guid.Parse(File.ReadAllText(path).Trim());
+        return [uuid, new Guid(uuid.ToByteArray(), bigEndian: true)];
     }
 
     private bool Says(string option) =>

@@ -16,7 +16,7 @@ internal sealed class VSphereConnector : IConnector
     private readonly TimeProvider _time;
     private readonly Lazy<VimSession> _session;
     private IReadOnlyDictionary<string, MoRef>? _references;
-    private volatile Tuple<MoRef, string>? _own;
+    private volatile Tuple<(MoRef? Found, string Why)>? _own;
 
     public VSphereConnector(string name, ConnectorSettings settings, TimeProvider time)
     {
@@ -96,21 +96,9 @@ internal sealed class VSphereConnector : IConnector
     /// <exception cref="VimFaultException">It is gone.</exception>
     public OwnVm Own()
     {
-        if (_own is null)
-        {
-            try
-            {
-                OwnVm found = OwnVm.Find(this);
-                _own = Tuple.Create(found.Reference, "");
-                return found;
-            }
-            catch (ConnectorException e)
-            {
-                _own = Tuple.Create(default(MoRef), e.Message);
-            }
-        }
-
-        return _own.Item2.Length == 0 ? OwnVm.Read(this, _own.Item1) : throw new ConnectorException(_own.Item2);
+        // What the server could not be asked is asked again; what it said stands for as long as this is used.
+        (MoRef? found, string why) = (_own ??= Tuple.Create(OwnVm.Find(this))).Item1;
+        return found is { } own ? OwnVm.Read(this, own) : throw new ConnectorException(why);
     }
 
     public void Dispose()

@@ -182,7 +182,7 @@ public sealed class HotAddTests(VSphereFixture vsphere) : IDisposable
         using VSphereConnector connector = Connector(Named);
         string other = $"{Machine}/other.vmdk";
         rig.MakeDisk(vsphere.Raw, other);
-        OwnVm own = OwnVm.Find(connector);
+        OwnVm own = connector.Own();
         connector.Tasks.Reconfigure(own.Reference, System.Xml.Linq.XElement.Parse("""<spec><deviceChange kind="VirtualDeviceConfigSpec"><operation>add</operation><device kind="VirtualDisk"><key>-1</key><backing kind="VirtualDiskFlatVer2BackingInfo"><fileName>[LocalDS_0] FILE</fileName><diskMode>independent_nonpersistent</diskMode></backing><controllerKey>KEY</controllerKey><unitNumber>9</unitNumber><capacityInKB>1</capacityInKB></device></deviceChange></spec>"""
             .Replace("FILE", other, StringComparison.Ordinal).Replace("KEY", own.FreeSlot()!.Value.Controller, StringComparison.Ordinal)));
         IVmView view = vsphere.Open(connector);
