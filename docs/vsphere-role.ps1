@@ -1,11 +1,12 @@
 # Makes a role with exactly what vmsweep uses on a vCenter, and gives it to an account. For PowerCLI:
 #   Connect-VIServer vcenter.example.org
-#   ./vsphere-role.ps1 -Account 'EXAMPLE\vmsweep' [-Acts] [-Changes] [-Exports]
+#   ./vsphere-role.ps1 -Account 'EXAMPLE\vmsweep' [-Acts] [-Changes] [-Exports] [-HotAdd]
 param(
     [Parameter(Mandatory)] [string] $Account,
     [string] $Role = 'vmsweep',
     [switch] $Acts,     # what "vmsweep scan --act" may do to a VM with a finding
     [switch] $Exports,  # disks of vSAN and vVol datastores, with "spool"
+    [switch] $HotAdd,   # disks of snapshots attached to the appliance's own VM, with "hotadd" among the "ways"
     [switch] $Changes   # allocated and changed areas of disks
 )
 $privileges = @(
@@ -30,6 +31,13 @@ if ($Acts) {
 }
 if ($Exports) {
     $privileges += 'VApp.Export'
+}
+if ($HotAdd) {
+    # Used on the appliance's own VM alone: they may as well be given there, in a role of their own.
+    $privileges += @(
+        'VirtualMachine.Config.AddExistingDisk',
+        'VirtualMachine.Config.RemoveDisk'
+    )
 }
 if ($Changes) {
     $privileges += 'VirtualMachine.Provisioning.DiskRandomRead'

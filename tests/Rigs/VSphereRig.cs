@@ -206,9 +206,9 @@ public sealed partial class VSphereRig : IDisposable
         var replaced = new Dictionary<string, string>(StringComparer.Ordinal);
 
         // Methods of the simulator that ours stand in for, and call, get another name.
-        foreach ((string file, string method) in (ReadOnlySpan<(string, string)>)[("virtual_machine.go", "CreateSnapshotTask"), ("snapshot.go", "RemoveSnapshotTask"), ("property_collector.go", "RetrievePropertiesEx")])
+        foreach ((string file, string method) in (ReadOnlySpan<(string, string)>)[("virtual_machine.go", "CreateSnapshotTask"), ("virtual_machine.go", "ReconfigVMTask"), ("snapshot.go", "RemoveSnapshotTask"), ("property_collector.go", "RetrievePropertiesEx")])
         {
-            string text = File.ReadAllText(Path.Combine(Sources, file));
+            string text = File.ReadAllText(replaced.GetValueOrDefault(Path.Combine(Sources, file), Path.Combine(Sources, file)));
             string renamed = text.Replace($") {method}(", $") {char.ToLowerInvariant(method[0])}{method[1..]}OfSimulator(", StringComparison.Ordinal);
             File.WriteAllText(scratch[file], renamed != text ? renamed : throw new InvalidOperationException($"{file} has no {method}"));
             replaced[Path.Combine(Sources, file)] = scratch[file];

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using Vmsweep.Appliance.Cli;
+using Vmsweep.Appliance.Connectors.VSphere;
 
 namespace Vmsweep.Appliance.Connectors.Configuration;
 
@@ -12,7 +13,7 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
     private static readonly string[] Keys =
     [
         "address", "account", "secret", "certificate", "ca", "bases", "views", "scratch", "saves", "minimumFree", "maximumHours", "identity", "hostKey",
-        "mounts", "quiesce", "maximumSnapshots", "timeoutSeconds", "spool", "spoolSize", "hosts",
+        "mounts", "quiesce", "maximumSnapshots", "timeoutSeconds", "spool", "spoolSize", "ways", "appliance", "hosts",
         "paths", "nodes", "authentication",
     ];
 
@@ -74,6 +75,12 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
 
     /// <summary>What the streams of one VM may take there.</summary>
     public long SpoolBytes { get; init; } = 100L << 30;
+
+    /// <summary>vSphere: how bytes of disks are read; what fails by one is tried by the next.</summary>
+    public IReadOnlyList<ReadWay> Ways { get; init; } = ReadWays.Usual;
+
+    /// <summary>vSphere: name or uuid of the VM that this appliance is, for <see cref="ReadWay.HotAdd"/>; null: it is found by the uuid of its firmware.</summary>
+    public string? Appliance { get; init; }
 
     /// <summary>Xen: other hosts of the pool that may be logged in to, by their addresses, with the SHA-256 of their certificates; null: one that is signed.</summary>
     public IReadOnlyDictionary<string, string?> Hosts { get; init; } = new Dictionary<string, string?>();
@@ -186,6 +193,17 @@ internal sealed record ConnectorSettings(string Name, Uri Address)
                 Hosts = hosts.Expect(JsonTokenType.StartObject, "\"hosts\": an object of addresses and certificates").Members
                     .ToDictionary(h => h.Key, h => h.Value.Expect(JsonTokenType.String, "a text").Text.Length == 0 ? null : (string?)Pin(h.Value), StringComparer.Ordinal),
             };
+        }
+
+        if (node.Members.TryGetValue("ways", out ConfigurationNode? ways))
+        {
+            settings = settings with { Ways = ReadWays.Parse(ways, node.Strings("ways")) };
+        }
+
+        if (node.String("appliance") is { } appliance)
+        {
+            settings = appliance.Length > 0 && settings.Ways.Contains(ReadWay.HotAdd) ? settings with { Appliance = appliance }
+                : throw node.Members["appliance"].Wrong("the name or uuid of this appliance's own VM is expected here, and only with \"hotadd\" among the \"ways\"");
         }
 
         settings = settings with { MaximumSnapshots = Whole(node, "maximumSnapshots", 1, 496) ?? settings.MaximumSnapshots };

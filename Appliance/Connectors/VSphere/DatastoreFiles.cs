@@ -31,9 +31,21 @@ internal sealed class DatastoreFiles(string socket, IReadOnlyDictionary<string, 
             return known;
         }
 
-        PlannedFile planned = mounts.TryGetValue(path.Datastore, out string? mount) ? Mounted(path, mount) : Served(path);
+        PlannedFile planned = mounts.TryGetValue(path.Datastore, out string? mount) ? Mounted(path, mount) : Serve(path.ToString(), ranges(path).Open(path));
         _planned.Add(path, planned);
         return planned;
+    }
+
+    /// <summary>Serves bytes that were had by other means.</summary>
+    /// <param name="name">What they are, for reports.</param>
+    /// <param name="source">Not disposed with this.</param>
+    public PlannedFile Serve(string name, IBlockSource source)
+    {
+        string export = _exports.Count.ToString(CultureInfo.InvariantCulture);
+        _exports[export] = source;
+        _server ??= NbdServer.OnUnix(socket, _exports);
+        ViewFolder.TakeOver(socket);
+        return new PlannedFile(0, name, socket) { Export = new PlannedExport(export, source.Length) { PatienceSeconds = PatienceSeconds } };
     }
 
     /// <summary>What is served as a file that was opened here; null for one that is not served.</summary>
@@ -51,15 +63,5 @@ internal sealed class DatastoreFiles(string socket, IReadOnlyDictionary<string, 
         }
 
         return HostFile.KindOf(at) == HostFileKind.Regular ? new PlannedFile(0, path.ToString(), at) : throw new IOException($"{path}: {at} is no regular file");
-    }
-
-    private PlannedFile Served(DatastorePath path)
-    {
-        IBlockSource source = ranges(path).Open(path);
-        string export = _exports.Count.ToString(CultureInfo.InvariantCulture);
-        _exports[export] = source;
-        _server ??= NbdServer.OnUnix(socket, _exports);
-        ViewFolder.TakeOver(socket);
-        return new PlannedFile(0, path.ToString(), socket) { Export = new PlannedExport(export, source.Length) { PatienceSeconds = PatienceSeconds } };
     }
 }

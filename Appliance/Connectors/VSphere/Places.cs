@@ -46,10 +46,16 @@ internal sealed class Places
         }
     }
 
+    /// <summary>The datastore of a file; null where the VM has none of that name.</summary>
+    public MoRef? DatastoreOf(DatastorePath path) => _stores.TryGetValue(path.Datastore, out Store? store) ? store.Reference : null;
+
+    /// <summary>Its disks are volumes of an array's, and no files of a host.</summary>
+    public bool IsVirtualVolumes(DatastorePath path) => _stores.TryGetValue(path.Datastore, out Store? store) && store.Type.Equals("VVOL", StringComparison.OrdinalIgnoreCase);
+
     /// <summary>Why files there cannot be read; null where they can.</summary>
     public string? Obstacle(DatastorePath path) =>
         !_stores.TryGetValue(path.Datastore, out Store? store) ? $"the VM has no datastore {path.Datastore}"
-        : store.Type.ToUpperInvariant() is "VSAN" or "VSAND" or "VVOL" && !_connector.Settings.Mounts.ContainsKey(path.Datastore) ? $"a datastore of the kind {store.Type} has objects, and no files that could be read; with \"spool\" a running VM there is read by an export"
+        : store.Type.ToUpperInvariant() is "VSAN" or "VSAND" or "VVOL" ? $"a datastore of the kind {store.Type} has objects, and no files that could be read; with \"spool\" a running VM there is read by an export"
         : null;
 
     /// <summary>Readers, one for each datacenter.</summary>

@@ -1,3 +1,5 @@
+using System.Xml.Linq;
+
 namespace Vmsweep.Appliance.Connectors.VSphere;
 
 /// <summary>What the connector's account must be allowed, and by which calls it is used: the role in docs/ is held to this, and so are the calls.</summary>
@@ -33,6 +35,13 @@ internal static class Privileges
     /// <summary>Only where disks without files are read by an export (<c>"spool"</c>).</summary>
     public static readonly IReadOnlyList<(string Privilege, string Why)> OfExports = [("VApp.Export", "disks of vSAN and vVol datastores")];
 
+    /// <summary>Only with <c>"hotadd"</c> among the <c>"ways"</c>, and on the appliance's own VM.</summary>
+    public static readonly IReadOnlyList<(string Privilege, string Why)> OfHotAdd =
+    [
+        ("VirtualMachine.Config.AddExistingDisk", "to attach a snapshot's disk to the appliance's own VM"),
+        ("VirtualMachine.Config.RemoveDisk", "to detach it again"),
+    ];
+
     /// <summary>Every method of the API that the connector calls, with the privilege it takes; empty: none beyond a session.</summary>
     public static readonly IReadOnlyDictionary<string, string> OfMethods = new Dictionary<string, string>(StringComparer.Ordinal)
     {
@@ -57,4 +66,13 @@ internal static class Privileges
         ["SuspendVM_Task"] = "VirtualMachine.Interact.Suspend",
         ["ReconfigVM_Task"] = "VirtualMachine.Config.Annotation",
     };
+
+    /// <summary>Whether the session's account has a privilege on an object.</summary>
+    public static bool Has(VSphereConnector connector, MoRef entity, string privilege)
+    {
+        string session = connector.Properties.Get(connector.Session.Service("sessionManager"), "currentSession")["currentSession"].Text("key");
+        XElement answer = connector.Session.Ask(
+            "HasPrivilegeOnEntity", connector.Session.Service("authorizationManager"), entity.Named("entity"), new XElement("sessionId", session), new XElement("privId", privilege));
+        return answer.Elements("returnval").Any() && answer.Elements("returnval").All(r => r.Value is "true" or "1");
+    }
 }

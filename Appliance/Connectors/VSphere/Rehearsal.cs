@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Xml.Linq;
 
 namespace Vmsweep.Appliance.Connectors.VSphere;
 
@@ -26,27 +25,20 @@ internal sealed class Rehearsal(VSphereConnector connector)
 
         foreach ((string privilege, string why) in Privileges.Needed)
         {
-            Try($"privilege {privilege}", () => Has(privilege) ? why : throw new ConnectorException($"the account does not have it: {why}"), "docs/vsphere-role.ps1 makes a role with all of them");
+            Try($"privilege {privilege}", () => Privileges.Has(connector, connector.Session.Service("rootFolder"), privilege) ? why : throw new ConnectorException($"the account does not have it: {why}"), "docs/vsphere-role.ps1 makes a role with all of them");
         }
 
-        if (vms.FirstOrDefault(v => v.Power is "off" && v.Disks.Any(d => DatastorePath.TryParse(d.Source, out _))) is { } resting)
+        if (connector.Settings.Ways.Contains(ReadWay.HotAdd))
+        {
+            Try("hotadd", () => connector.Own().Ready(connector), "see the message; \"ways\" and \"appliance\" in the configuration");
+        }
+
+        if (connector.Settings.Ways.Contains(ReadWay.Ranges) && vms.FirstOrDefault(v => v.Power is "off" && v.Disks.Any(d => DatastorePath.TryParse(d.Source, out _))) is { } resting)
         {
             Try("a file by range", () => ReadOne(resting), "the account needs Datastore.FileManagement (low level file operations), and the way to the host must be open: TCP 443");
         }
 
         return _checks;
-    }
-
-    private bool Has(string privilege)
-    {
-        string session = connector.Properties.Get(connector.Session.Service("sessionManager"), "currentSession")["currentSession"].Text("key");
-        XElement answer = connector.Session.Ask(
-            "HasPrivilegeOnEntity",
-            connector.Session.Service("authorizationManager"),
-            connector.Session.Service("rootFolder").Named("entity"),
-            new XElement("sessionId", session),
-            new XElement("privId", privilege));
-        return answer.Elements("returnval").Any() && answer.Elements("returnval").All(r => r.Value is "true" or "1");
     }
 
     private string ReadOne(InventoryVm vm)

@@ -16,6 +16,7 @@ internal sealed class VSphereConnector : IConnector
     private readonly TimeProvider _time;
     private readonly Lazy<VimSession> _session;
     private IReadOnlyDictionary<string, MoRef>? _references;
+    private volatile Tuple<(MoRef? Found, string Why)>? _own;
 
     public VSphereConnector(string name, ConnectorSettings settings, TimeProvider time)
     {
@@ -29,6 +30,9 @@ internal sealed class VSphereConnector : IConnector
     public string Name { get; }
 
     public ConnectorSettings Settings { get; }
+
+    /// <summary>Of this machine; tests have another.</summary>
+    public MachinePlaces Machine { get; init; } = MachinePlaces.Usual;
 
     public VimSession Session => _session.Value;
 
@@ -85,6 +89,16 @@ internal sealed class VSphereConnector : IConnector
             XElement? found = !Guid.TryParse(id, out _) ? null : Session.Ask("FindByUuid", Session.Service("searchIndex"), new XElement("uuid", id), new XElement("vmSearch", "true"), new XElement("instanceUuid", "true")).Element("returnval");
             return found is { Value.Length: > 0 } ? MoRef.Of(found) : null;
         }
+    }
+
+    /// <summary>The VM that this appliance is, as it is now. All VMs are looked through once.</summary>
+    /// <exception cref="ConnectorException">No VM is this one, or several may be.</exception>
+    /// <exception cref="VimFaultException">It is gone.</exception>
+    public OwnVm Own()
+    {
+        // What the server could not be asked is asked again; what it said stands for as long as this is used.
+        (MoRef? found, string why) = (_own ??= Tuple.Create(OwnVm.Find(this))).Item1;
+        return found is { } own ? OwnVm.Read(this, own) : throw new ConnectorException(why);
     }
 
     public void Dispose()

@@ -31,11 +31,12 @@ internal sealed class VSphereView : IVmView
     private readonly TimeProvider _time;
     private readonly DatastoreFiles _files;
     private readonly List<FolderReader> _readers;
+    private readonly HotAdd _hotAdd;
     private long _lastLook;
     private string? _changed;
     private bool _isKept;
 
-    private VSphereView(VSphereConnector connector, MoRef reference, string power, Vm vm, Lease lease, ViewLimits limits, TimeProvider time, DatastoreFiles files, List<FolderReader> readers)
+    private VSphereView(VSphereConnector connector, MoRef reference, string power, Vm vm, Lease lease, ViewLimits limits, TimeProvider time, DatastoreFiles files, List<FolderReader> readers, HotAdd hotAdd)
     {
         _connector = connector;
         _reference = reference;
@@ -46,6 +47,7 @@ internal sealed class VSphereView : IVmView
         _time = time;
         _files = files;
         _readers = readers;
+        _hotAdd = hotAdd;
         _lastLook = time.GetTimestamp();
     }
 
@@ -83,9 +85,10 @@ internal sealed class VSphereView : IVmView
     {
         using (_lease)
         {
-            Close(_files, _readers);
+            Close(_files, _readers, _hotAdd);
             if (_isKept)
             {
+                HotAdd.Detach(_connector, _lease.Record);
                 RemoveSpool(_lease.Record);
                 ViewFolder.Remove(_lease.Record.Details[ViewsKey], _lease.Record.Key);
             }
@@ -130,32 +133,27 @@ internal sealed class VSphereView : IVmView
         });
         List<FolderReader> readers = [];
         DatastoreFiles? files = null;
+        var hotAdd = new HotAdd(connector, lease);
         try
         {
             ViewFolder.Make(views, lease.Record.Key, null);
-            files = new DatastoreFiles(ViewFolder.SocketIn(views, lease.Record.Key), connector.Settings.Mounts, places.Reader(readers));
+            files = new DatastoreFiles(ViewFolder.SocketIn(views, lease.Record.Key), connector.Settings.Ways.Contains(ReadWay.Files) ? connector.Settings.Mounts : new Dictionary<string, string>(), Ranges(connector, places, readers));
             IReadOnlyList<DiskFacts> disks = vm.Disks;
             MoRef? snapshot = null;
             List<string> notes = [];
-            IReadOnlyDictionary<string, (string? Path, string Why)> exported = new Dictionary<string, (string?, string)>();
             if (needsSnapshot)
             {
                 // What is read is what the snapshot has, never what the VM has meanwhile.
                 (MoRef made, disks) = Snapshot(connector, vm, lease.Record, notes);
                 snapshot = made;
                 vm = VmFacts.Read(connector.Properties, reference);
-                exported = Export(connector, made, disks, places, lease.Record);
             }
 
-            Vm read = ReadDisks(vm, disks, isRunning, target, listed.ToReport() with { Name = vm.Name, Power = vm.Power }, places, files, exported, (disk, plan) =>
-            {
-                if (ThinDisks.LeaveOut(connector, vm, snapshot, disk, plan, files) is { } note)
-                {
-                    notes.Add(note);
-                }
-            });
-            read = read with { Notes = notes };
-            return new VSphereView(connector, reference, vm.Power, read, lease, limits, time, files, readers)
+            var ways = new DiskWays(connector, vm, snapshot, isRunning, places, files, hotAdd, lease.Record.Details.GetValueOrDefault(SpoolKey));
+            IReadOnlyList<VmDisk> disksRead = ways.Read(disks);
+            VmMemory? memory = vm.Power == "suspended" ? MemoryOf(vm, target, files, ways.Gaps) : null;
+            var read = new Vm(target, listed.ToReport() with { Name = vm.Name, Power = vm.Power }, disksRead, ways.Gaps) { Memory = memory, Notes = [.. notes, .. ways.Notes] };
+            return new VSphereView(connector, reference, vm.Power, read, lease, limits, time, files, readers, hotAdd)
             {
                 Changes = tracking is null ? null : VSphereChanges.Of(connector, vm, snapshot, disks, tracking.Since, lease.Record.Key),
             };
@@ -164,7 +162,7 @@ internal sealed class VSphereView : IVmView
         {
             lease.Abandon(() =>
             {
-                Close(files, readers);
+                Close(files, readers, hotAdd);
                 Undo(connector, lease.Record);
             });
 
@@ -172,9 +170,11 @@ internal sealed class VSphereView : IVmView
         }
     }
 
-    /// <summary>Removes the snapshot of a lease, as far as it is there and is ours.</summary>
+    /// <summary>Detaches disks of a lease and removes its snapshot, as far as they are there and are ours.</summary>
     public static void Undo(VSphereConnector connector, LeaseRecord lease)
     {
+        // First of all: a snapshot whose disk is attached elsewhere cannot be merged.
+        HotAdd.Detach(connector, lease);
         if (lease.Details.TryGetValue(SnapshotKey, out string? name))
         {
             if (name != Prefix + lease.Key)
@@ -221,7 +221,7 @@ internal sealed class VSphereView : IVmView
     }
 
     /// <summary>Sources first: a host refuses to merge what is being read.</summary>
-    private static void Close(DatastoreFiles? files, List<FolderReader> readers)
+    private static void Close(DatastoreFiles? files, List<FolderReader> readers, HotAdd hotAdd)
     {
         foreach (FolderReader reader in readers)
         {
@@ -229,7 +229,11 @@ internal sealed class VSphereView : IVmView
         }
 
         files?.Dispose();
+        hotAdd.Dispose();
     }
+
+    private static Func<DatastorePath, FolderReader> Ranges(VSphereConnector connector, Places places, List<FolderReader> made) =>
+        connector.Settings.Ways.Contains(ReadWay.Ranges) ? places.Reader(made) : path => throw new IOException($"{path}: \"ranges\" is not among the \"ways\" that are configured");
 
     private static (MoRef Snapshot, IReadOnlyList<DiskFacts> Disks) Snapshot(VSphereConnector connector, VmFacts vm, LeaseRecord lease, List<string> notes)
     {
@@ -254,86 +258,6 @@ internal sealed class VSphereView : IVmView
         return connector.Properties.Get(snapshot, "config.hardware.device")["config.hardware.device"] is { } devices
             ? (snapshot, VmFacts.DisksOf(devices))
             : throw new ConnectorException($"{vm.Name}: the server does not tell which disks the snapshot has");
-    }
-
-    private static Vm ReadDisks(VmFacts vm, IReadOnlyList<DiskFacts> disks, bool isRunning, string target, VmReport identity, Places places, DatastoreFiles files, IReadOnlyDictionary<string, (string? Path, string Why)> exported, Action<DiskFacts, ChainPlan> onPlanned)
-    {
-        List<VmDisk> read = [];
-        List<GapReport> gaps = [];
-        HashSet<string> live = isRunning ? [.. vm.Disks.Where(d => d.Obstacle is null).Select(d => d.File)] : [];
-        // What an independent disk was left out of a snapshot for may not be told by the snapshot itself.
-        foreach (DiskFacts missing in vm.Disks.Where(d => disks.All(o => o.Key != d.Key)))
-        {
-            gaps.Add(Gap(missing, missing.Obstacle ?? (Fault.Unsupported, "the snapshot does not hold it")));
-        }
-
-        foreach (DiskFacts disk in disks)
-        {
-            if ((disk.Obstacle ?? vm.Disks.FirstOrDefault(d => d.Key == disk.Key)?.Obstacle) is { } obstacle)
-            {
-                gaps.Add(Gap(disk, obstacle));
-            }
-            else if (live.Contains(disk.File))
-            {
-                gaps.Add(Gap(disk, (Fault.Refused, "the snapshot names the file that the running VM writes to; it is never read")));
-            }
-            else if (!DatastorePath.TryParse(disk.File, out DatastorePath top))
-            {
-                gaps.Add(Gap(disk, (Fault.Unsupported, "it has no file in a datastore")));
-            }
-            else if (exported.TryGetValue(disk.Name, out (string? Path, string Why) stream))
-            {
-                if (stream.Path is { } spooled)
-                {
-                    read.Add(new VmDisk(disk.File, new ChainPlan("vmdk", [new PlannedFile(0, disk.File, spooled)], []), []));
-                }
-                else
-                {
-                    gaps.Add(Gap(disk, (Fault.Transport, stream.Why)));
-                }
-            }
-            else if (places.Obstacle(top) is { } without)
-            {
-                gaps.Add(Gap(disk, (Fault.Unsupported, without)));
-            }
-            else
-            {
-                try
-                {
-                    var policy = new ChainPolicy(disk.Chain, live, places.Labels, files.Open);
-                    ChainPlan plan = ChainPlanner.Plan(files.Open(top), policy, "vmdk");
-                    onPlanned(disk, plan);
-                    read.Add(new VmDisk(disk.File, plan, policy.Refused));
-                }
-                catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException)
-                {
-                    gaps.Add(Gap(disk, (Fault.Transport, e.Message)));
-                }
-            }
-        }
-
-        VmMemory? memory = vm.Power == "suspended" ? MemoryOf(vm, target, files, gaps) : null;
-        return new Vm(target, identity, read, gaps) { Memory = memory };
-    }
-
-    /// <summary>Spools disks that have no files, where the operator gave a folder for that.</summary>
-    private static IReadOnlyDictionary<string, (string? Path, string Why)> Export(VSphereConnector connector, MoRef snapshot, IReadOnlyList<DiskFacts> disks, Places places, LeaseRecord lease)
-    {
-        List<DiskFacts> without = [.. disks.Where(d => d.Obstacle is null && DatastorePath.TryParse(d.File, out DatastorePath path) && places.Obstacle(path) is not null)];
-        if (without.Count == 0 || !lease.Details.TryGetValue(SpoolKey, out string? spool))
-        {
-            return new Dictionary<string, (string?, string)>();
-        }
-
-        Directory.CreateDirectory(spool, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-        try
-        {
-            return new SnapshotExport(connector, spool).Fetch(snapshot, without);
-        }
-        catch (Exception e) when (e is IOException or InvalidDataException)
-        {
-            return without.ToDictionary(d => d.Name, _ => ((string?)null, e.Message), StringComparer.Ordinal);
-        }
     }
 
     /// <summary>The files that hold a suspended VM's memory, as the hypervisor lists them.</summary>
@@ -362,9 +286,6 @@ internal sealed class VSphereView : IVmView
             return null;
         }
     }
-
-    private static GapReport Gap(DiskFacts disk, (Fault Fault, string Why) because) =>
-        new CoverageGap(because.Fault, disk.File, "disk", -1, disk.CapacityBytes, $"{disk.Name}: {because.Why}").ToReport();
 
     /// <summary>What became of the VM since, that spoils what is read; null where nothing did.</summary>
     private string? Change()

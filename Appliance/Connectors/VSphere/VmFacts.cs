@@ -14,6 +14,12 @@ internal sealed record DiskFacts(int Key, string Name, string Backing, IReadOnly
     /// <summary>Of its moment in the host's record of changes; empty where there is none.</summary>
     public string ChangeId { get; init; } = "";
 
+    /// <summary>As the guest's kernel is told it (<c>6000C29x-...</c>); empty where the host does not say.</summary>
+    public string Uuid { get; init; } = "";
+
+    /// <summary>Such as <c>persistent</c> or <c>independent_nonpersistent</c>.</summary>
+    public string Mode { get; init; } = "";
+
     /// <summary>What nobody wrote takes no space of the datastore.</summary>
     public bool IsThin { get; init; }
 
@@ -152,6 +158,8 @@ internal sealed class VmFacts
         return new DiskFacts((int)Math.Clamp(Number(disk.Text("key")), int.MinValue, int.MaxValue), name, kind, chain, bytes, backing?.Element("datastore") is { } store ? MoRef.Of(store) : null)
         {
             ChangeId = backing.Text("changeId"),
+            Uuid = backing.Text("uuid"),
+            Mode = backing.Text("diskMode"),
             IsThin = backing.Text("thinProvisioned") is "true" or "1",
             Obstacle = ObstacleOf(kind, backing),
         };

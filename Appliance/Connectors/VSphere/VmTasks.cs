@@ -68,7 +68,11 @@ internal sealed class VmTasks(VimSession session)
     public SnapshotFacts? Find(MoRef vm, string name) => VmFacts.Read(_properties, vm).Snapshots.FirstOrDefault(s => s.Name == name);
 
     /// <summary>Waits until the host has carried out what was asked of a VM's snapshots, by whomever.</summary>
-    public void Settle(MoRef vm, TimeSpan most)
+    public void Settle(MoRef vm, TimeSpan most) => Settle(vm, most, OfSnapshots);
+
+    /// <summary>The same for other tasks.</summary>
+    /// <param name="methods">By which they are begun.</param>
+    public void Settle(MoRef vm, TimeSpan most, params string[] methods)
     {
         long started = Environment.TickCount64;
         foreach (MoRef task in VmFacts.Read(_properties, vm).RecentTasks)
@@ -79,7 +83,7 @@ internal sealed class VmTasks(VimSession session)
                 {
                     VimObject state = _properties.Get(task, "info.name", "info.descriptionId", "info.state");
                     string name = state.Text("info.name") + state.Text("info.descriptionId");
-                    if (state.Text("info.state") is not ("queued" or "running") || !OfSnapshots.Any(s => name.Contains(s[..^5], StringComparison.OrdinalIgnoreCase)))
+                    if (state.Text("info.state") is not ("queued" or "running") || !methods.Any(s => name.Contains(s[..^5], StringComparison.OrdinalIgnoreCase)))
                     {
                         break;
                     }

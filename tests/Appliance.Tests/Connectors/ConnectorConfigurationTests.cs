@@ -1,5 +1,6 @@
 using System.Text;
 using Vmsweep.Appliance.Connectors.Configuration;
+using Vmsweep.Appliance.Connectors.VSphere;
 using Vmsweep.Golden;
 
 namespace Vmsweep.Appliance.Tests.Connectors;
@@ -33,6 +34,15 @@ public sealed class ConnectorConfigurationTests
         Assert.Null(pool.Hosts["10.0.0.3"]);
     }
 
+    [Fact]
+    public void Nothing_is_attached_to_a_VM_unless_it_is_asked_for()
+    {
+        Assert.Equal([ReadWay.Files, ReadWay.Ranges, ReadWay.Export], Parse("""{ "connectors": { "lab": { "address": "vsphere://h" } } }""").Connectors["lab"].Ways);
+        ConnectorSettings asked = Parse("""{ "connectors": { "lab": { "address": "vsphere://h", "ways": ["files", "hotadd", "ranges"], "appliance": "scanner" } } }""").Connectors["lab"];
+        Assert.Equal([ReadWay.Files, ReadWay.HotAdd, ReadWay.Ranges], asked.Ways);
+        Assert.Equal("scanner", asked.Appliance);
+    }
+
     [Theory]
     [InlineData(1, "[]", "object")]
     [InlineData(2, "{\n\"connector\": {} }", "unknown key \"connector\"")]
@@ -50,6 +60,11 @@ public sealed class ConnectorConfigurationTests
     [InlineData(1, "{ \"connectors\": { \"lab\": { \"address\": \"xapi://h\", \"hosts\": [\"h2\"] } } }", "an object of addresses")]
     [InlineData(2, "{ \"connectors\": { \"lab\": { \"address\": \"xapi://h\", \"hosts\": {\n \"h2\": \"sha256:0\" } } } }", "64 hexadecimal")]
     [InlineData(2, "{ \"connectors\": { \"lab\": { \"address\": \"xapi://h\", \"hosts\": {\n \"h2\": true } } } }", "text is expected")]
+    [InlineData(2, "{ \"connectors\": { \"lab\": { \"address\": \"vsphere://h\",\n \"ways\": [\"hotadd\", \"san\"] } } }", "\"san\" is no way")]
+    [InlineData(1, "{ \"connectors\": { \"lab\": { \"address\": \"vsphere://h\", \"ways\": [\"hotadd\", \"hotadd\"] } } }", "twice")]
+    [InlineData(1, "{ \"connectors\": { \"lab\": { \"address\": \"vsphere://h\", \"ways\": [] } } }", "at least one")]
+    [InlineData(1, "{ \"connectors\": { \"lab\": { \"address\": \"vsphere://h\", \"ways\": [\"ranges\", \"files\"] } } }", "before \"ranges\"")]
+    [InlineData(2, "{ \"connectors\": { \"lab\": { \"address\": \"vsphere://h\",\n \"appliance\": \"scanner\" } } }", "only with \"hotadd\"")]
     [InlineData(1, "{ \"connectors\": { \"lab\": { \"address\": \"libvirt:///system\", \"maximumHours\": -1 } } }", "above 0")]
     [InlineData(1, "{ \"connectors\": { \"lab\": { \"address\": \"libvirt:///system\", \"views\": \"run\" } } }", "absolute")]
     [InlineData(2, "{ \"connectors\": { \"lab\": { \"address\": \"libvirt:///system\" },\n \"lab\": { \"address\": \"libvirt:///system\" } } }", "twice")]

@@ -36,7 +36,9 @@ public sealed class VSphereChangesTests : IDisposable
         }
 
         _rig.SetDisk(Machine, TestDisks.Raw(_scratch, files), Disk);
-        _rig.Vm(Machine, ("tracking", "1"));
+
+        // What a thin disk has not allocated is asked for too.
+        _rig.Vm(Machine, ("tracking", "1"), ("disk", "0"), ("thin", "0"));
     }
 
     [Theory]

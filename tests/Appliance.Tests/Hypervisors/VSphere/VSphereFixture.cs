@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using System.Text.Json;
 using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Configuration;
@@ -5,6 +6,8 @@ using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Connectors.VSphere;
 using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Tests.EndToEnd;
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Inspection;
 using Vmsweep.Golden;
 using Vmsweep.Rigs;
 
@@ -27,7 +30,7 @@ public sealed class VSphereFixture : IDisposable
 
     public VSphereFixture() => _rig = new(() =>
     {
-        var rig = new VSphereRig();
+        var rig = new VSphereRig("-machines", "2");
         Raw = TestDisks.Raw(_scratch, new Dictionary<string, string> { ["x.com"] = TestDisks.Eicar, ["hello.txt"] = "hello" });
         rig.SetDisk(VSphereRig.Machine, Raw, Disk);
         return rig;
@@ -46,6 +49,7 @@ public sealed class VSphereFixture : IDisposable
     public VSphereRig Fresh(string power = "poweredOn")
     {
         Rig.Reset();
+        Rig.Control("appliance", ("name", ""));
         Rig.Vm(VSphereRig.Machine, ("back", "1"), ("clear", "1"), ("plug", "1"), ("power", power), ("free", "100000000000"), ("type", "VMFS"), ("consolidate", "0"), ("keyId", ""));
         foreach (string left in (string[])[State, Views])
         {
@@ -90,17 +94,35 @@ public sealed class VSphereFixture : IDisposable
         Assert.Equal(JsonValueKind.Null, vm.GetProperty("snapshots").ValueKind);
         Assert.Equal("[LocalDS_0] " + disk, vm.GetProperty("disks")[0].GetString());
         Assert.DoesNotContain(Directory.GetFiles(Path.Combine(Rig.Datastore, VSphereRig.Machine)), f => f.Contains("-delta", StringComparison.Ordinal));
+        JsonElement appliance = Rig.Control("appliance");
+        Assert.Equal("""{"attached":null,"busy":0,"wrongs":null}""", appliance.GetRawText());
         Assert.Empty(Directory.Exists(Views) ? Directory.GetFileSystemEntries(Views) : []);
         Assert.Empty(Directory.Exists(Path.Combine(State, "leases")) ? Directory.GetFiles(Path.Combine(State, "leases"), "*.json") : []);
     }
 
+    /// <summary>The first disk of a view is the VM's, byte for byte.</summary>
+    internal void AssertContent(IVmView view)
+    {
+        var context = new ReadContext(new ScanBudget(256 << 20), new GapList());
+        using var chain = new ChainOpener(view.Vm.Disks[0].Plan, context);
+        using DiskReaders.Containers.VirtualDisk disk = chain.OpenDisk();
+        byte[] raw = File.ReadAllBytes(Raw), read = new byte[raw.Length];
+        Assert.Equal(raw.Length, disk.Content.Length);
+        disk.Content.Read(0, read);
+        Assert.Equal(SHA256.HashData(raw), SHA256.HashData(read));
+    }
+
     public void Dispose()
     {
-        if (_rig.IsValueCreated)
+        using (_scratch)
         {
-            _rig.Value.Dispose();
-        }
+            if (_rig.IsValueCreated)
+            {
+                using VSphereRig rig = _rig.Value;
 
-        _scratch.Dispose();
+                // Its disks are devices of this machine.
+                rig.Control("appliance", ("name", ""));
+            }
+        }
     }
 }

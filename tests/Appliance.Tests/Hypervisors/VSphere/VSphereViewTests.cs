@@ -394,7 +394,7 @@ public sealed class VSphereViewTests(VSphereFixture vsphere)
         string[] called = [.. calls.EnumerateObject().Select(c => c.Name).Where(n => !n.Contains(' ', StringComparison.Ordinal))];
         Assert.Equal(Privileges.OfMethods.Where(m => m.Value != "VApp.Export").Select(m => m.Key).Order(StringComparer.Ordinal), called.Order(StringComparer.Ordinal));
         string script = File.ReadAllText(Path.Combine(RepositoryRoot.Path, "docs", "vsphere-role.ps1"));
-        foreach (string privilege in Privileges.OfMethods.Values.Where(p => p.Length > 0 && !p.StartsWith("System.", StringComparison.Ordinal)).Concat(Privileges.Needed.Concat(Privileges.OfActs).Concat(Privileges.OfChanges).Concat(Privileges.OfExports).Select(p => p.Privilege).Where(p => !p.StartsWith("System.", StringComparison.Ordinal))))
+        foreach (string privilege in Privileges.OfMethods.Values.Where(p => p.Length > 0 && !p.StartsWith("System.", StringComparison.Ordinal)).Concat(Privileges.Needed.Concat(Privileges.OfActs).Concat(Privileges.OfChanges).Concat(Privileges.OfExports).Concat(Privileges.OfHotAdd).Select(p => p.Privilege).Where(p => !p.StartsWith("System.", StringComparison.Ordinal))))
         {
             Assert.Contains($"'{privilege}'", script, StringComparison.Ordinal);
         }
@@ -407,14 +407,5 @@ public sealed class VSphereViewTests(VSphereFixture vsphere)
 
     private static ReadContext Context() => new(new ScanBudget(256 << 20), new GapList());
 
-    private void AssertContent(IVmView view)
-    {
-        ReadContext context = Context();
-        using var chain = new ChainOpener(view.Vm.Disks[0].Plan, context);
-        using DiskReaders.Containers.VirtualDisk disk = chain.OpenDisk();
-        byte[] raw = File.ReadAllBytes(vsphere.Raw), read = new byte[raw.Length];
-        Assert.Equal(raw.Length, disk.Content.Length);
-        disk.Content.Read(0, read);
-        Assert.Equal(SHA256.HashData(raw), SHA256.HashData(read));
-    }
+    private void AssertContent(IVmView view) => vsphere.AssertContent(view);
 }

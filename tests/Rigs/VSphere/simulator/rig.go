@@ -181,6 +181,8 @@ func (r *Rig) control(w http.ResponseWriter, req *http.Request) {
 		r.mutex.Lock()
 		answer["calls"], answer["folder"], answer["bytes"], answer["refused"], answer["most"] = r.calls, r.folder, r.bytes, r.refused, r.most
 		defer r.mutex.Unlock()
+	case "appliance":
+		answer = setAppliance(q)
 	case "vm":
 		answer = changeVm(q)
 	default:

@@ -61,6 +61,11 @@ func (v *VirtualMachineSnapshot) RemoveSnapshotTask(ctx *Context, req *types.Rem
 			}
 		}
 	}
+	for _, file := range below {
+		if isAttached(file) {
+			return refusal()
+		}
+	}
 	// The simulator lays out flat disks alone.
 	devices := vm.Config.Hardware.Device
 	vm.Config.Hardware.Device = nil
@@ -187,6 +192,7 @@ func changeVm(q url.Values) map[string]interface{} {
 	if name := q.Get("rename"); name != "" {
 		vm.Name, vm.Config.Name = name, name
 	}
+	vm.changeOptions(q)
 	if how := q.Get("tracking"); how != "" {
 		vm.track(how)
 	}
@@ -272,6 +278,9 @@ func (vm *VirtualMachine) changeDisk(q url.Values) {
 		if flat != nil && q.Has("sharing") {
 			flat.Sharing = q.Get("sharing")
 		}
+		if flat != nil && q.Has("uuid") {
+			flat.Uuid = q.Get("uuid")
+		}
 		if flat != nil && q.Get("file") != "" {
 			flat.FileName = q.Get("file")
 		}
@@ -319,7 +328,7 @@ func (vm *VirtualMachine) tell() map[string]interface{} {
 		}
 	}
 	return map[string]interface{}{
-		"power": vm.Runtime.PowerState, "snapshots": snapshots, "disks": disks, "annotation": vm.Config.Annotation, "id": vm.Self.Value, "uuid": vm.Config.InstanceUuid,
+		"power": vm.Runtime.PowerState, "snapshots": snapshots, "disks": disks, "annotation": vm.Config.Annotation, "id": vm.Self.Value, "uuid": vm.Config.InstanceUuid, "bios": vm.Config.Uuid,
 		"consolidate": vm.Runtime.ConsolidationNeeded != nil && *vm.Runtime.ConsolidationNeeded, "cards": cards,
 	}
 }
