@@ -107,7 +107,8 @@ internal sealed class SshHost : IDisposable
                     Stop(process);
                     lock (said)
                     {
-                        throw new ConnectorException($"{_shown}: {(line is null ? "no connection by ssh" : "nothing is served by ssh")}: {said.ToString().Trim()}");
+                        string why = said.ToString().Trim();
+                        throw new ConnectorException($"{_shown}: {(line is null ? "no connection by ssh" : "nothing is served by ssh")}: {why}") { IsLost = !IsRefused(why) };
                     }
                 }
 
@@ -156,8 +157,11 @@ internal sealed class SshHost : IDisposable
         output = process.StandardOutput.ReadToEnd().Trim();
         process.WaitForExit();
         error = said.GetAwaiter().GetResult().Trim();
-        return process.ExitCode == 0 || (process.ExitCode != 255 ? false : throw new ConnectorException($"{_shown}: no connection by ssh: {error}"));
+        return process.ExitCode == 0 || (process.ExitCode != 255 ? false : throw new ConnectorException($"{_shown}: no connection by ssh: {error}") { IsLost = !IsRefused(error) });
     }
+
+    /// <summary>The host answers, and is another one or does not let the account in.</summary>
+    private static bool IsRefused(string said) => said.Contains("Permission denied", StringComparison.Ordinal) || said.Contains("Host key verification failed", StringComparison.Ordinal);
 
     /// <summary>A word of a line of shell.</summary>
     public static string Quoted(string word) => "'" + word.Replace("'", "'\\''", StringComparison.Ordinal) + "'";
