@@ -15,12 +15,13 @@ namespace Vmsweep.Appliance.Sweeps.Planning;
 /// <param name="reap">Ends what is left open of a hypervisor's VM, by its id.</param>
 internal sealed class SweepInventory(ConnectorCatalog catalog, LeaseJournal journal, Action<string> reap, IReadOnlyList<TenantSettings> tenants, CancellationToken cancellation)
 {
-    public IReadOnlyList<SweepVm> List(SweepScope scope)
+    public IReadOnlyList<SweepVm> List(SweepSettings sweep)
     {
+        SweepScope scope = sweep.What;
         List<SweepVm> vms = [];
         foreach (string connector in scope.Connectors)
         {
-            vms.AddRange(OfConnector(connector, scope));
+            vms.AddRange(OfConnector(connector, scope, sweep.Memory == MemoryChoice.Running));
         }
 
         foreach (string folder in scope.Folders)
@@ -35,7 +36,7 @@ internal sealed class SweepInventory(ConnectorCatalog catalog, LeaseJournal jour
     public static string DatastoreOf(string path) =>
         path.StartsWith('[') && path.IndexOf(']', StringComparison.Ordinal) is > 1 and var end ? path[1..end] : Path.GetDirectoryName(path) is { Length: > 0 } folder ? folder : path;
 
-    private IEnumerable<SweepVm> OfConnector(string name, SweepScope scope)
+    private IEnumerable<SweepVm> OfConnector(string name, SweepScope scope, bool withMemory)
     {
         IReadOnlyList<InventoryVm> listed;
         try
@@ -74,7 +75,7 @@ internal sealed class SweepInventory(ConnectorCatalog catalog, LeaseJournal jour
                     IConnector opened = catalog.Open(name);
                     try
                     {
-                        return new OpenedVm(opened.Target(vm, target, new ViewRequest(journal, scope.Bases)), opened);
+                        return new OpenedVm(opened.Target(vm, target, new ViewRequest(journal, scope.Bases) { WithMemory = withMemory }), opened);
                     }
                     catch
                     {

@@ -61,6 +61,25 @@ public sealed class MemoryScanTests : IDisposable
         Assert.Equal("incomplete", alone.GetProperty("verdict").GetString());
     }
 
+    [Theory]
+    [InlineData("", 3, true, "4 MiB of 4 MiB")]
+    [InlineData(", \"memoryScan\": \"no\"", 2, false, "left out")]
+    public void A_sweep_scans_it_unless_it_is_left_out_and_says_so(string memory, int findings, bool isScanned, string shown)
+    {
+        WriteVm();
+        File.WriteAllText(_scratch["c.json"], $$"""
+            { "sweeps": { "nightly": { "what": { "folders": ["{{_scratch.Folder}}"] }, "signatures": { "rules": ["{{_scratch["rules.yar"]}}"], "engines": ["yara"] }{{memory}} } } }
+            """);
+        string[] options = ["--config", _scratch["c.json"], "--state", _scratch["state"]];
+        (int status, string output, string error) = Launcher.Run(["sweep", "run", "nightly", "--format", "json", "--no-progress", .. options]);
+        Assert.True(status == 1, error);
+        JsonElement vm = Assert.Single(JsonDocument.Parse(output).RootElement.GetProperty("vms").EnumerateArray());
+        Assert.Equal((findings, 0, "suspended"), (vm.GetProperty("findings").GetInt32(), vm.GetProperty("gaps").GetInt32(), vm.GetProperty("power").GetString()));
+        Assert.Equal(isScanned, vm.GetProperty("memory").GetProperty("isScanned").GetBoolean());
+        Assert.Contains(shown, Launcher.Run("sweep", "show", "nightly", "--format", "csv", "--state", _scratch["state"]).Output, StringComparison.Ordinal);
+        Assert.Contains(isScanned ? "memory of 1 VMs scanned" : "of 1 left out", Launcher.Run("sweep", "show", "nightly", "--state", _scratch["state"]).Output, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Runs_that_lie_side_by_side_in_the_file_are_no_neighbours()
     {
