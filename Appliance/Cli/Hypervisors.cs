@@ -48,6 +48,15 @@ internal sealed class Hypervisors(ConnectorCatalog catalog, LeaseJournal journal
         return reaped;
     }
 
+    /// <summary>The same for one VM alone, by its id.</summary>
+    public void ReapVm(string vm)
+    {
+        foreach ((LeaseRecord record, _) in journal.List().Where(l => !l.IsHeld && !l.Record.IsKept && l.Record.VmId == vm))
+        {
+            Reap(record.Id);
+        }
+    }
+
     /// <summary>The same every few minutes until the answer is disposed.</summary>
     public PeriodicReaper ReapPeriodically() => new(() => Reap(), TimeProvider.System);
 

@@ -73,7 +73,7 @@ internal static class SweepRunCommand
             using PeriodicReaper reaper = hypervisors.ReapPeriodically();
             using NodeSession? node = place.Server is { } server ? NodeSession.Join(server) : null;
             using VmClaims? claims = node is null ? null : VmClaims.Open(node);
-            IReadOnlyList<SweepVm> listed = new SweepInventory(hypervisors.Catalog, hypervisors.Journal, sweeps.Tenants, cancellation).List(sweep.What);
+            IReadOnlyList<SweepVm> listed = new SweepInventory(hypervisors.Catalog, hypervisors.Journal, hypervisors.ReapVm, sweeps.Tenants, cancellation).List(sweep);
             if (configured.Source is { } source)
             {
                 results.NoteConfiguration(source.Path, source.Content);
@@ -172,6 +172,8 @@ internal static class SweepRunCommand
             MatchTimeoutSeconds = 60,
             StateFolder = place.Folder,
             Server = place.Server,
+            ScanMemory = sweep.Memory != MemoryChoice.No,
+            ScanRunningMemory = sweep.Memory == MemoryChoice.Running,
             OnlyChanges = sweep.OnlyChanges,
             RecheckShare = sweep.RecheckShare,
             Bundle = signatures.Bundle,

@@ -33,21 +33,34 @@ internal static class SweepText
         }
     }
 
+    /// <summary>Whether memory was scanned; empty where there is none.</summary>
+    public static string Of(SweepMemoryReport? memory) => memory is null ? "" : memory.IsScanned ? $"{Sizes.Show(memory.Bytes.Read)} of {Sizes.Show(memory.Bytes.Seen)}" : "left out";
+
     private static void Write(SweepReport run, IAnsiConsole console)
     {
         SweepTotals totals = run.Totals;
         string end = run.FinishedAt is { } finished ? " to " + Time(finished) : "";
         console.MarkupLineInterpolated($"[bold]{Printable.Of(run.Sweep)}[/] run {Printable.Of(run.RunId)}: {run.State}, {run.Verdict}; {Time(run.StartedAt)}{end}{(run.Detail is { } detail ? "; " + Printable.Of(detail) : "")}");
         console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"  {totals.Done:N0} of {totals.Vms:N0} VMs, {totals.Skipped:N0} skipped or failed; {totals.FilesScanned:N0} of {totals.FilesSeen:N0} files ({totals.FilesCached:N0} known before), {totals.FilesUnchanged:N0} unchanged, {totals.FilesInherited:N0} inherited; {Sizes.Show(totals.BytesRead)} of {Sizes.Show(totals.BytesSeen)} read");
+        if (run.Vms.Any(v => v.Memory is not null))
+        {
+            console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"  memory of {run.Vms.LongCount(v => v.Memory is { IsScanned: true }):N0} VMs scanned, of {run.Vms.LongCount(v => v.Memory is { IsScanned: false }):N0} left out");
+        }
+
         if (run.Findings is { Count: > 0 } findings)
         {
             ResultText.Write(findings, console);
         }
 
-        SweepVmReport[] notable = [.. run.Vms.Where(v => v.State != SweepVmStates.Done || v.Gaps > 0).OrderBy(v => v.State, StringComparer.Ordinal).ThenBy(v => v.Name, StringComparer.Ordinal)];
+        SweepVmReport[] notable = [.. run.Vms.Where(v => v.State != SweepVmStates.Done || v.Gaps > 0 || v.Notes is not null).OrderBy(v => v.State, StringComparer.Ordinal).ThenBy(v => v.Name, StringComparer.Ordinal)];
         foreach (SweepVmReport vm in notable.Take(MostShown))
         {
             console.MarkupLineInterpolated($"  {(vm.Tenant.Length > 0 ? Printable.Of(vm.Tenant) + "/" : "")}{Printable.Of(vm.Name)}: {vm.State}{(vm.Detail is { Length: > 0 } why ? ": " + Printable.Of(why) : "")}");
+            foreach (string note in vm.Notes ?? [])
+            {
+                console.MarkupLineInterpolated($"    {Printable.Of(note)}");
+            }
+
             foreach (GapReasonReport gap in vm.GapReasons)
             {
                 console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"    [yellow]{gap.Fault}[/] {gap.Count:N0} × {Printable.Of(gap.Structure)}: {Printable.Of(gap.Detail)} ({Printable.Of(gap.Path)})");
@@ -56,7 +69,7 @@ internal static class SweepText
 
         if (notable.Length > MostShown)
         {
-            console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"  and {notable.Length - MostShown:N0} more VMs with gaps or not scanned; --format json lists all");
+            console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"  and {notable.Length - MostShown:N0} more VMs with gaps or notes, or not scanned; --format json lists all");
         }
 
         foreach (HeldBackReport held in run.HeldBack)

@@ -153,4 +153,7 @@ internal sealed class ConnectorException : IOException
         : base(message, inner)
     {
     }
+
+    /// <summary>It may be reached later, where what is told by <see cref="HostLoss"/> does not say so by itself.</summary>
+    public bool IsLost { get; init; }
 }

@@ -35,7 +35,7 @@ internal static class MemoryScan
 
         if (!isWanted && vm.Disks.Count == 0)
         {
-            onGap(new CoverageGap(Fault.Refused, memory.Path, "guest memory", -1, new FileInfo(memory.Path) is { Exists: true } file ? file.Length : 0, "left out by --memory-scan no").ToReport());
+            onGap(new CoverageGap(Fault.Refused, memory.Path, "guest memory", -1, new FileInfo(memory.Path) is { Exists: true } file ? file.Length : 0, "left out by --memory-scan no, or by \"memoryScan\": \"no\" of the sweep").ToReport());
         }
 
         return new MemoryReport { Path = memory.Path, IsScanned = isWanted };

@@ -209,7 +209,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            Add(target, new CoverageGap(Fault.Transport, listed.Target, "view", -1, 0, e.Message).ToReport());
+            AddFailure(target, e);
             return;
         }
 
@@ -223,7 +223,8 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             bool isWhole;
             using (var watch = new ViewWatch(view, cancellation))
             {
-                isWhole = Scan(target, view.Vm, lane, tracking is null ? null : new Tracking(tracking, view.Changes), () => watch.Closed, watch.Token);
+                isWhole = Scan(target, view.Vm, lane, tracking is null ? null : new Tracking(tracking, view.Changes), () => watch.Closed is { } why ? (watch.IsLost ? Fault.Transport : Fault.Limit, why) : null, watch.Token);
+                target.Loss = watch.IsLost ? ReadLoss.Hypervisor : target.Loss;
             }
 
             foreach (GapReport gap in view.Conclude())
@@ -237,7 +238,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            Add(target, new CoverageGap(Fault.Transport, listed.Target, "view", -1, 0, e.Message).ToReport());
+            AddFailure(target, e);
         }
         finally
         {
@@ -289,11 +290,11 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     /// <param name="tracking">Null when all is to be read and nothing of it is remembered.</param>
     /// <param name="stopped">Why the scan was stopped, where it was not by the operator.</param>
     /// <returns>False when the worker did not come to its end.</returns>
-    private bool Scan(TargetReport target, Vm vm, ScanLane lane, Tracking? tracking, Func<string?> stopped, CancellationToken stop)
+    private bool Scan(TargetReport target, Vm vm, ScanLane lane, Tracking? tracking, Func<(Fault Fault, string Why)?> stopped, CancellationToken stop)
     {
         foreach (GapReport gap in vm.Gaps)
         {
-            Add(target, gap);
+            AddRead(target, gap, ReadLoss.Part);
         }
 
         foreach (string note in vm.Notes)
@@ -315,7 +316,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
 
         foreach (GapReport gap in ManifestCheck.Run(vm.Manifest, cancellation))
         {
-            Add(target, gap);
+            AddRead(target, gap, ReadLoss.Bytes);
         }
 
         if (settings.Bundle is { IsExpired: true } bundle)
@@ -328,7 +329,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     }
 
     /// <summary>All disks of a VM go to one worker: groups, arrays and file systems may span them.</summary>
-    private bool ScanDisks(TargetReport target, Vm vm, ScanLane lane, Tracking? tracking, Func<string?> whyStopped, CancellationToken stop)
+    private bool ScanDisks(TargetReport target, Vm vm, ScanLane lane, Tracking? tracking, Func<(Fault Fault, string Why)?> whyStopped, CancellationToken stop)
     {
         (PreparedRules prepared, PreparedEngines engines) = (lane.Prepared, lane.Engines);
         foreach (VmDisk disk in vm.Disks)
@@ -396,7 +397,8 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             case WorkerEnd.Done:
                 break;
             case WorkerEnd.Cancelled:
-                Add(target, new CoverageGap(Fault.Limit, stopped, "scan", -1, Unread(target), (whyStopped() ?? "interrupted") + "; what was scanned until then is reported").ToReport());
+                (Fault fault, string why) = whyStopped() ?? (Fault.Limit, "interrupted");
+                Add(target, new CoverageGap(fault, stopped, "scan", -1, Unread(target), why + "; what was scanned until then is reported").ToReport());
                 break;
             case WorkerEnd.Hung:
                 Log.Warning("the worker on {Disk} hung: {Detail}", stopped, outcome.Detail);
@@ -438,7 +440,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 Add(target, finding.Finding with { GuestPath = GuestPlaces.Of(target.Guest, finding.Finding.Path) });
                 break;
             case GapEvent gap:
-                Add(target, gap.Gap);
+                AddRead(target, gap.Gap, ReadLoss.Bytes);
                 break;
             case AskEvent ask:
                 verdicts?.OnAsk(ask);
@@ -513,6 +515,25 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         finding = finding with { Suppressed = allowed is null ? null : new SuppressedReport(allowed.Who, allowed.Why, allowed.Until, allowed.Where) };
         target.Findings.Add(finding);
         listener.OnFinding(target, finding);
+    }
+
+    /// <summary>Of what was to be read.</summary>
+    /// <param name="loss">What it means where the storage is the reason.</param>
+    private void AddRead(TargetReport target, GapReport gap, ReadLoss loss)
+    {
+        if (gap.Fault == Faults.Name(Fault.Transport) && target.Loss < loss)
+        {
+            target.Loss = loss;
+        }
+
+        Add(target, gap);
+    }
+
+    /// <summary>The hypervisor does not give what is to be read, or not to the end.</summary>
+    private void AddFailure(TargetReport target, Exception failure)
+    {
+        target.Loss = HostLoss.Is(failure) ? ReadLoss.Hypervisor : target.Loss;
+        Add(target, new CoverageGap(Fault.Transport, target.Target, "view", -1, 0, failure.Message).ToReport());
     }
 
     private void Add(TargetReport target, GapReport gap)

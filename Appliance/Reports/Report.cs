@@ -93,6 +93,10 @@ internal sealed record TargetReport
     [JsonIgnore]
     public long SeenLeftOut { get; set; }
 
+    /// <summary>What of it may be read after all when it is tried again, for a sweep alone.</summary>
+    [JsonIgnore]
+    public ReadLoss Loss { get; set; }
+
     /// <summary>What was done to the VM because of a detection; absent where nothing was asked for.</summary>
     public List<ActReport>? Acts { get; set; }
 
@@ -259,6 +263,21 @@ internal sealed record GapReport(string Fault, string Path, string Structure, lo
 {
     /// <summary>As of findings: the members on the way to what was not scanned; absent for the file itself.</summary>
     public IReadOnlyList<string>? Inside { get; init; }
+}
+
+/// <summary>Why a VM was not read to its end, where that may pass; what is worse stands later.</summary>
+internal enum ReadLoss
+{
+    None,
+
+    /// <summary>Something of it could not be opened.</summary>
+    Part,
+
+    /// <summary>Bytes did not come.</summary>
+    Bytes,
+
+    /// <summary>The hypervisor did not answer.</summary>
+    Hypervisor,
 }
 
 /// <param name="Findings">Those that count.</param>

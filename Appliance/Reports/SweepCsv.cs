@@ -12,7 +12,7 @@ internal static class SweepCsv
     private static readonly string[] Columns =
     [
         "kind", "sweep", "run", "tenant", "vm", "vmId", "datastore", "host", "state", "verdict", "severity", "rule", "engine", "path", "sha256", "fault", "structure", "detail", "count",
-        "filesSeen", "filesScanned", "filesCached", "filesInherited", "filesUnchanged", "bytesSeen", "bytesRead", "findings", "gaps", "started", "finished", "slowedSeconds", "stoppedSeconds",
+        "filesSeen", "filesScanned", "filesCached", "filesInherited", "filesUnchanged", "bytesSeen", "bytesRead", "findings", "gaps", "started", "finished", "slowedSeconds", "stoppedSeconds", "memory",
     ];
 
     public static void Write(SweepReport run, TextWriter writer)
@@ -31,6 +31,7 @@ internal static class SweepCsv
             line["filesUnchanged"] = vm.Files.Unchanged;
             line["bytesSeen"] = vm.Bytes.Seen;
             line["bytesRead"] = vm.Bytes.Read;
+            line["memory"] = SweepText.Of(vm.Memory);
             line["findings"] = vm.Findings;
             line["gaps"] = vm.Gaps;
             line["started"] = vm.StartedAt;

@@ -101,10 +101,10 @@ internal static class SweepHtml
     private static void WriteCoverage(SweepReport run, TextWriter writer)
     {
         writer.Write("<h2>Coverage</h2>\n");
-        Table(writer, ["VM", "datastore", "host", "state", "verdict", "#files", "#known before", "#unchanged or inherited", "#read", "not scanned, and why"]);
+        Table(writer, ["VM", "datastore", "host", "state", "verdict", "#files", "#known before", "#unchanged or inherited", "#read", "memory, notes, and what was not scanned"]);
         foreach (SweepVmReport vm in run.Vms.OrderBy(v => v.State == SweepVmStates.Done).ThenByDescending(v => v.Gaps > 0).ThenByDescending(v => v.Findings).ThenBy(v => v.Name, StringComparer.Ordinal))
         {
-            string why = (vm.Detail is { Length: > 0 } detail ? $"<p>{E(detail)}</p>" : "") + (vm.GapReasons.Count > 0 ? $"<ul>{string.Concat(vm.GapReasons.Select(Reason))}</ul>" : "");
+            string why = (vm.Memory is null ? "" : $"<p>memory {E(SweepText.Of(vm.Memory))}</p>") + string.Concat((vm.Notes ?? []).Select(n => $"<p>{E(n)}</p>")) + (vm.Detail is { Length: > 0 } detail ? $"<p>{E(detail)}</p>" : "") + (vm.GapReasons.Count > 0 ? $"<ul>{string.Concat(vm.GapReasons.Select(Reason))}</ul>" : "");
             string verdict = vm.Verdict is { } said ? $"<span class=\"{Class(said)}\">{E(said)}</span>" : "";
             writer.Write($"<tr><td>{Vm(vm.Tenant, vm.Name)}</td><td>{E(vm.Datastore)}</td><td>{E(vm.Host)}</td><td>{E(vm.State)}</td><td>{verdict}</td><td class=\"n\">{N(vm.Files.Scanned)} of {N(vm.Files.Seen)}</td><td class=\"n\">{N(vm.Files.Cached)}</td><td class=\"n\">{N(vm.Files.Unchanged + vm.Files.Inherited)}</td><td class=\"n\">{E(Sizes.Show(vm.Bytes.Read))} of {E(Sizes.Show(vm.Bytes.Seen))}</td><td class=\"w\">{why}</td></tr>\n");
         }

@@ -104,7 +104,11 @@ internal sealed record SweepVmReport
 
     public DateTimeOffset? FinishedAt { get; init; }
 
+    /// <summary>With its memory, where that was scanned.</summary>
     public ByteCounts Bytes { get; init; } = new();
+
+    /// <summary>Its memory alone; absent where it has none that could be scanned.</summary>
+    public SweepMemoryReport? Memory { get; init; }
 
     public FileCounts Files { get; init; } = new();
 
@@ -121,9 +125,15 @@ internal sealed record SweepVmReport
     /// <summary>The gaps by their reasons, the most frequent first.</summary>
     public IReadOnlyList<GapReasonReport> GapReasons { get; init; } = [];
 
+    /// <summary>As in <see cref="TargetReport"/>.</summary>
+    public IReadOnlyList<string>? Notes { get; init; }
+
     /// <summary>Why it was held, skipped or failed; absent where there is nothing to say.</summary>
     public string? Detail { get; init; }
 }
+
+/// <param name="IsScanned">False where it was left out, as it was asked for.</param>
+internal sealed record SweepMemoryReport(bool IsScanned, ByteCounts Bytes);
 
 /// <summary>Gaps of one reason.</summary>
 /// <param name="Fault">As in <see cref="GapReport"/>.</param>

@@ -55,7 +55,7 @@ internal sealed class HttpsHost : IDisposable
 
     /// <summary>Sends a request and waits for the head of its answer.</summary>
     /// <exception cref="ConnectorException">The host is not the one that is trusted.</exception>
-    /// <exception cref="IOException">There is no answer.</exception>
+    /// <exception cref="HostLostException">There is no answer.</exception>
     public HttpResponseMessage Send(HttpRequestMessage request, CancellationToken cancellation)
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
@@ -67,17 +67,17 @@ internal sealed class HttpsHost : IDisposable
         }
         catch (HttpRequestException e)
         {
-            throw e.InnerException is AuthenticationException ? new ConnectorException(_refusedCertificate ?? $"{Address.Authority}: {e.InnerException.Message}", e) : new IOException($"{Address.Authority}: {Innermost(e)}", e);
+            throw e.InnerException is AuthenticationException ? new ConnectorException(_refusedCertificate ?? $"{Address.Authority}: {e.InnerException.Message}", e) : new HostLostException($"{Address.Authority}: {Innermost(e)}", e);
         }
         catch (OperationCanceledException e) when (!cancellation.IsCancellationRequested)
         {
-            throw new IOException($"{Address.Authority} does not answer within {_settings.Silence.TotalSeconds} s", e);
+            throw new HostLostException($"{Address.Authority} does not answer within {_settings.Silence.TotalSeconds} s", e);
         }
     }
 
     /// <summary>The whole body, within a size and a time.</summary>
     /// <exception cref="InvalidDataException">It is longer.</exception>
-    /// <exception cref="IOException">It does not come.</exception>
+    /// <exception cref="HostLostException">It does not come.</exception>
     public byte[] Body(HttpResponseMessage response, int most, CancellationToken cancellation)
     {
         if (response.Content.Headers.ContentLength > most)
@@ -112,7 +112,7 @@ internal sealed class HttpsHost : IDisposable
         cancellation.ThrowIfCancellationRequested();
         if (Environment.TickCount64 - started > MostBody.TotalMilliseconds)
         {
-            throw new IOException($"{Address.Authority}: an answer takes longer than {MostBody.TotalSeconds} s");
+            throw new HostLostException($"{Address.Authority}: an answer takes longer than {MostBody.TotalSeconds} s");
         }
 
         try
@@ -122,7 +122,7 @@ internal sealed class HttpsHost : IDisposable
         catch (Exception e) when (e is HttpRequestException or ObjectDisposedException or SocketException || (e is IOException && e is not ConnectorException))
         {
             cancellation.ThrowIfCancellationRequested();
-            throw new IOException($"{Address.Authority}: the answer breaks off: {Innermost(e)}", e);
+            throw new HostLostException($"{Address.Authority}: the answer breaks off: {Innermost(e)}", e);
         }
     }
 

@@ -8,6 +8,12 @@ namespace Vmsweep.Appliance.Connectors.Libvirt;
 /// <summary>A connection to libvirt, for a few calls: a daemon that is restarted between two of them is not noticed.</summary>
 internal sealed unsafe class LibvirtHost : IDisposable
 {
+    /// <summary><c>VIR_FROM_RPC</c>: what comes of the wire, and of no hypervisor.</summary>
+    private const int FromRpc = 7;
+
+    // EPERM, EACCES.
+    private const int NotPermitted = 1, AccessDenied = 13;
+
     private readonly nint _connection;
 
     private LibvirtHost(nint connection) => _connection = connection;
@@ -91,8 +97,12 @@ internal sealed unsafe class LibvirtHost : IDisposable
     {
         VirError* error = GetLastError();
         string message = error != null && error->Message != null ? Marshal.PtrToStringUTF8((nint)error->Message)! : "no reason given";
-        return new LibvirtException($"libvirt: {what}: {message}", error != null ? error->Code : 0);
+        return new LibvirtException($"libvirt: {what}: {message}", error != null ? error->Code : 0) { IsLost = error != null && IsOfConnection(error) };
     }
+
+    /// <summary>The connection to the daemon cannot be made or broke: it is not the account that may not use it.</summary>
+    private static bool IsOfConnection(VirError* error) =>
+        error->Domain == FromRpc && (error->Code == ErrorInternal || (error->Code == ErrorSystem && error->Number1 is not (NotPermitted or AccessDenied)));
 
     internal static void Check(int status, string what)
     {
@@ -255,6 +265,9 @@ internal sealed class LibvirtDomain(nint domain) : IDisposable
 internal sealed class LibvirtException(string message, int code) : IOException(message)
 {
     public int Code => code;
+
+    /// <summary>The daemon does not answer.</summary>
+    public bool IsLost { get; init; }
 
     /// <summary>It met what it does not expect.</summary>
     public bool IsInternal => code == ErrorInternal;

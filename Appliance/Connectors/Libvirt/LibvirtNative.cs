@@ -24,6 +24,7 @@ internal static unsafe partial class LibvirtNative
     public const uint CheckpointMetadataOnly = 2;
 
     public const int ErrorInternal = 1;
+    public const int ErrorSystem = 38;
     public const int ErrorNoDomain = 42;
     public const int ErrorOperationInvalid = 55;
     public const int ErrorNoDomainCheckpoint = 103;
@@ -142,6 +143,15 @@ internal static unsafe partial class LibvirtNative
         public int Code;
         public int Domain;
         public byte* Message;
+        public int Level;
+        public nint Connection;
+        public nint Guest;
+        public nint Text1;
+        public nint Text2;
+        public nint Text3;
+
+        /// <summary>Of <see cref="ErrorSystem"/>: <c>errno</c>.</summary>
+        public int Number1;
     }
 
     /// <summary><c>virDomainBlockJobInfo</c>.</summary>

@@ -129,7 +129,7 @@ internal sealed class QmpClient : IDisposable
                 }
 
                 int got = _stream.Read(_buffer);
-                (_from, _to) = got > 0 ? (0, got) : throw new ConnectorException($"{_path}: QEMU went away");
+                (_from, _to) = got > 0 ? (0, got) : throw new ConnectorException($"{_path}: QEMU went away") { IsLost = true };
             }
         }
         catch (JsonException e)

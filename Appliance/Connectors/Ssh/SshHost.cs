@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using Vmsweep.Appliance.Connectors.Configuration;
+using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Worker;
 
 namespace Vmsweep.Appliance.Connectors.Ssh;
@@ -22,7 +23,7 @@ internal sealed class SshHost : IDisposable
 
     private static readonly TimeSpan MostWait = TimeSpan.FromSeconds(30);
 
-    private readonly DirectoryInfo _folder;
+    private readonly HeldFolder _folder;
     private readonly string[] _command;
     private readonly string _shown;
     private readonly Lock _lock = new();
@@ -43,7 +44,7 @@ internal sealed class SshHost : IDisposable
         }
 
         _shown = address.Host;
-        _folder = Directory.CreateTempSubdirectory("vmsweep-ssh-");
+        _folder = new HeldFolder("ssh");
         _command =
         [
             program, "-F", "none", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "UserKnownHostsFile=none", "-o", "GlobalKnownHostsFile=none", "-o", $"KnownHostsCommand=/bin/echo vmsweep {key}",
@@ -73,8 +74,7 @@ internal sealed class SshHost : IDisposable
     {
         lock (_lock)
         {
-            _folder.Create();
-            string local = Path.Combine(_folder.FullName, (++_made).ToString(CultureInfo.InvariantCulture));
+            string local = _folder.File((++_made).ToString(CultureInfo.InvariantCulture));
             string[] forward = ["-o", "ExitOnForwardFailure=yes", "-o", "StreamLocalBindMask=0177", "-L", $"{local}:{Checked(remote)}", "--", _shown];
             string[] arguments = line is null ? [.. _command, "-N", .. forward] : [.. _command, .. forward, line];
             var start = new ProcessStartInfo("/bin/sh", ["-c", line is null ? Leash : LeashThrough, local, .. arguments]) { RedirectStandardInput = true, RedirectStandardError = true, RedirectStandardOutput = true };
@@ -107,7 +107,8 @@ internal sealed class SshHost : IDisposable
                     Stop(process);
                     lock (said)
                     {
-                        throw new ConnectorException($"{_shown}: {(line is null ? "no connection by ssh" : "nothing is served by ssh")}: {said.ToString().Trim()}");
+                        string why = said.ToString().Trim();
+                        throw new ConnectorException($"{_shown}: {(line is null ? "no connection by ssh" : "nothing is served by ssh")}: {why}") { IsLost = !IsRefused(why) };
                     }
                 }
 
@@ -156,8 +157,11 @@ internal sealed class SshHost : IDisposable
         output = process.StandardOutput.ReadToEnd().Trim();
         process.WaitForExit();
         error = said.GetAwaiter().GetResult().Trim();
-        return process.ExitCode == 0 || (process.ExitCode != 255 ? false : throw new ConnectorException($"{_shown}: no connection by ssh: {error}"));
+        return process.ExitCode == 0 || (process.ExitCode != 255 ? false : throw new ConnectorException($"{_shown}: no connection by ssh: {error}") { IsLost = !IsRefused(error) });
     }
+
+    /// <summary>The host answers, and is another one or does not let the account in.</summary>
+    private static bool IsRefused(string said) => said.Contains("Permission denied", StringComparison.Ordinal) || said.Contains("Host key verification failed", StringComparison.Ordinal);
 
     /// <summary>A word of a line of shell.</summary>
     public static string Quoted(string word) => "'" + word.Replace("'", "'\\''", StringComparison.Ordinal) + "'";
@@ -174,10 +178,7 @@ internal sealed class SshHost : IDisposable
             _forwards.Clear();
         }
 
-        if (Directory.Exists(_folder.FullName))
-        {
-            _folder.Delete(recursive: true);
-        }
+        _folder.Dispose();
     }
 
     /// <summary>A colon would end the path in what ssh is given.</summary>

@@ -121,6 +121,7 @@ internal sealed class VSphereConnector : IConnector
         }
     }
 
-    private MoRef ReferenceOf(InventoryVm vm) => _references is not null && _references.TryGetValue(vm.Id, out MoRef reference) ? reference
-        : throw new ConnectorException($"{Name}: there is no VM {vm.Id.ToString(CultureInfo.InvariantCulture)} any more");
+    /// <summary>A VM that this connector has listed, or another of the same server: a sweep lists once, and opens each VM by one of its own.</summary>
+    private MoRef ReferenceOf(InventoryVm vm) => (_references is null ? Locate(vm.Id, vm.Id) : _references.TryGetValue(vm.Id, out MoRef reference) ? reference : null)
+        ?? throw new ConnectorException($"{Name}: there is no VM {vm.Id.ToString(CultureInfo.InvariantCulture)} any more");
 }

@@ -13,6 +13,9 @@ internal sealed class VimFaultException(string method, string kind, string messa
 
     public bool IsNotAuthenticated => kind == "NotAuthenticated";
 
+    /// <summary>The session ends again and again, or the server itself has lost the host that runs the VM.</summary>
+    public bool IsLost => kind is "NotAuthenticated" or "HostCommunication" or "HostNotConnected" or "HostNotReachable" or "HostConnectFault" or "InvalidHostConnectionState";
+
     public bool IsGone => kind == "ManagedObjectNotFound";
 
     /// <summary>A SOAP fault.</summary>

@@ -223,7 +223,7 @@ internal sealed class VimSession : IDisposable
             case HttpStatusCode.Unauthorized:
                 throw new VimFaultException(method, "NotAuthenticated", "");
             default:
-                throw new ConnectorException($"{method}: {Http.Address.Authority} answers {(int)response.StatusCode}");
+                throw new ConnectorException($"{method}: {Http.Address.Authority} answers {(int)response.StatusCode}") { IsLost = response.StatusCode is HttpStatusCode.BadGateway or HttpStatusCode.GatewayTimeout };
         }
 
         byte[] body = Http.Body(response, VimXml.MostBytes, CancellationToken.None);
@@ -277,10 +277,4 @@ internal sealed class VimSession : IDisposable
     }
 
     private ConnectorException Wrong(string method) => new($"{Http.Address.Authority}: the answer to {method} lacks what it must hold");
-
-    /// <summary>The host has no room.</summary>
-    private sealed class BusyException(string message, TimeSpan? asked) : IOException(message)
-    {
-        public TimeSpan? Asked => asked;
-    }
 }

@@ -22,6 +22,9 @@ internal sealed class ViewWatch : IDisposable
     /// <summary>Why it must be closed; null while it may stay.</summary>
     public string? Closed { get; private set; }
 
+    /// <summary>It must be closed because its hypervisor does not answer.</summary>
+    public bool IsLost { get; private set; }
+
     public void Dispose()
     {
         // A look that is under way must not meet what it looks at disposed.
@@ -42,6 +45,7 @@ internal sealed class ViewWatch : IDisposable
         {
             // Limits that cannot be looked at cannot be kept; and an exception here would end the whole program.
             why = $"the limits of the view cannot be looked at: {e.Message}";
+            IsLost = HostLoss.Is(e);
         }
 
         if (why is not null)

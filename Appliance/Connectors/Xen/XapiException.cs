@@ -13,6 +13,9 @@ internal sealed class XapiException(string method, string code, IReadOnlyList<st
 
     public bool IsSessionInvalid => code == "SESSION_INVALID";
 
+    /// <summary>The session ends again and again, or the pool itself has lost the host.</summary>
+    public bool IsLost => code is "SESSION_INVALID" or "HOST_OFFLINE" or "HOST_NOT_LIVE" or "HOST_STILL_BOOTING" or "CANNOT_CONTACT_HOST";
+
     public bool IsMember => code == "HOST_IS_SLAVE";
 
     /// <summary>The object is not there any more.</summary>

@@ -238,7 +238,7 @@ internal sealed class XapiSession : IDisposable
             case HttpStatusCode.InternalServerError:
                 throw new IOException($"{http.Address.Authority} answers 500");
             default:
-                throw new ConnectorException($"{method}: {http.Address.Authority} answers {(int)response.StatusCode}");
+                throw new ConnectorException($"{method}: {http.Address.Authority} answers {(int)response.StatusCode}") { IsLost = response.StatusCode is HttpStatusCode.BadGateway or HttpStatusCode.GatewayTimeout };
         }
 
         return Answer(method, http.Body(response, MostBytes, CancellationToken.None), id);
@@ -315,11 +315,5 @@ internal sealed class XapiSession : IDisposable
         }
 
         return buffer.WrittenSpan.ToArray();
-    }
-
-    /// <summary>The host has no room.</summary>
-    private sealed class BusyException(string message, TimeSpan? asked) : IOException(message)
-    {
-        public TimeSpan? Asked => asked;
     }
 }

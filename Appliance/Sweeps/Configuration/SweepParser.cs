@@ -15,7 +15,7 @@ internal static class SweepParser
     /// <exception cref="ConfigurationException">Something in it is not known or not allowed.</exception>
     public static SweepSettings Parse(string name, ConfigurationNode node, IReadOnlyCollection<string> connectors, IReadOnlyList<TenantSettings> tenants, DateTimeOffset now)
     {
-        node.Allow("what", "when", "windows", "blackOut", "timeZone", "atWindowEnd", "priority", "depth", "fullEveryDays", "recheckPerMille", "signatures", "limits");
+        node.Allow("what", "when", "windows", "blackOut", "timeZone", "atWindowEnd", "priority", "depth", "fullEveryDays", "recheckPerMille", "memoryScan", "signatures", "limits");
         TimeZoneInfo zone = Zone(node);
         var settings = new SweepSettings
         {
@@ -29,6 +29,7 @@ internal static class SweepParser
             OnlyChanges = OneOf(node, "depth", Depth.Full) == Depth.Changed,
             FullEveryDays = Whole(node, "fullEveryDays", 1, 3650) ?? 7,
             RecheckShare = Whole(node, "recheckPerMille", 0, 1000) / 1000.0 ?? ScanSettings.DefaultRecheckShare,
+            Memory = OneOf(node, "memoryScan", MemoryChoice.Yes),
             Signatures = node.Members.TryGetValue("signatures", out ConfigurationNode? signatures) ? Signatures(signatures) : new(),
             Limits = node.Members.TryGetValue("limits", out ConfigurationNode? limits) ? Limits(limits) : new(),
         };

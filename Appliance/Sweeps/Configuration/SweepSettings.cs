@@ -31,9 +31,25 @@ internal sealed record SweepSettings
     /// <summary>The part, by bytes, of what need not be read that is read all the same, to see that it is what it was.</summary>
     public double RecheckShare { get; init; } = ScanSettings.DefaultRecheckShare;
 
+    /// <summary>Which memory is scanned with the disks.</summary>
+    public MemoryChoice Memory { get; init; } = MemoryChoice.Yes;
+
     public SweepSignatures Signatures { get; init; } = new();
 
     public SweepLimits Limits { get; init; } = new();
+}
+
+/// <summary>Which memory a sweep scans, as <c>scan --memory-scan</c> has it.</summary>
+internal enum MemoryChoice
+{
+    /// <summary>That of suspended VMs.</summary>
+    Yes,
+
+    /// <summary>None; a VM's report names it.</summary>
+    No,
+
+    /// <summary>That of VMs that run too, which stand still while it is written.</summary>
+    Running,
 }
 
 /// <summary>What a sweep looks at.</summary>

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Microsoft.Win32.SafeHandles;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Sweeps.Planning;
 using Vmsweep.Appliance.Worker;
@@ -11,7 +12,7 @@ namespace Vmsweep.Appliance.Sweeps.Pacing;
 internal sealed class PaceLane : IScanPacing, IDisposable
 {
     private readonly PaceBoard _board;
-    private readonly string _folder = Directory.CreateTempSubdirectory("vmsweep-pace-").FullName;
+    private readonly HeldFolder _folder = new("pace");
     private readonly SafeFileHandle _file;
     private readonly Lock _lock = new();
     private bool _isClosed;
@@ -28,7 +29,7 @@ internal sealed class PaceLane : IScanPacing, IDisposable
 
     public IReadOnlyList<string> Stores { get; }
 
-    private string Rates => Path.Combine(_folder, "rates");
+    private string Rates => _folder.File("rates");
 
     public PacingJob JobOf(IReadOnlyList<VmDisk> disks, Sandbox sandbox, List<(string Host, string Inside)> binds)
     {
@@ -48,7 +49,7 @@ internal sealed class PaceLane : IScanPacing, IDisposable
             _file.Dispose();
         }
 
-        Directory.Delete(_folder, recursive: true);
+        _folder.Dispose();
     }
 
     /// <summary>The rates as they are, for tests.</summary>

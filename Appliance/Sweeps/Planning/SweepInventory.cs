@@ -12,14 +12,16 @@ using Vmsweep.DiskReaders.Blocks;
 namespace Vmsweep.Appliance.Sweeps.Planning;
 
 /// <summary>The VMs of a sweep as they are now. What cannot be listed stands among them, as something that is a gap when its turn comes.</summary>
-internal sealed class SweepInventory(ConnectorCatalog catalog, LeaseJournal journal, IReadOnlyList<TenantSettings> tenants, CancellationToken cancellation)
+/// <param name="reap">Ends what is left open of a hypervisor's VM, by its id.</param>
+internal sealed class SweepInventory(ConnectorCatalog catalog, LeaseJournal journal, Action<string> reap, IReadOnlyList<TenantSettings> tenants, CancellationToken cancellation)
 {
-    public IReadOnlyList<SweepVm> List(SweepScope scope)
+    public IReadOnlyList<SweepVm> List(SweepSettings sweep)
     {
+        SweepScope scope = sweep.What;
         List<SweepVm> vms = [];
         foreach (string connector in scope.Connectors)
         {
-            vms.AddRange(OfConnector(connector, scope));
+            vms.AddRange(OfConnector(connector, scope, sweep.Memory == MemoryChoice.Running));
         }
 
         foreach (string folder in scope.Folders)
@@ -34,7 +36,7 @@ internal sealed class SweepInventory(ConnectorCatalog catalog, LeaseJournal jour
     public static string DatastoreOf(string path) =>
         path.StartsWith('[') && path.IndexOf(']', StringComparison.Ordinal) is > 1 and var end ? path[1..end] : Path.GetDirectoryName(path) is { Length: > 0 } folder ? folder : path;
 
-    private IEnumerable<SweepVm> OfConnector(string name, SweepScope scope)
+    private IEnumerable<SweepVm> OfConnector(string name, SweepScope scope, bool withMemory)
     {
         IReadOnlyList<InventoryVm> listed;
         try
@@ -63,13 +65,17 @@ internal sealed class SweepInventory(ConnectorCatalog catalog, LeaseJournal jour
                 Scope = TenantOf(folder) is { SharesVerdicts: false } own ? own.Name : "",
                 Tags = vm.Tags,
                 Datastores = vm.Disks.Count > 0 ? [.. vm.Disks.Select(d => DatastoreOf(d.Source))] : [name],
+                IsAway = () => IsAway(name),
                 Open = _ =>
                 {
+                    // What an earlier try of it could not undo keeps it from being opened again.
+                    reap(vm.Id);
+
                     // One for each VM: what one scan does to its connection is nothing to the others.
                     IConnector opened = catalog.Open(name);
                     try
                     {
-                        return new OpenedVm(opened.Target(vm, target, new ViewRequest(journal, scope.Bases)), opened);
+                        return new OpenedVm(opened.Target(vm, target, new ViewRequest(journal, scope.Bases) { WithMemory = withMemory }), opened);
                     }
                     catch
                     {
@@ -79,6 +85,20 @@ internal sealed class SweepInventory(ConnectorCatalog catalog, LeaseJournal jour
                 },
             };
         });
+    }
+
+    private bool IsAway(string name)
+    {
+        try
+        {
+            using IConnector connector = catalog.Open(name);
+            connector.Check();
+            return false;
+        }
+        catch (Exception e) when (e is IOException or InvalidDataException or UnauthorizedAccessException)
+        {
+            return HostLoss.Is(e);
+        }
     }
 
     private IEnumerable<SweepVm> OfFolder(string root, SweepScope scope)

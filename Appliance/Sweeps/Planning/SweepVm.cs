@@ -38,6 +38,9 @@ internal sealed record SweepVm(string Key, string Name)
     /// <summary>The folder of this machine that must be there for it to be read; null for a hypervisor's VM.</summary>
     public string? Root { get; init; }
 
+    /// <summary>Whether its hypervisor does not answer now.</summary>
+    public Func<bool> IsAway { get; init; } = () => false;
+
     /// <summary>How it is at the moment that this is called, with what must be disposed after it was scanned.</summary>
     public required Func<CancellationToken, OpenedVm> Open { get; init; }
 

@@ -20,7 +20,7 @@ internal sealed record SweepScan(TargetReport Target, IReadOnlyList<EngineReport
 {
     public ScanDepth Depth { get; init; } = new();
 
-    /// <summary>How often it is worth trying again, because its datastore was lost while it was read; 0: it is as it is.</summary>
+    /// <summary>How often it is worth trying again, because its datastore or hypervisor was lost while it was read; 0: it is as it is.</summary>
     public int Retries { get; init; }
 
     /// <summary>The YARA rules in use; null where that is not known.</summary>

@@ -4,10 +4,10 @@ using Vmsweep.DiskReaders.Blocks;
 
 namespace Vmsweep.Appliance.Sweeps.Running;
 
-/// <summary>VMs whose datastore was lost while they were read: when each is tried again, and the most that was read of it until then. Safe for many threads.</summary>
+/// <summary>VMs whose datastore or hypervisor was lost while they were read: when each is tried again, and the most that was read of it until then. Safe for many threads.</summary>
 internal sealed class LostVms(TimeProvider time)
 {
-    /// <summary>A datastore that is away is looked for so often, over a good hour.</summary>
+    /// <summary>What is away is looked for so often, over a good hour.</summary>
     public const int MostTries = 8;
 
     private static readonly TimeSpan FirstWait = TimeSpan.FromMinutes(1);
@@ -42,7 +42,7 @@ internal sealed class LostVms(TimeProvider time)
         lock (_lock)
         {
             return _lost.GetValueOrDefault(number) is { } lost && lost.NotBefore > time.GetUtcNow()
-                ? string.Create(CultureInfo.InvariantCulture, $"its datastore was lost; tried again at {lost.NotBefore.UtcDateTime:HH:mm} UTC")
+                ? string.Create(CultureInfo.InvariantCulture, $"its datastore or hypervisor was lost; tried again at {lost.NotBefore.UtcDateTime:HH:mm} UTC")
                 : null;
         }
     }

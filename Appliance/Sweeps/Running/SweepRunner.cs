@@ -216,7 +216,7 @@ internal sealed class SweepRunner : IDisposable
         }
     }
 
-    /// <summary>VMs that were broken off go to the head of those that wait, and those whose datastore was lost behind all others.</summary>
+    /// <summary>VMs that were broken off go to the head of those that wait, and those that were lost behind all others.</summary>
     private void TakeBack(List<(SweepVmRow Row, SweepVm Vm)> waiting)
     {
         lock (_gate)
@@ -248,7 +248,7 @@ internal sealed class SweepRunner : IDisposable
                     continue;
                 }
 
-                // It had its turn, and is not tried again: what was read of it until its datastore was lost is what there is, unless another node has more.
+                // It had its turn, and is not tried again: what was read of it until it was lost is what there is, unless another node has more.
                 if (_claims?.Settle(run, left.Number, left.Report) == false)
                 {
                     continue;
@@ -440,7 +440,7 @@ internal sealed class SweepRunner : IDisposable
             SweepScan scan = _scanner.Scan(vm, onlyChanges, inheritFrom, lane, progress.Begin(vm.Key, vm.Name), stop.Token);
             if (!stop.IsCancellationRequested && _lost.PutOff(row.Number, scan))
             {
-                Log.Warning("the datastore of {Vm} was lost while it was read; it is tried again", vm.Target);
+                Log.Warning("the datastore or the hypervisor of {Vm} was lost while it was read; it is tried again", vm.Target);
                 _ledger.GiveBack(run, row, claim);
             }
             else if (!stop.IsCancellationRequested)

@@ -44,6 +44,8 @@ internal static class SweepVmReports
                 Saturating.Add(Saturating.Add(volumes.Total(v => v.Bytes.Seen), outside.Total(o => o.BytesSeen)), target.Memory?.Bytes.Seen ?? 0),
                 Saturating.Add(Saturating.Add(volumes.Total(v => v.Bytes.Read), outside.Total(o => o.BytesRead)), target.Memory?.Bytes.Read ?? 0),
                 Saturating.Add(volumes.Total(v => v.Bytes.Unchanged), outside.Total(o => o.BytesUnchanged))),
+            Memory = target.Memory is { } memory ? new SweepMemoryReport(memory.IsScanned, memory.Bytes) : null,
+            Notes = target.Notes is { Count: > 0 } notes ? [.. notes.Take(GapReasonReport.Most)] : null,
             Findings = findings,
             Suppressed = target.Findings.LongCount(f => f.Suppressed is not null),
             Informational = informational,

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using Serilog;
+using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Pipeline.Changes;
@@ -35,8 +36,8 @@ internal sealed class WorkerScanner(ScanSettings settings, Sandbox sandbox, IWor
             catch (Exception e) when (e is TargetException or IOException or UnauthorizedAccessException)
             {
                 // It was planned and is gone, or its datastore or hypervisor is: a gap, and the sweep goes on.
-                bool isGone = vm.Root is { } root && IsGone(root);
-                string lost = isGone ? $"the datastore {vm.Root} is not there any more" : e.Message;
+                bool isGone = vm.Root is { } root ? IsGone(root) : HostLoss.Is(e);
+                string lost = isGone && vm.Root is not null ? $"the datastore {vm.Root} is not there any more" : e.Message;
                 Log.Warning("{Vm} cannot be scanned: {Reason}", vm.Target, lost);
                 var target = new TargetReport { Target = vm.Target, Vm = new VmReport(vm.Id, vm.Name, vm.Power, "") };
                 target.Gaps.Add(new CoverageGap(Fault.Transport, vm.Target, "VM", -1, 0, lost).ToReport());
@@ -47,7 +48,7 @@ internal sealed class WorkerScanner(ScanSettings settings, Sandbox sandbox, IWor
             {
                 var run = new ScanRun(settings with { OnlyChanges = onlyChanges, InheritFrom = inheritFrom, Scope = vm.Scope }, sandbox, worker, time, listener, cancellation) { Pacing = pacing, KeepsSeen = true, Gate = _gate, Bases = Bases };
                 TargetReport target = run.Scan(opened.Vm, lane);
-                return Of(target, lane) with { Retries = RetriesOf(vm, target) };
+                return Of(target, lane) with { Retries = RetriesOf(vm, target.Loss) };
             }
         }
         finally
@@ -65,9 +66,18 @@ internal sealed class WorkerScanner(ScanSettings settings, Sandbox sandbox, IWor
         }
     }
 
-    /// <summary>A datastore that went away is looked for again. One that is there may have come back meanwhile; or a sector of it is bad, and once more is enough to know.</summary>
-    private static int RetriesOf(SweepVm vm, TargetReport target) =>
-        vm.Root is not { } root || !target.Gaps.Exists(g => g.Fault == Faults.Name(Fault.Transport) && g.Structure != LayeredScan.SharedBase) ? 0 : IsGone(root) ? LostVms.MostTries : 1;
+    /// <summary>
+    /// What went away is looked for again. What is there may have come back meanwhile; or a sector of it is bad, and once more is enough to know. What a hypervisor that answers does not
+    /// open, it will not open in a minute.
+    /// </summary>
+    private static int RetriesOf(SweepVm vm, ReadLoss loss) => loss switch
+    {
+        ReadLoss.None => 0,
+        ReadLoss.Hypervisor => LostVms.MostTries,
+        _ when (vm.Root is { } root ? IsGone(root) : vm.IsAway()) => LostVms.MostTries,
+        ReadLoss.Part when vm.Root is null => 0,
+        _ => 1,
+    };
 
     /// <summary>Where a store is mounted there may be an empty folder without it.</summary>
     private static bool IsGone(string root)

@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using Vmsweep.Appliance.Cli;
 using Vmsweep.DiskReaders.Tests.GuestMemory;
 using Vmsweep.Golden;
 
@@ -59,6 +60,26 @@ public sealed class MemoryScanTests : IDisposable
         // Of a target that is nothing but memory it leaves nothing.
         JsonElement alone = Scan("--memory-scan", "no", _scratch["web.vmem"]);
         Assert.Equal("incomplete", alone.GetProperty("verdict").GetString());
+    }
+
+    [Theory]
+    [InlineData("", 3, true)]
+    [InlineData(", \"memoryScan\": \"no\"", 2, false)]
+    public void A_sweep_scans_it_unless_it_is_left_out_and_says_so(string memory, int findings, bool isScanned)
+    {
+        WriteVm();
+        File.WriteAllText(_scratch["c.json"], $$"""
+            { "sweeps": { "nightly": { "what": { "folders": ["{{_scratch.Folder}}"] }, "signatures": { "rules": ["{{_scratch["rules.yar"]}}"], "engines": ["yara"] }{{memory}} } } }
+            """);
+        string[] options = ["--config", _scratch["c.json"], "--state", _scratch["state"]];
+        (int status, string output, string error) = Launcher.Run(["sweep", "run", "nightly", "--format", "json", "--no-progress", .. options]);
+        Assert.True(status == 1, error);
+        JsonElement vm = Assert.Single(JsonDocument.Parse(output).RootElement.GetProperty("vms").EnumerateArray());
+        Assert.Equal((findings, 0, "suspended"), (vm.GetProperty("findings").GetInt32(), vm.GetProperty("gaps").GetInt32(), vm.GetProperty("power").GetString()));
+        Assert.Equal(isScanned, vm.GetProperty("memory").GetProperty("isScanned").GetBoolean());
+        string size = Sizes.Show(SyntheticGuest.Size);
+        Assert.Contains(isScanned ? $"{size} of {size}" : "left out", Launcher.Run("sweep", "show", "nightly", "--format", "csv", "--state", _scratch["state"]).Output, StringComparison.Ordinal);
+        Assert.Contains(isScanned ? "memory of 1 VMs scanned" : "of 1 left out", Launcher.Run("sweep", "show", "nightly", "--state", _scratch["state"]).Output, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -22,21 +22,27 @@ public sealed class NodeKillTests(PostgresFixture server) : IDisposable
     private readonly PostgresRig _server = server.Server;
     private readonly Scratch _scratch = new();
 
-    public void Dispose() => _scratch.Dispose();
+    private readonly List<Process> _services = [];
+
+    public void Dispose()
+    {
+        // Of a test that failed: they would run for good.
+        foreach (Process service in _services.Where(s => !s.HasExited))
+        {
+            service.Kill(entireProcessTree: true);
+            service.WaitForExit();
+        }
+
+        _services.ForEach(s => s.Dispose());
+        _scratch.Dispose();
+    }
 
     [Fact]
     [Trait("Category", "Slow")]
     public void Kill_9_of_one_of_two_nodes_loses_nothing_and_doubles_nothing()
     {
         Launcher.Run("--version");
-        var random = new Random(9);
-        for (int i = 0; i < Vms; i++)
-        {
-            SmallDisk.Make(_scratch[$"ds/vm{i}.raw"], Enumerable.Range(0, 6).ToDictionary(
-                f => string.Create(CultureInfo.InvariantCulture, $"home/f{f}.bin"), f => (f % 2 == 0 ? "MARKER " : "") + string.Concat(Enumerable.Range(0, 4000).Select(_ => random.Next().ToString("x8", CultureInfo.InvariantCulture)))));
-        }
-
-        File.WriteAllText(_scratch["rules.yar"], "rule marker { strings: $a = \"MARKER\" condition: $a }\n");
+        Datastore();
 
         // Undisturbed, by one node, in a database of its own.
         _server.Sql("CREATE SCHEMA calm");
@@ -79,18 +85,74 @@ public sealed class NodeKillTests(PostgresFixture server) : IDisposable
         Assert.Equal(Vms, Scanned("rough"));
     }
 
-    private void Configure(string node, string schema, string limits) => File.WriteAllText(_scratch[$"{node}.json"], $$"""
+    [Fact]
+    [Trait("Category", "Slow")]
+    public void Two_services_start_one_sweep_share_it_and_one_goes_on_where_the_other_is_ended_or_killed()
+    {
+        Launcher.Run("--version");
+        Datastore(words: 12_000);
+        _server.Sql("CREATE SCHEMA served");
+        string when = TimeProvider.System.GetUtcNow().AddSeconds(15).ToString("s m H * * ?", CultureInfo.InvariantCulture);
+        foreach (string node in (string[])["first", "second"])
+        {
+            Configure(node, "served", "\"disks\": 2, \"disksPerNode\": 1, \"bytesPerSecond\": \"64K\"", $"\"when\": \"{when}\", ");
+        }
+
+        Process second = Serve("second"), first = Serve("first");
+        Until(AreBothScanning, first, second);
+
+        // What it was at is given back at once, and is nobody's fault.
+        Tool.Shell($"kill -TERM {first.Id}");
+        Assert.True(first.WaitForExit(LongEnough));
+        Assert.Equal(0, first.ExitCode);
+        Assert.Equal(["second"], Nodes("first").Select(n => n.Name).Distinct());
+
+        Process again = Serve("first");
+        Until(AreBothScanning, again, second);
+        Tool.Shell($"kill -9 {second.Id} $(cat /proc/{second.Id}/task/*/children)");
+        second.WaitForExit();
+        Until(() => _server.Sql("SELECT state FROM served.sweep_plan") == "finished", again);
+        Tool.Shell($"kill -TERM {again.Id}");
+        Assert.True(again.WaitForExit(LongEnough));
+        Assert.Equal(0, again.ExitCode);
+
+        // One run, one report, each VM once.
+        Assert.Equal($"1|{Vms}|{Vms}|{Vms * 3}", _server.Sql("SELECT (SELECT count(*) FROM served.sweep_plan), (SELECT count(*) FROM served.scan), (SELECT count(DISTINCT machine) FROM served.scan), (SELECT sum(scans) FROM served.finding)"));
+        Assert.Equal("0|0", _server.Sql("SELECT (SELECT count(*) FROM served.sweep_claim), (SELECT count(*) FROM served.lease)"));
+
+        bool AreBothScanning() => Nodes("second").Where(n => n is { IsAlive: true, Scanning.Count: > 0 }).Select(n => n.Name).Distinct().Count() == 2;
+    }
+
+    private void Datastore(int words = 4000)
+    {
+        var random = new Random(9);
+        for (int i = 0; i < Vms; i++)
+        {
+            SmallDisk.Make(_scratch[$"ds/vm{i}.raw"], Enumerable.Range(0, 6).ToDictionary(
+                f => string.Create(CultureInfo.InvariantCulture, $"home/f{f}.bin"), f => (f % 2 == 0 ? "MARKER " : "") + string.Concat(Enumerable.Range(0, words).Select(_ => random.Next().ToString("x8", CultureInfo.InvariantCulture)))));
+        }
+
+        File.WriteAllText(_scratch["rules.yar"], "rule marker { strings: $a = \"MARKER\" condition: $a }\n");
+    }
+
+    private void Configure(string node, string schema, string limits, string more = "") => File.WriteAllText(_scratch[$"{node}.json"], $$"""
         { "database": { "connection": "{{_server.Connection}};Search Path={{schema}}", "secret": { "file": "{{_server.Secret}}" }, "node": "{{node}}", "deadAfterSeconds": 4 },
-          "sweeps": { "nightly": { "what": { "folders": ["{{_scratch["ds"]}}"] }, "signatures": { "rules": ["{{_scratch["rules.yar"]}}"], "engines": ["yara"] }, "limits": { {{limits}} } } } }
+          "sweeps": { "nightly": { {{more}}"what": { "folders": ["{{_scratch["ds"]}}"] }, "signatures": { "rules": ["{{_scratch["rules.yar"]}}"], "engines": ["yara"] }, "limits": { {{limits}} } } } }
         """);
 
     private Process Start(string node, params string[] more) => Run(["sweep", "run", "nightly", "--no-progress", "--sandbox", "reduced", "--config", _scratch[$"{node}.json"], "--state", _scratch[$"state-{node}"], .. more]);
+
+    private Process Serve(string node)
+    {
+        _services.Add(Run("serve", "--sandbox", "reduced", "--config", _scratch[$"{node}.json"], "--state", _scratch[$"state-{node}"]));
+        return _services[^1];
+    }
 
     private static Process Run(params string[] arguments)
     {
         Process process = Process.Start(new ProcessStartInfo(Path.Combine(RepositoryRoot.Path, "vmsweep"), arguments) { RedirectStandardOutput = true, RedirectStandardInput = true })!;
         process.StandardInput.Close();
-        if (arguments[0] == "sweep")
+        if (arguments[0] is "sweep" or "serve")
         {
             process.OutputDataReceived += (_, _) => { };
             process.BeginOutputReadLine();

@@ -134,7 +134,7 @@ internal sealed class FakeNight : ISweepScanner, ISweepListener, IResultRecorder
 
     public void OnProgress(SweepProgress progress)
     {
-        if (progress.Scanning.Count == 0 && progress.Held.Contains("its datastore was lost", StringComparison.Ordinal))
+        if (progress.Scanning.Count == 0 && progress.Held.Contains("was lost; tried again", StringComparison.Ordinal))
         {
             Time.Advance(Away);
         }

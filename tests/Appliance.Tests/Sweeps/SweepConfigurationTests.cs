@@ -72,6 +72,7 @@ public sealed class SweepConfigurationTests
     [InlineData("\"nightly\": { \"what\": { \"folders\": [\"/a\"] }, \"blackOut\": [\n\"2026-12-24..2026-12-23\"] }", "neither a date")]
     [InlineData("\"nightly\": { \"what\": { \"folders\": [\"/a\"] },\n \"blackOut\": [\"2000-01-01..9998-01-01\"] }", "leave no window")]
     [InlineData("\"nightly\": { \"what\": { \"folders\": [\"/a\"] },\n \"atWindowEnd\": \"explode\" }", "none of finish, pause, end")]
+    [InlineData("\"nightly\": { \"what\": { \"folders\": [\"/a\"] },\n \"memoryScan\": \"always\" }", "none of yes, no, running")]
     [InlineData("\"nightly\": { \"what\": { \"folders\": [\"/a\"] },\n \"fullEveryDays\": 3 }", "belongs to")]
     [InlineData("\"nightly\": { \"what\": { \"folders\": [\"/a\"] }, \"signatures\": { \"engines\": [\n\"magic\"] } }", "no engine")]
     [InlineData("\"nightly\": { \"what\": { \"folders\": [\"/a\"] }, \"limits\": {\n \"disks\": 0 } }", "whole number")]

@@ -77,7 +77,7 @@ public sealed class SweepInventoryTests : IDisposable
     {
         ApplianceConfiguration configuration = Configuration(""", "connectors": ["gone"], "include": { "names": ["web*"] }""");
         using var catalog = new ConnectorCatalog(configuration, TimeProvider.System);
-        IReadOnlyList<SweepVm> vms = new SweepInventory(catalog, new LeaseJournal(_scratch["leases"], TimeProvider.System), [], TestContext.Current.CancellationToken).List(configuration.Sweeps.Sweeps["nightly"].What);
+        IReadOnlyList<SweepVm> vms = new SweepInventory(catalog, new LeaseJournal(_scratch["leases"], TimeProvider.System), _ => { }, [], TestContext.Current.CancellationToken).List(configuration.Sweeps.Sweeps["nightly"]);
         Assert.Equal(["gone", _scratch["ds"]], vms.Select(v => v.Name));
         Assert.All(vms, v => Assert.Equal("transport", Assert.Single(v.Open(TestContext.Current.CancellationToken).Vm.Gaps).Fault));
     }
@@ -90,7 +90,7 @@ public sealed class SweepInventoryTests : IDisposable
         ApplianceConfiguration configuration = Configuration("");
         using var catalog = new ConnectorCatalog(configuration, TimeProvider.System);
         using var listing = new CancellationTokenSource();
-        SweepVm vm = new SweepInventory(catalog, new LeaseJournal(_scratch["leases"], TimeProvider.System), [], listing.Token).List(configuration.Sweeps.Sweeps["nightly"].What).Single();
+        SweepVm vm = new SweepInventory(catalog, new LeaseJournal(_scratch["leases"], TimeProvider.System), _ => { }, [], listing.Token).List(configuration.Sweeps.Sweeps["nightly"]).Single();
         listing.Cancel();
         Assert.Single(vm.Open(TestContext.Current.CancellationToken).Vm.Disks);
         Assert.Throws<OperationCanceledException>(() => vm.Open(listing.Token));
@@ -108,7 +108,7 @@ public sealed class SweepInventoryTests : IDisposable
         ApplianceConfiguration configuration = Configuration("", $", \"limits\": {{ \"disks\": 1 }}", _scratch["other"]);
         SweepSettings sweep = configuration.Sweeps.Sweeps["nightly"];
         using var catalog = new ConnectorCatalog(configuration, TimeProvider.System);
-        IReadOnlyList<SweepVm> vms = new SweepInventory(catalog, new LeaseJournal(_scratch["leases"], TimeProvider.System), [], TestContext.Current.CancellationToken).List(sweep.What);
+        IReadOnlyList<SweepVm> vms = new SweepInventory(catalog, new LeaseJournal(_scratch["leases"], TimeProvider.System), _ => { }, [], TestContext.Current.CancellationToken).List(sweep);
         using SweepStore store = SweepStore.Open(_scratch["state"], TimeProvider.System);
         using ResultLog results = ResultLog.Open(_scratch["state"], TimeProvider.System)!;
         using var scanner = new WorkerScanner(HostileScan.Settings with { StateFolder = _scratch["state"] }, Sandbox.Probe(SandboxMode.Reduced), new InProcessWorker(), TimeProvider.System);
@@ -148,7 +148,7 @@ public sealed class SweepInventoryTests : IDisposable
     {
         ApplianceConfiguration configuration = Configuration(what);
         using var catalog = new ConnectorCatalog(configuration, TimeProvider.System);
-        return new SweepInventory(catalog, new LeaseJournal(_scratch["leases"], TimeProvider.System), configuration.Sweeps.Tenants, TestContext.Current.CancellationToken).List(configuration.Sweeps.Sweeps["nightly"].What);
+        return new SweepInventory(catalog, new LeaseJournal(_scratch["leases"], TimeProvider.System), _ => { }, configuration.Sweeps.Tenants, TestContext.Current.CancellationToken).List(configuration.Sweeps.Sweeps["nightly"]);
     }
 
     private IEnumerable<string> Names(string what) => List(what).Select(v => v.Name).Order(StringComparer.Ordinal);

@@ -49,7 +49,14 @@ public sealed class SweepKillTests : IDisposable
         }
 
         Assert.True(killed > Kills / 2, $"only {killed} of {Kills} were killed at work");
-        Until(() => Launcher.Run("sweep", "run", "nightly", "--config", Config, "--state", _scratch["state"]) is { Status: 1 });
+        using (Process last = Start())
+        {
+            Assert.True(last.WaitForExit(LongEnough));
+            Assert.Equal(1, last.ExitCode);
+        }
+
+        // What kills have left in the folder for temporary files is gone with the last start.
+        Assert.Empty(Directory.GetFileSystemEntries(_scratch["tmp"], "vmsweep-*"));
         CheckWhole(database, Kills);
         IReadOnlyList<string> findings = Findings("state");
         (int undisturbed, _, string error) = Launcher.Run("sweep", "run", "nightly", "--config", Config, "--state", _scratch["other"]);
@@ -88,7 +95,7 @@ public sealed class SweepKillTests : IDisposable
     {
         Directory.CreateDirectory(_scratch["ds"]);
         File.WriteAllText(_scratch["mark.yar"], $"rule Marked {{ strings: $a = \"{HostileScan.Mark}\" condition: $a }}");
-        File.WriteAllText(Config, $"{{ \"sweeps\": {{ \"nightly\": {{ \"what\": {{ \"folders\": [\"{_scratch["ds"]}\"] }}, \"signatures\": {{ \"rules\": [\"{_scratch["mark.yar"]}\"] }}, \"limits\": {{ \"disks\": 2 }} }} }} }}");
+        File.WriteAllText(Config, $"{{ \"sweeps\": {{ \"nightly\": {{ \"what\": {{ \"folders\": [\"{_scratch["ds"]}\"] }}, \"signatures\": {{ \"rules\": [\"{_scratch["mark.yar"]}\"] }}, \"limits\": {{ \"disks\": 2, \"bytesPerSecond\": \"4G\" }} }} }} }}");
         byte[] image = HostileScan.Fat($"printf '{HostileScan.Mark} {Number}' > a.txt; mcopy -i image a.txt ::A.TXT; head -c 40000 /dev/urandom > b.bin; mcopy -i image b.bin ::B.BIN");
         int at = image.AsSpan().IndexOf(Encoding.ASCII.GetBytes($"{HostileScan.Mark} {Number}")) + HostileScan.Mark.Length + 1;
         for (int i = 0; i < disks; i++)
@@ -107,6 +114,7 @@ public sealed class SweepKillTests : IDisposable
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,
+            Environment = { ["TMPDIR"] = Directory.CreateDirectory(_scratch["tmp"]).FullName },
         })!;
         process.BeginOutputReadLine();
         process.BeginErrorReadLine();

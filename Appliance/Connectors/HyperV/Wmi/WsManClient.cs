@@ -192,7 +192,7 @@ internal sealed class WsManClient : IDisposable
                 _refused = $"{Authority} does not let the account \"{_settings.Account ?? "(of this process's Kerberos ticket)"}\" in (it offers {string.Join(", ", response.Headers.WwwAuthenticate.Select(w => w.Scheme))}{(_settings.IsBasic ? "" : "; Kerberos needs its realm in /etc/krb5.conf, NTLM the package gss-ntlmssp")})";
                 throw new ConnectorException(_refused);
             default:
-                throw new ConnectorException($"{what}: {Authority} answers {(int)response.StatusCode}");
+                throw new ConnectorException($"{what}: {Authority} answers {(int)response.StatusCode}") { IsLost = response.StatusCode is HttpStatusCode.BadGateway or HttpStatusCode.GatewayTimeout };
         }
 
         byte[] body = _http.Body(response, VimXml.MostBytes, CancellationToken.None);
@@ -210,11 +210,5 @@ internal sealed class WsManClient : IDisposable
         _gate.Accepted();
         Interlocked.Exchange(ref _hostTime, response.Headers.Date?.UtcTicks ?? 0);
         return answer.Name.LocalName == "Fault" ? throw WsManFaultException.Of(what, answer) : answer;
-    }
-
-    /// <summary>Not carried out.</summary>
-    private sealed class BusyException(string message, TimeSpan? asked) : IOException(message)
-    {
-        public TimeSpan? Asked => asked;
     }
 }
