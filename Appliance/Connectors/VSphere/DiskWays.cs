@@ -146,6 +146,13 @@ internal sealed class DiskWays(VSphereConnector connector, VmFacts vm, MoRef? sn
             return;
         }
 
+        HashSet<string> doubled = [.. disks.GroupBy(d => d.Name).Where(g => g.Count() > 1).Select(g => g.Key)];
+        disks.RemoveAll(d => doubled.Contains(d.Name) && !Fails(d, Fault.Unsupported, "the server tells of two disks in one slot, by which streams are known"));
+        if (disks.Count == 0)
+        {
+            return;
+        }
+
         try
         {
             Directory.CreateDirectory(spool, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);

@@ -91,9 +91,10 @@ internal sealed class HotAdd(VSphereConnector connector, Lease lease) : IDisposa
             return (null, e.Message);
         }
 
+        bool isAsked = false;
         try
         {
-            Add(own, disk);
+            Add(own, disk, ref isAsked);
             OwnVm now = OwnVm.Read(connector, own);
             if (now.Attached(disk.File) is not { } attached)
             {
@@ -112,7 +113,16 @@ internal sealed class HotAdd(VSphereConnector connector, Lease lease) : IDisposa
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            Remove(connector, own, disk.File);
+            if (isAsked)
+            {
+                Remove(connector, own, disk.File);
+            }
+            else
+            {
+                // Whoever has attached the same file, it was not this: it stays, also when the lease ends.
+                Forget(disk.File);
+            }
+
             return (null, e.Message);
         }
     }
@@ -142,7 +152,11 @@ internal sealed class HotAdd(VSphereConnector connector, Lease lease) : IDisposa
         }
     }
 
-    private void Add(MoRef own, DiskFacts disk)
+    private void Forget(string file) =>
+        lease.Update(r => r with { Details = r.Details.Where(d => d.Value != file || !d.Key.StartsWith(FileKey, StringComparison.Ordinal)).ToDictionary() });
+
+    /// <param name="isAsked">The host may have carried out what it was asked for.</param>
+    private void Add(MoRef own, DiskFacts disk, ref bool isAsked)
     {
         lock (Changing)
         {
@@ -163,7 +177,7 @@ internal sealed class HotAdd(VSphereConnector connector, Lease lease) : IDisposa
                         {
                             [OwnKey] = own.Value,
                             [OwnIdKey] = now.InstanceUuid,
-                            [string.Create(CultureInfo.InvariantCulture, $"{FileKey}{r.Details.Count(d => d.Key.StartsWith(FileKey, StringComparison.Ordinal))}")] = disk.File,
+                            [Enumerable.Range(0, int.MaxValue).Select(i => string.Create(CultureInfo.InvariantCulture, $"{FileKey}{i}")).First(k => !r.Details.ContainsKey(k))] = disk.File,
                         },
                     });
                 }
@@ -176,10 +190,13 @@ internal sealed class HotAdd(VSphereConnector connector, Lease lease) : IDisposa
                     new XElement("controllerKey", controller),
                     new XElement("unitNumber", unit.ToString(CultureInfo.InvariantCulture)),
                     new XElement("capacityInKB", (disk.CapacityBytes / 1024).ToString(CultureInfo.InvariantCulture)));
+                isAsked = true;
                 if (TryChange(connector, now, "add", device, attempt))
                 {
                     return;
                 }
+
+                isAsked = false;
             }
         }
     }

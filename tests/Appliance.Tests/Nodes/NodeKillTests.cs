@@ -92,7 +92,7 @@ public sealed class NodeKillTests(PostgresFixture server) : IDisposable
         Launcher.Run("--version");
         Datastore(words: 12_000);
         _server.Sql("CREATE SCHEMA served");
-        string when = TimeProvider.System.GetUtcNow().AddSeconds(15).ToString("s m H * * ?", CultureInfo.InvariantCulture);
+        string when = TimeProvider.System.GetUtcNow().AddSeconds(30).ToString("s m H * * ?", CultureInfo.InvariantCulture);
         foreach (string node in (string[])["first", "second"])
         {
             Configure(node, "served", "\"disks\": 2, \"disksPerNode\": 1, \"bytesPerSecond\": \"64K\"", $"\"when\": \"{when}\", ");

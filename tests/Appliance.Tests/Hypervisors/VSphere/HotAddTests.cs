@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Text.Json;
+using System.Xml.Linq;
 using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.VSphere;
@@ -183,9 +184,7 @@ public sealed class HotAddTests(VSphereFixture vsphere) : IDisposable
         using VSphereConnector connector = Connector(Named);
         string other = $"{Machine}/other.vmdk";
         rig.MakeDisk(vsphere.Raw, other);
-        OwnVm own = connector.Own();
-        connector.Tasks.Reconfigure(own.Reference, System.Xml.Linq.XElement.Parse("""<spec><deviceChange kind="VirtualDeviceConfigSpec"><operation>add</operation><device kind="VirtualDisk"><key>-1</key><backing kind="VirtualDiskFlatVer2BackingInfo"><fileName>[LocalDS_0] FILE</fileName><diskMode>independent_nonpersistent</diskMode></backing><controllerKey>KEY</controllerKey><unitNumber>9</unitNumber><capacityInKB>1</capacityInKB></device></deviceChange></spec>"""
-            .Replace("FILE", other, StringComparison.Ordinal).Replace("KEY", own.FreeSlot()!.Value.Controller, StringComparison.Ordinal)));
+        Attach(connector, other);
         IVmView view = vsphere.Open(connector);
         Assert.Equal(2, rig.Control("appliance").GetProperty("attached").GetArrayLength());
         vsphere.AssertContent(view);
@@ -198,6 +197,27 @@ public sealed class HotAddTests(VSphereFixture vsphere) : IDisposable
         Assert.True(File.Exists(Path.Combine(rig.Datastore, other.Replace(".vmdk", "-flat.vmdk", StringComparison.Ordinal))));
         rig.Vm(Own, ("removedisk", "1"));
         rig.Control("appliance", ("name", ""));
+        AssertNothingLeft();
+    }
+
+    [Fact]
+    public void A_disk_that_another_product_has_attached_is_not_attached_again_and_stays()
+    {
+        VSphereRig rig = Ready("never");
+        using VSphereConnector connector = Connector(Named);
+        Attach(connector, VSphereFixture.Disk);
+        using (IVmView view = vsphere.Open(connector))
+        {
+            Assert.Contains("has the disk, or another one with its uuid, already", Assert.Single(view.Vm.Notes), StringComparison.Ordinal);
+            Assert.Equal(["[LocalDS_0] " + VSphereFixture.Disk], rig.Control("appliance").GetProperty("attached").EnumerateArray().Select(a => a.GetString()));
+            Assert.DoesNotContain("[LocalDS_0] " + VSphereFixture.Disk, Assert.Single(vsphere.Journal.List()).Record.Details.Values);
+
+            // While it is attached its host does not merge it.
+            OwnVm own = connector.Own();
+            XElement device = own.Attached("[LocalDS_0] " + VSphereFixture.Disk)!.Value.Device;
+            connector.Tasks.Reconfigure(own.Reference, new("spec", new XElement("deviceChange", new XAttribute(VimXml.Kind, "VirtualDeviceConfigSpec"), new XElement("operation", "remove"), new XElement("device", device.Attributes(), device.Elements()))));
+        }
+
         AssertNothingLeft();
     }
 
@@ -286,6 +306,14 @@ public sealed class HotAddTests(VSphereFixture vsphere) : IDisposable
             "detached" => changes == 2 && !isAttached,
             _ => throw new ArgumentOutOfRangeException(nameof(step)),
         };
+    }
+
+    /// <summary>By another product, which has the same VM for its proxy.</summary>
+    private static void Attach(VSphereConnector connector, string file)
+    {
+        OwnVm own = connector.Own();
+        connector.Tasks.Reconfigure(own.Reference, XElement.Parse("""<spec><deviceChange kind="VirtualDeviceConfigSpec"><operation>add</operation><device kind="VirtualDisk"><key>-1</key><backing kind="VirtualDiskFlatVer2BackingInfo"><fileName>[LocalDS_0] FILE</fileName><diskMode>independent_nonpersistent</diskMode></backing><controllerKey>KEY</controllerKey><unitNumber>9</unitNumber><capacityInKB>1</capacityInKB></device></deviceChange></spec>"""
+            .Replace("FILE", System.Security.SecurityElement.Escape(file), StringComparison.Ordinal).Replace("KEY", own.FreeSlot()!.Value.Controller, StringComparison.Ordinal)));
     }
 
     private void Reap(Guid? only = null)
