@@ -37,7 +37,8 @@ internal sealed class QmpClient : IDisposable
         catch (Exception e) when (e is SocketException or ArgumentException)
         {
             socket.Dispose();
-            bool isGone = e is SocketException { SocketErrorCode: SocketError.ConnectionRefused } || !File.Exists(path);
+            // Below a folder that may not be entered nothing seems to be.
+            bool isGone = e is SocketException { SocketErrorCode: SocketError.ConnectionRefused } || (e is not SocketException { SocketErrorCode: SocketError.AccessDenied } && !File.Exists(path));
             throw isGone ? new QemuGoneException($"{path}: no QEMU listens there: {e.Message}") : new ConnectorException($"{path}: {e.Message}", e);
         }
 
