@@ -80,7 +80,13 @@ public sealed class LibvirtRig : IDisposable
 
     public string SerialOf(string name) => Path.Combine(Images, name + ".serial");
 
-    public void Define(string name, params IReadOnlyList<string> disks)
+    public void Define(string name, params IReadOnlyList<string> disks) => Define(name, disks, "");
+
+    /// <summary>A guest as below a QEMU from before 2020: libvirt refuses backups of it.</summary>
+    public void DefineWithoutBackups(string name, params IReadOnlyList<string> disks) =>
+        Define(name, disks, "<capabilities xmlns='http://libvirt.org/schemas/domain/qemu/1.0'><del capability='incremental-backup'/></capabilities>");
+
+    private void Define(string name, IReadOnlyList<string> disks, string more)
     {
         string letters = "abcdefgh";
         string devices = string.Concat(disks.Select((d, i) =>
@@ -100,6 +106,7 @@ public sealed class LibvirtRig : IDisposable
                 <serial type='unix'><source mode='bind' path='{SerialOf(name)}'/><target port='0'/></serial>
                 <memballoon model='none'/>
               </devices>
+              {more}
             </domain>
             """;
         File.WriteAllText(_scratch[name + ".xml"], xml);
