@@ -11,9 +11,12 @@ public sealed class LibvirtRig : IDisposable
 {
     private static readonly string[] Folders = ["/etc/libvirt", "/var/lib/libvirt", "/run/libvirt", "/var/cache/libvirt"];
 
+    public const int SmallMebibytes = 16;
+
     private readonly Scratch _scratch = new();
     private readonly List<string> _domains = [];
     private readonly string? _host;
+    private readonly SmallFileSystem _small;
     private Daemon _daemon;
 
     /// <param name="host">What the daemon takes its host for; null for this machine.</param>
@@ -40,6 +43,7 @@ public sealed class LibvirtRig : IDisposable
             """,
             Folder);
         RunningGuest.MakeBoot(Images);
+        _small = new SmallFileSystem(_scratch["small"], SmallMebibytes);
         _daemon = StartDaemon();
     }
 
@@ -47,6 +51,9 @@ public sealed class LibvirtRig : IDisposable
 
     /// <summary>Where disks and boot files lie.</summary>
     public string Images => _scratch["images"];
+
+    /// <summary>A file system of <see cref="SmallMebibytes"/>, for what guests overwrite.</summary>
+    public string Small => _small.Folder;
 
     public string Views => _scratch["views"];
 
@@ -153,6 +160,7 @@ public sealed class LibvirtRig : IDisposable
             }
         }
 
+        _small.Dispose();
         _scratch.Dispose();
     }
 

@@ -43,7 +43,12 @@ internal sealed class BackupView : IVmView
 
     public string? MustClose() => _limits.Exceeded();
 
-    public IReadOnlyList<GapReport> Conclude() => [];
+    public IReadOnlyList<GapReport> Conclude() => ExportedDisk.Conclude(Vm, () =>
+    {
+        bool isServed = false;
+        _connector.OnIfThere(_lease.Record.VmId, domain => isServed = IsOurs(domain, ViewFolder.SocketIn(_lease.Record.Details[ViewsKey], _lease.Record.Key)));
+        return isServed;
+    });
 
     public string? Keep()
     {

@@ -42,7 +42,12 @@ internal sealed class QemuView : IVmView
 
     public string? MustClose() => _limits.Exceeded();
 
-    public IReadOnlyList<GapReport> Conclude() => [];
+    public IReadOnlyList<GapReport> Conclude() => ExportedDisk.Conclude(Vm, () =>
+    {
+        // A job that fails is gone at once, while its export goes on.
+        using QmpClient qemu = QmpClient.Open(_connector.Socket);
+        return Enumerable.Range(0, Vm.Disks.Count).All(i => Has(qemu, "query-jobs", "id", NodeOf(_lease.Record, i)));
+    });
 
     public string? Keep()
     {

@@ -23,6 +23,7 @@ public sealed class QemuTests
         using var rig = new QemuRig();
         using var state = new Scratch();
         string target = "qemu://" + rig.Monitor;
+        using var seen = new SeenLeases(state.Folder);
         string leases = Path.Combine(state.Folder, "leases");
         rig.Serial.PlantEicar("before.com");
 
@@ -36,13 +37,23 @@ public sealed class QemuTests
             Assert.Contains(lines, l => l.StartsWith("d1v1/before.com\t", StringComparison.Ordinal));
             Assert.Contains(lines, l => l.StartsWith("d2v1/hello.txt\t", StringComparison.Ordinal));
             Assert.DoesNotContain(lines, l => l.Contains("after.com", StringComparison.Ordinal));
+
+            // Somebody ends its job: its export goes on and serves what the guest writes from then on.
+            Assert.Empty(view.Conclude());
+            using (QmpClient qemu = QmpClient.Open(rig.Monitor))
+            {
+                qemu.Run("job-cancel", new System.Text.Json.Nodes.JsonObject { ["id"] = (string)qemu.Run("query-jobs")![0]!["id"]! });
+            }
+
+            Assert.True(SpinWait.SpinUntil(() => view.Conclude().Count == 1, TimeSpan.FromSeconds(60)));
+            Assert.Contains("ended the view", view.Conclude()[0].Detail, StringComparison.Ordinal);
         }
 
-        AssertNothingLeft(rig, leases);
+        AssertNothingLeft(rig, leases, seen);
         JsonElement report = Program.Scan(target, "--state", state.Folder);
         Assert.Equal(["EICAR_Test_File d1v1/after.com", "EICAR_Test_File d1v1/before.com"], report.Findings().Select(f => f).Order(StringComparer.Ordinal));
         Assert.Empty(report.Gaps());
-        AssertNothingLeft(rig, leases);
+        AssertNothingLeft(rig, leases, seen);
 
         foreach (string step in (string[])["lease", "scratch", "socket", "worker"])
         {
@@ -66,8 +77,15 @@ public sealed class QemuTests
             scan.WaitForExit();
             (int status, string output, string error) = Program.Run("leases", "reap", "--state", state.Folder);
             Assert.True(status == 0, $"{step}: {output}{error}");
-            AssertNothingLeft(rig, leases);
+            AssertNothingLeft(rig, leases, seen);
         }
+
+        // Whoever may not reach the monitor is told so, and takes no QEMU for one that is gone.
+        (int denied, _, string refusal) = Program.RunAsNobody("inventory", target);
+        Assert.Equal(2, denied);
+        Assert.Contains(rig.Monitor, refusal, StringComparison.Ordinal);
+        Assert.Contains("Permission denied", refusal, StringComparison.Ordinal);
+        Assert.DoesNotContain("no QEMU", refusal, StringComparison.Ordinal);
 
         // A monitor serves one at a time, and one that is gone has taken its jobs with it.
         using (var other = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified))
@@ -96,6 +114,12 @@ public sealed class QemuTests
         Assert.True(reaped == 0, said);
         Assert.Empty(Directory.GetFiles(leases, "*.json"));
         Assert.DoesNotContain(Directory.GetFiles(rig.Folder), f => Path.GetFileName(f).Contains("vmsweep-", StringComparison.Ordinal));
+        seen.AssertNoView(null);
+        rig.WaitUntilEnded();
+
+        // Clusters that a killed QEMU had taken and not yet used are lost, and nothing else is.
+        Tool.Run("qemu-img", "check", "-q", "-r", "leaks", rig.FirstDisk);
+        LibvirtFixture.AssertImageSound(rig.FirstDisk);
     }
 
     private static bool Slept()
@@ -104,8 +128,9 @@ public sealed class QemuTests
         return true;
     }
 
-    private static void AssertNothingLeft(QemuRig rig, string leases)
+    private static void AssertNothingLeft(QemuRig rig, string leases, SeenLeases seen)
     {
+        seen.AssertNoView(null);
         Assert.Empty(Directory.GetFiles(leases, "*.json"));
         Assert.DoesNotContain(Directory.GetFiles(rig.Folder), f => Path.GetFileName(f).Contains("vmsweep-", StringComparison.Ordinal));
         using QmpClient qemu = QmpClient.Open(rig.Monitor);
