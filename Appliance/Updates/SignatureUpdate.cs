@@ -56,7 +56,7 @@ internal sealed class SignatureUpdate(BundleStore store, string folder, Action<O
 
         try
         {
-            Installed installed = Named(source.From, () => store.Install(download.PartPath, AsUpdate, check), download.PartPath);
+            Installed installed = Named(source.From, () => store.Install(download.PartPath, AsUpdate, check, cancellation), download.PartPath);
             download.Accept(installed.Id);
             return new UpdateResult(source.From, installed);
         }
@@ -72,7 +72,7 @@ internal sealed class SignatureUpdate(BundleStore store, string folder, Action<O
     {
         if (!Directory.Exists(from) || File.Exists(Path.Combine(from, BundleManifest.FileName)))
         {
-            return new UpdateResult(from, store.Install(from, AsUpdate, check));
+            return new UpdateResult(from, store.Install(from, AsUpdate, check, cancellation));
         }
 
         List<(string Path, long Version)> offered = [];
@@ -95,7 +95,7 @@ internal sealed class SignatureUpdate(BundleStore store, string folder, Action<O
         }
 
         return offered.Count > 0
-            ? new UpdateResult(from, store.Install(offered.MaxBy(o => o.Version).Path, AsUpdate, check))
+            ? new UpdateResult(from, store.Install(offered.MaxBy(o => o.Version).Path, AsUpdate, check, cancellation))
             : throw new BundleException(from, refused.Count > 0 ? string.Join('\n', refused) : $"no bundle{(name is null ? "" : $" of the name {name}")}: neither {BundleManifest.FileName} nor *{BundleExtension}");
     }
 

@@ -31,8 +31,8 @@ public sealed record StoredBundle(string Id, BundleManifest? Manifest, Publisher
 
 /// <summary>
 /// The bundles of an appliance: <c>bundles/ID/</c> for each, <c>state.json</c> for which is active, <c>trust/</c> for pinned keys. A
-/// bundle is written and checked in <c>incoming/</c>, flushed, moved to its place by one rename, and becomes active by another: after a
-/// loss of power the old one or the new one is active, whole.
+/// bundle is written and checked in <c>incoming/</c>, its hash lists are compiled there, all is flushed, moved to its place by one rename, and
+/// becomes active by another: after a loss of power the old one or the new one is active, whole.
 /// </summary>
 public sealed class BundleStore
 {
@@ -97,7 +97,7 @@ public sealed class BundleStore
     /// <param name="path">A bundle as a file or folder.</param>
     /// <param name="check">Looks into the parts, and throws where they are not what they must be.</param>
     /// <exception cref="BundleException">It is refused; nothing has changed.</exception>
-    public Installed Install(string path, InstallOptions options, Action<OpenBundle> check)
+    public Installed Install(string path, InstallOptions options, Action<OpenBundle> check, CancellationToken cancellation = default)
     {
         using BundleInput input = BundleInput.Open(path);
         CheckedManifest manifest = CheckedManifest.Of(input.Manifest, input.Signature, Trust, options.MayBeUnsigned, path);
@@ -108,6 +108,7 @@ public sealed class BundleStore
         StoreState state = StoreState.Read(_folder);
         if (state.Active == manifest.Id && IsSound(manifest))
         {
+            MakeMissingSets(manifest, cancellation);
             return Done(InstallOutcome.AlreadyActive);
         }
 
@@ -131,7 +132,8 @@ public sealed class BundleStore
                 check(bundle);
             }
 
-            Keep(staged, manifest);
+            BundleSets.Make(staged, manifest.Manifest, _incoming, Stored(), cancellation);
+            Keep(staged, manifest, cancellation);
         }
         catch
         {
@@ -148,7 +150,7 @@ public sealed class BundleStore
 
     /// <summary>Makes the previous bundle active again, and the active one the previous.</summary>
     /// <exception cref="BundleException">There is none, or it cannot be used.</exception>
-    public StoredBundle RollBack()
+    public StoredBundle RollBack(CancellationToken cancellation = default)
     {
         using IDisposable alone = LockStore();
         ClearIncoming();
@@ -160,6 +162,7 @@ public sealed class BundleStore
             throw new BundleException(FolderOf(previous), wrong);
         }
 
+        MakeMissingSets(manifest, cancellation);
         state.RollBack().Write(_folder);
         Prune();
         return new StoredBundle(previous, manifest.Manifest, manifest.Signer, IsActive: true, IsPrevious: false, "");
@@ -167,27 +170,25 @@ public sealed class BundleStore
 
     /// <summary>Reads every byte of a bundle that is open again.</summary>
     /// <returns>What is wrong; empty when nothing is.</returns>
-    public IReadOnlyList<string> Verify(OpenBundle bundle) => BundleFiles.Verify(FolderOf(bundle.Id), bundle.Manifest);
+    public IReadOnlyList<string> Verify(OpenBundle bundle) =>
+        [.. BundleFiles.Verify(FolderOf(bundle.Id), bundle.Manifest), .. BundleSets.Verify(FolderOf(bundle.Id), bundle.Manifest)];
 
     /// <summary>The bundles of the store, the active one first, then the previous.</summary>
     public IReadOnlyList<StoredBundle> List()
     {
         StoreState state = StoreState.Read(_folder);
         List<StoredBundle> found = [];
-        if (Directory.Exists(_bundles))
+        foreach (string id in Stored().Select(d => Path.GetFileName(d)).Where(StoreState.IsId))
         {
-            foreach (string id in Directory.EnumerateDirectories(_bundles).Select(d => Path.GetFileName(d)).Where(StoreState.IsId))
+            StoredBundle stored = new(id, null, null, id == state.Active, id == state.Previous, "");
+            try
             {
-                StoredBundle stored = new(id, null, null, id == state.Active, id == state.Previous, "");
-                try
-                {
-                    CheckedManifest manifest = BundleFiles.Check(FolderOf(id), id, Trust, state.Unsigned.Contains(id));
-                    found.Add(stored with { Manifest = manifest.Manifest, Signer = manifest.Signer });
-                }
-                catch (BundleException e)
-                {
-                    found.Add(stored with { Fault = e.Message });
-                }
+                CheckedManifest manifest = BundleFiles.Check(FolderOf(id), id, Trust, state.Unsigned.Contains(id));
+                found.Add(stored with { Manifest = manifest.Manifest, Signer = manifest.Signer });
+            }
+            catch (BundleException e)
+            {
+                found.Add(stored with { Fault = e.Message });
             }
         }
 
@@ -279,12 +280,13 @@ public sealed class BundleStore
     }
 
     /// <summary>Moves a bundle to its place. One that is there already and sound stays: it may be in use.</summary>
-    private void Keep(string staged, CheckedManifest manifest)
+    private void Keep(string staged, CheckedManifest manifest, CancellationToken cancellation)
     {
         Directory.CreateDirectory(_bundles);
         DurableFiles.FlushFolder(_folder);
         if (IsSound(manifest))
         {
+            BundleSets.Make(FolderOf(manifest.Id), manifest.Manifest, _incoming, [staged], cancellation);
             Directory.Delete(staged, recursive: true);
             return;
         }
@@ -296,6 +298,22 @@ public sealed class BundleStore
 
         DurableFiles.Move(staged, FolderOf(manifest.Id));
     }
+
+    /// <summary>A bundle that an earlier version installed has no compiled sets yet, and perhaps a list that would be refused today.</summary>
+    private void MakeMissingSets(CheckedManifest manifest, CancellationToken cancellation)
+    {
+        try
+        {
+            BundleSets.Make(FolderOf(manifest.Id), manifest.Manifest, _incoming, Stored(), cancellation);
+        }
+        catch (Exception e) when (e is BundleException or IOException or UnauthorizedAccessException)
+        {
+            // Nobody is kept from going back. Scans take the lists, and say which line is wrong.
+        }
+    }
+
+    /// <summary>The folders of all bundles.</summary>
+    private string[] Stored() => Directory.Exists(_bundles) ? Directory.GetDirectories(_bundles) : [];
 
     /// <summary>It is stored whole, and with this signer.</summary>
     private bool IsSound(CheckedManifest manifest)
