@@ -37,7 +37,7 @@ internal static class SignaturesAddCommand
 
             ClamAvParts clamAv = SignaturesCommand.ClamAv(parsed.GetValue(configuration), cancellation);
             PartsChecker checker = Checker(parsed.GetValue(sandbox), cancellation);
-            Installed installed = IsBundle(path) ? store.Install(path, new InstallOptions(mayBeUnsigned), checker.Check, cancellation)
+            Installed installed = IsBundle(path) ? store.Install(path, new InstallOptions(mayBeUnsigned) { Cancellation = cancellation }, checker.Check)
                 : mayBeUnsigned ? InstallOwn(path, store, checker, cancellation)
                 : throw new TargetException($"{path}: no bundle; --unsigned takes a folder of rules as it is, vmsweep signatures build makes a signed bundle of it");
             return SignaturesCommand.Say(parsed.GetRequiredValue(format), installed, null, parsed.GetValue(state), clamAv.Apply(store));
@@ -61,6 +61,6 @@ internal static class SignaturesAddCommand
         using var run = new RunFolder();
         string file = run.File("own" + SignatureUpdate.BundleExtension);
         SignaturesBuildCommand.Build(path, run.File("staged"), checker, new BundleChoices("local", null, DateTimeOffset.MaxValue), null, file);
-        return store.Install(file, new InstallOptions(MayBeUnsigned: true), _ => { }, cancellation);
+        return store.Install(file, new InstallOptions(MayBeUnsigned: true) { Cancellation = cancellation }, _ => { });
     }
 }

@@ -199,7 +199,7 @@ internal static class SignaturesCommand
         {
             (BundleStore store, string _) = Open(parsed.GetValue(state));
             ClamAvParts clamAv = ClamAv(parsed.GetValue(configuration), cancellation);
-            StoredBundle active = store.RollBack(cancellation);
+            StoredBundle active = store.RollBack();
             return Say(parsed.GetRequiredValue(format), new Installed(InstallOutcome.Activated, active.Id, active.Manifest!, active.Signer), null, parsed.GetValue(state), clamAv.Apply(store));
         }));
         return command;

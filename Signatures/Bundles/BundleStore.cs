@@ -5,7 +5,11 @@ namespace Vmsweep.Signatures.Bundles;
 /// <summary>How a bundle is taken.</summary>
 /// <param name="MayBeUnsigned">The operator vouches for it.</param>
 /// <param name="IsUpdate">Nobody chose it by hand: it must continue the active bundle's name, and is none that the operator went back from.</param>
-public sealed record InstallOptions(bool MayBeUnsigned = false, bool IsUpdate = false);
+public sealed record InstallOptions(bool MayBeUnsigned = false, bool IsUpdate = false)
+{
+    /// <summary>Ends the compiling of large lists.</summary>
+    public CancellationToken Cancellation { get; init; }
+}
 
 /// <summary>What became of a bundle that was to be installed.</summary>
 public enum InstallOutcome
@@ -97,7 +101,7 @@ public sealed class BundleStore
     /// <param name="path">A bundle as a file or folder.</param>
     /// <param name="check">Looks into the parts, and throws where they are not what they must be.</param>
     /// <exception cref="BundleException">It is refused; nothing has changed.</exception>
-    public Installed Install(string path, InstallOptions options, Action<OpenBundle> check, CancellationToken cancellation = default)
+    public Installed Install(string path, InstallOptions options, Action<OpenBundle> check)
     {
         using BundleInput input = BundleInput.Open(path);
         CheckedManifest manifest = CheckedManifest.Of(input.Manifest, input.Signature, Trust, options.MayBeUnsigned, path);
@@ -108,7 +112,7 @@ public sealed class BundleStore
         StoreState state = StoreState.Read(_folder);
         if (state.Active == manifest.Id && IsSound(manifest))
         {
-            MakeMissingSets(manifest, cancellation);
+            MakeMissingSets(manifest, options.Cancellation);
             return Done(InstallOutcome.AlreadyActive);
         }
 
@@ -132,8 +136,8 @@ public sealed class BundleStore
                 check(bundle);
             }
 
-            BundleSets.Make(staged, manifest.Manifest, _incoming, Stored(), cancellation);
-            Keep(staged, manifest, cancellation);
+            BundleSets.Make(staged, manifest.Manifest, _incoming, Stored(), options.Cancellation);
+            Keep(staged, manifest, options.Cancellation);
         }
         catch
         {
@@ -150,7 +154,7 @@ public sealed class BundleStore
 
     /// <summary>Makes the previous bundle active again, and the active one the previous.</summary>
     /// <exception cref="BundleException">There is none, or it cannot be used.</exception>
-    public StoredBundle RollBack(CancellationToken cancellation = default)
+    public StoredBundle RollBack()
     {
         using IDisposable alone = LockStore();
         ClearIncoming();
@@ -162,7 +166,7 @@ public sealed class BundleStore
             throw new BundleException(FolderOf(previous), wrong);
         }
 
-        MakeMissingSets(manifest, cancellation);
+        MakeMissingSets(manifest, CancellationToken.None);
         state.RollBack().Write(_folder);
         Prune();
         return new StoredBundle(previous, manifest.Manifest, manifest.Signer, IsActive: true, IsPrevious: false, "");

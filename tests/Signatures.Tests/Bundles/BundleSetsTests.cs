@@ -94,7 +94,7 @@ public sealed class BundleSetsTests : IDisposable
         string name = Path.GetFileName(Set(PartKind.KnownGood));
         using (var builder = new HashSetBuilder(HashSetKind.KnownGood))
         {
-            builder.Add(new MemoryStream(Encoding.ASCII.GetBytes(Bad)), "g.txt", BundleKit.Now);
+            builder.Add(new MemoryStream(Encoding.ASCII.GetBytes(Bad)), "g.txt", BundleKit.Now, TestContext.Current.CancellationToken);
             builder.Build(_kit["planted"]);
         }
 
@@ -164,7 +164,7 @@ public sealed class BundleSetsTests : IDisposable
         string first = _kit.Install(Bundle(1, ("hashes/bad.txt", Bad + "\n"))).Id;
         using var interrupted = new CancellationTokenSource();
         string file = _kit.Write(Bundle(2, ("hashes/bad.txt", Worse + "\n")));
-        Assert.Throws<OperationCanceledException>(() => Store.Install(file, new InstallOptions(), _ => interrupted.Cancel(), interrupted.Token));
+        Assert.Throws<OperationCanceledException>(() => Store.Install(file, new InstallOptions { Cancellation = interrupted.Token }, _ => interrupted.Cancel()));
         Assert.Equal(first, Store.ActiveId);
         Assert.Empty(Directory.GetFileSystemEntries(_kit["store/incoming"]));
     }
