@@ -34,6 +34,12 @@ internal sealed record ScanSettings
     /// <summary>The same of hashes whose contents need not be matched.</summary>
     public IReadOnlyList<string> KnownGood { get; init; } = [];
 
+    /// <summary>Compiled sets that the store of bundles made, and nobody gave.</summary>
+    public IReadOnlyList<string> StoredHashSets { get; init; } = [];
+
+    /// <inheritdoc cref="StoredHashSets"/>
+    public IReadOnlyList<string> StoredKnownGood { get; init; } = [];
+
     public string ClamdSocket { get; init; } = ClamdOptions.DefaultSocket;
 
     /// <summary>Where the daemon has its database.</summary>

@@ -45,6 +45,7 @@ public static class Tool
         ["makensis"] = "nsis",
         ["genisoimage"] = "genisoimage",
         ["go"] = "golang-go",
+        ["gsf"] = "libgsf-bin",
         ["gvpr"] = "graphviz",
         ["gzip"] = "gzip",
         ["hivexsh"] = "libhivex-bin python3-hivex",
