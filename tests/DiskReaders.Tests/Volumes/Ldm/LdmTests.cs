@@ -22,7 +22,9 @@ public sealed class LdmTests
             using (volume)
             {
                 Assert.Null(volume.Fault);
-                Assert.Equal(_images.Contents[volume.Name["ScanDg0/".Length..]], volume.Content!.ReadAll());
+                byte[] content = _images.Contents[volume.Name["ScanDg0/".Length..]];
+                Assert.Equal(content, volume.Content!.ReadAll());
+                volume.Content!.CheckSlices(content);
             }
         }
 
@@ -48,6 +50,7 @@ public sealed class LdmTests
                 if (readable.Split(' ').Contains(name))
                 {
                     Assert.Equal(_images.Contents[name], volume.Content!.ReadAll());
+                    volume.Content!.CheckSlices(_images.Contents[name]);
                 }
                 else
                 {
