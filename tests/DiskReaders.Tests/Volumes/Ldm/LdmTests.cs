@@ -85,6 +85,34 @@ public sealed class LdmTests
     }
 
     [Fact]
+    [Trait("Category", "Slow")]
+    public void Volumes_read_as_the_devices_that_ldmtool_makes_of_them()
+    {
+        using var scratch = new Scratch();
+        for (int i = 0; i < 3; i++)
+        {
+            File.WriteAllBytes(scratch["disk" + i], _images.Disks[i]);
+        }
+
+        // Device mapper brings mirrors and parity into step, so that it is given copies.
+        LinuxGuest.Run(
+            scratch["made"],
+            """
+            for d in c d e; do cp /dev/vd$d /tmp/$d; losetup /dev/loop$(($(printf %d "'$d") - 99)) /tmp/$d; done
+            printf 'scan /dev/loop0 /dev/loop1 /dev/loop2\ncreate all\n' | ldmtool
+            ls /dev/mapper
+            for v in /dev/mapper/ldm_vol_*; do cat $v > ${v##*_}; done
+            """,
+            ["dm-mod", "dm-raid", "raid1", "raid456"],
+            ["ldmtool", "dmsetup"],
+            scratch["disk0"], scratch["disk1"], scratch["disk2"]);
+        foreach ((string name, byte[] content) in _images.Contents)
+        {
+            Assert.Equal(content, File.ReadAllBytes(Assert.Single(Directory.GetFiles(scratch["made"], "*" + name))));
+        }
+    }
+
+    [Fact]
     public void The_database_with_the_newest_commit_is_followed_and_an_unfinished_update_is_a_gap()
     {
         _images.Rewrite(1, 12, 2);
