@@ -25,23 +25,25 @@ public sealed class LuksKernelTests
     public void A_volume_reads_as_the_kernels_device()
     {
         using var scratch = new Scratch();
-        string script = string.Concat(Formats.Select((options, i) =>
+        string[] images = [.. Formats.Select((_, i) => scratch[i.ToString(CultureInfo.InvariantCulture)])];
+        Tool.Find("cryptsetup");
+        Tool.Shell("printf secret > key\n" + string.Concat(Formats.Select((options, i) => $"truncate -s 4M {i}; cryptsetup luksFormat -q --key-file key {options} {i}\n")), scratch.Folder);
+        string script = string.Concat(Formats.Select((_, i) =>
             $"""
-            truncate -s 5M {i}.img
-            cryptsetup luksFormat -q --key-file /tmp/key {options} {i}.img
+            cp /dev/vd{(char)('c' + i)} {i}.img
             cryptsetup open --key-file /tmp/key {i}.img c{i}
-            head -c 1500000 /dev/urandom | dd of=/dev/mapper/c{i} bs=4096 conv=notrunc 2> /dev/null
+            head -c 500000 /dev/urandom | dd of=/dev/mapper/c{i} bs=4096 conv=notrunc 2> /dev/null
             sync; sha256sum < /dev/mapper/c{i} > {i}.sum
             cryptsetup close c{i}
 
             """));
-        LinuxGuest.Run(scratch["made"], "printf secret > /tmp/key\n" + script, ["dm-crypt", "xts", "cbc", "essiv", "sha256_generic"], ["cryptsetup"]);
+        LinuxGuest.Run(scratch["made"], "printf secret > /tmp/key\n" + script, ["dm-crypt", "xts", "cbc", "essiv", "sha256_generic"], ["cryptsetup"], images);
         for (int i = 0; i < Formats.Length; i++)
         {
             string name = scratch[Path.Combine("made", i.ToString(CultureInfo.InvariantCulture))];
             IReadOnlyList<CoverageGap> gaps = LuksVolumes.OpenFile(name + ".img", volume =>
             {
-                Assert.True(volume.Readable().Length > 2 << 20);
+                Assert.True(volume.Readable().Length >= 1 << 20);
                 Assert.Equal(File.ReadAllText(name + ".sum")[..64], volume.Readable().Sha256());
             }, "secret");
             Assert.Empty(gaps);
