@@ -7,13 +7,13 @@ internal sealed class ViewWatch : IDisposable
 
     private readonly IVmView _view;
     private readonly CancellationTokenSource _stop;
-    private readonly Timer _timer;
+    private readonly ITimer _timer;
 
-    public ViewWatch(IVmView view, CancellationToken cancellation)
+    public ViewWatch(IVmView view, CancellationToken cancellation, TimeProvider time)
     {
         _view = view;
         _stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        _timer = new Timer(_ => Look(), null, Every, Every);
+        _timer = time.CreateTimer(_ => Look(), null, Every, Every);
     }
 
     /// <summary>Also of who gave one to this.</summary>
@@ -28,9 +28,7 @@ internal sealed class ViewWatch : IDisposable
     public void Dispose()
     {
         // A look that is under way must not meet what it looks at disposed.
-        using var ended = new ManualResetEvent(false);
-        _timer.Dispose(ended);
-        ended.WaitOne();
+        _timer.DisposeAsync().AsTask().GetAwaiter().GetResult();
         _stop.Dispose();
     }
 

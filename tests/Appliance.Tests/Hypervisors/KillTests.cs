@@ -1,4 +1,7 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
+using System.Text.Json;
+using Vmsweep.Appliance.Tests.EndToEnd;
 using Vmsweep.Rigs;
 
 namespace Vmsweep.Appliance.Tests.Hypervisors;
@@ -6,8 +9,13 @@ namespace Vmsweep.Appliance.Tests.Hypervisors;
 /// <summary>A scan that is killed at any of its steps leaves nothing on the host once the next one has started.</summary>
 [Collection(LibvirtCollection.Name)]
 [Trait("Category", "Slow")]
-public sealed class KillTests(LibvirtFixture libvirt)
+public sealed partial class KillTests(LibvirtFixture libvirt)
 {
+    private const int MostTries = 10;
+
+    // SIGSTOP, SIGCONT.
+    private const int Stop = 19, Continue = 18;
+
     /// <summary>A step is known by what it has made.</summary>
     public static TheoryData<string?, string[]> Methods => new()
     {
@@ -22,31 +30,47 @@ public sealed class KillTests(LibvirtFixture libvirt)
         (string name, GuestSerial serial) = libvirt.Guest();
         string target = $"{libvirt.Rig.Address}&vm={name}{(method is null ? "" : "&view=" + method)}";
         serial.PlantEicar("x.com");
-        List<string> reached = [];
         foreach (string step in steps)
         {
-            using Process scan = Program.Start("scan", target, "--no-progress", "--config", Configuration(), "--state", libvirt.State);
-            bool isThere = WaitFor(step, name, scan);
-            scan.Kill();
-            scan.WaitForExit();
-            if (isThere)
+            string lease = KillAt(step, name, target);
+            if (step is "socket" or "later" or "in use" or "merging")
             {
-                reached.Add(step);
+                // The next start is an ordinary scan, which finds nothing of the earlier one in its way.
+                JsonElement report = Program.Scan(target, "--config", Configuration(), "--state", libvirt.State);
+                Assert.Equal(["EICAR_Test_File d1v1/x.com"], report.Findings());
+                Assert.Empty(report.Gaps());
+            }
+            else
+            {
+                (int status, string output, string error) = Program.Run(["leases", "reap", "--config", Configuration(), "--state", libvirt.State]);
+                Assert.True(status == 0, $"{step}: {output}{error}");
             }
 
-            (int status, string output, string error) = Program.Run(["leases", "reap", "--config", Configuration(), "--state", libvirt.State]);
-            Assert.True(status == 0, $"{step}: {output}{error}");
-            libvirt.AssertNothingLeft(name);
+            libvirt.AssertNothingLeft(name, lease);
             Assert.Contains("running", libvirt.Rig.Virsh("domstate", name), StringComparison.Ordinal);
         }
 
-        // The short ones may be over before they are seen; the lasting ones may not.
-        Assert.Contains("lease", reached);
-        Assert.Contains("worker", reached);
-        Assert.True(reached.Count >= steps.Length - 3, $"only {string.Join(", ", reached)} of {string.Join(", ", steps)}");
         Assert.True(serial.Beats > 0);
-
         libvirt.AssertFileSystemSound(name);
+    }
+
+    /// <summary>Kills a scan at a step, with another scan where one was over before it was seen there.</summary>
+    /// <returns>The key of its lease.</returns>
+    private string KillAt(string step, string name, string target)
+    {
+        for (int tries = 0; tries < MostTries; tries++)
+        {
+            using Process scan = Program.Start("scan", target, "--no-progress", "--config", Configuration(), "--state", libvirt.State);
+            string? lease = WaitFor(step, name, scan);
+            scan.Kill();
+            scan.WaitForExit();
+            if (lease is not null)
+            {
+                return lease;
+            }
+        }
+
+        throw new InvalidOperationException($"{step} was not met in {MostTries} scans");
     }
 
     /// <summary>The target is named by its address, so that a lease must be undone from what it records alone.</summary>
@@ -57,7 +81,8 @@ public sealed class KillTests(LibvirtFixture libvirt)
         return path;
     }
 
-    private bool WaitFor(string step, string name, Process scan)
+    /// <returns>The key of its lease; null where it ended before it was seen there.</returns>
+    private string? WaitFor(string step, string name, Process scan)
     {
         string leases = Path.Combine(libvirt.State, "leases");
         bool wasThere = false;
@@ -67,9 +92,18 @@ public sealed class KillTests(LibvirtFixture libvirt)
         {
             // Often enough for the short steps, and the scan needs a processor too.
             Thread.Sleep(1);
+
+            // The steps at the end are short. There it is looked at while it stands still, and goes on for a moment only.
+            bool isEnding = wasWorker && !HasWorker(scan);
+            if (isEnding)
+            {
+                _ = Kill(scan.Id, Stop);
+            }
+
             string? key = Directory.Exists(leases) ? Directory.GetFiles(leases, "*.json").Select(f => Path.GetFileNameWithoutExtension(f)).FirstOrDefault() : null;
             if (key is null)
             {
+                _ = Kill(scan.Id, Continue);
                 continue;
             }
 
@@ -89,7 +123,7 @@ public sealed class KillTests(LibvirtFixture libvirt)
                 "in use" => isInUse,
                 "worker" => isOpen && HasWorker(scan),
                 "later" => isOpen && HasWorker(scan) && Later(),
-                "ending" => wasThere && isOpen && wasWorker && !HasWorker(scan),
+                "ending" => wasThere && isOpen && isEnding,
                 "removed" => wasThere && ours.Length == 0,
                 "merging" => libvirt.Rig.TryVirsh("blockjob", name, "vda").Output.Length > 0,
                 "merged" => wasInUse && !isInUse,
@@ -98,11 +132,13 @@ public sealed class KillTests(LibvirtFixture libvirt)
             wasWorker |= isOpen && HasWorker(scan);
             if (isReached)
             {
-                return true;
+                return key;
             }
+
+            _ = Kill(scan.Id, Continue);
         }
 
-        return false;
+        return null;
     }
 
     private static bool Later()
@@ -124,4 +160,7 @@ public sealed class KillTests(LibvirtFixture libvirt)
             return false;
         }
     }
+
+    [LibraryImport("libc", EntryPoint = "kill")]
+    private static partial int Kill(int process, int signal);
 }

@@ -1,3 +1,11 @@
+using Vmsweep.Appliance.Cli;
+using Vmsweep.Appliance.Connectors;
+using Vmsweep.Appliance.Connectors.Configuration;
+using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Leases;
+using Vmsweep.Appliance.Pipeline;
+using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Worker;
 using Vmsweep.Golden;
 using Vmsweep.Rigs;
 
@@ -22,7 +30,10 @@ public sealed class LibvirtFixture : IDisposable
     });
 
     private readonly Scratch _state = new();
+    private readonly SeenLeases _leases;
     private GuestSerial? _serial;
+
+    public LibvirtFixture() => _leases = new SeenLeases(_state.Folder);
 
     public LibvirtRig Rig => _rig.Value;
 
@@ -83,7 +94,8 @@ public sealed class LibvirtFixture : IDisposable
     }
 
     /// <summary>Nothing of ours is left of a guest: no job, no checkpoint, no overlay, no scratch file, no socket, no lease.</summary>
-    public void AssertNothingLeft(string name)
+    /// <param name="lease">Key of the lease that a scan was killed with.</param>
+    public void AssertNothingLeft(string name, string? lease = null)
     {
         foreach (string xml in (string[])[Rig.Virsh("dumpxml", name), Rig.Virsh("dumpxml", "--inactive", name)])
         {
@@ -97,6 +109,7 @@ public sealed class LibvirtFixture : IDisposable
         Assert.Equal("", Rig.Virsh("snapshot-list", name, "--name").Trim());
         Assert.DoesNotContain(Directory.GetFiles(Rig.Images), f => Path.GetFileName(f).Contains("vmsweep", StringComparison.Ordinal));
         Assert.Empty(Directory.GetFileSystemEntries(Rig.Views));
+        _leases.AssertNoView(Rig.Views, lease);
         Assert.Empty(Directory.Exists(Path.Combine(State, "leases")) ? Directory.GetFiles(Path.Combine(State, "leases"), "*.json") : []);
     }
 
@@ -109,8 +122,13 @@ public sealed class LibvirtFixture : IDisposable
             Ended();
         }
 
+        AssertImageSound(Path.Combine(Rig.Images, $"{name}-a.{format}"), format);
+    }
+
+    /// <summary>The same of a first disk that nobody uses any more.</summary>
+    internal static void AssertImageSound(string image, string format = "qcow2")
+    {
         using var scratch = new Scratch();
-        string image = Path.Combine(Rig.Images, $"{name}-a.{format}");
         Tool.Shell(
             $"""
             export PATH=$PATH:/usr/sbin:/sbin
@@ -124,6 +142,37 @@ public sealed class LibvirtFixture : IDisposable
             scratch.Folder);
     }
 
+    /// <param name="method">How it is viewed; null for the first way that works.</param>
+    /// <param name="change">Of the connector's settings.</param>
+    internal IReadOnlyList<Vm> Find(string name, string? method, Func<ConnectorSettings, ConnectorSettings>? change = null, TimeProvider? time = null)
+    {
+        ConnectorSettings lab = ApplianceConfiguration.Read(Configuration).Connectors["lab"];
+        lab = method is null ? lab : lab with { Address = new Uri(lab.Address + "&view=" + method) };
+        var settings = new ApplianceConfiguration(new Dictionary<string, ConnectorSettings> { ["lab"] = change?.Invoke(lab) ?? lab });
+        var catalog = new ConnectorCatalog(settings, time ?? TimeProvider.System);
+        Assert.True(catalog.TryFind("lab/" + name, new ViewRequest(new LeaseJournal(Path.Combine(State, "leases"), TimeProvider.System), []), out IReadOnlyList<Vm>? vms));
+        return vms;
+    }
+
+    /// <summary>Scans with the real sandbox; something happens when the view is open and before its bytes are read.</summary>
+    internal Report ScanWith(string name, string? method, Action meanwhile, Func<ConnectorSettings, ConnectorSettings>? change = null, TimeProvider? time = null)
+    {
+        Vm vm = Assert.Single(Find(name, method, change, time));
+        Vm interrupted = vm with
+        {
+            Open = () =>
+            {
+                IVmView view = vm.Open!();
+                meanwhile();
+                return view;
+            },
+        };
+        Sandbox sandbox = Sandbox.Probe(SandboxMode.Full);
+        ScanSettings settings = Hostile.HostileScan.Settings with { RuleSources = [], WithBuiltin = true };
+        using var events = new StringWriter();
+        return new ScanRun(settings, sandbox, new WorkerProcess(sandbox.WorkerStart, ScanRun.Silence), time ?? TimeProvider.System, new NdjsonListener(events), TestContext.Current.CancellationToken).Run([interrupted]);
+    }
+
     public void Dispose()
     {
         _serial?.Dispose();
@@ -132,6 +181,7 @@ public sealed class LibvirtFixture : IDisposable
             _rig.Value.Dispose();
         }
 
+        _leases.Dispose();
         _state.Dispose();
     }
 }
