@@ -227,7 +227,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             }
 
             bool isWhole;
-            using (var watch = new ViewWatch(view, cancellation, time))
+            using (var watch = new ViewWatch(view, time, cancellation))
             {
                 isWhole = Scan(target, view.Vm, lane, tracking is null ? null : new Tracking(tracking, view.Changes), () => watch.Closed is { } why ? (watch.IsLost ? Fault.Transport : Fault.Limit, why) : null, watch.Token);
                 target.Loss = watch.IsLost ? ReadLoss.Hypervisor : target.Loss;
