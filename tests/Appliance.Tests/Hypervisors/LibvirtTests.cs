@@ -45,7 +45,7 @@ public sealed class LibvirtTests(LibvirtFixture libvirt)
     private void Check(string name, GuestSerial serial, string? method)
     {
         serial.PlantEicar("before.com");
-        Report report = ScanWith(name, method, () =>
+        Report report = libvirt.ScanWith(name, method, () =>
         {
             serial.PlantEicar("after.com");
             serial.Run("dd if=/dev/urandom of=/mnt/after.bin bs=64k count=200 2>/dev/null && sync");
@@ -105,7 +105,7 @@ public sealed class LibvirtTests(LibvirtFixture libvirt)
         libvirt.Ended();
         JsonElement saved = Check("suspended");
         Assert.Equal("suspended", saved.GetProperty("targets")[0].GetProperty("vm").GetProperty("power").GetString());
-        Vm vm = Assert.Single(Find(name, null));
+        Vm vm = Assert.Single(libvirt.Find(name, null));
         using (IVmView view = vm.Open!())
         {
             Assert.Equal(Path.Combine(libvirt.Rig.Saves, name + ".save"), view.Vm.Memory!.Path);
@@ -132,7 +132,7 @@ public sealed class LibvirtTests(LibvirtFixture libvirt)
     {
         string name = "started";
         libvirt.Rig.Define(name, libvirt.Disks(name));
-        Report report = ScanWith(name, null, () => libvirt.Rig.Virsh("start", name));
+        Report report = libvirt.ScanWith(name, null, () => libvirt.Rig.Virsh("start", name));
         Assert.Contains(report.Targets[0].Gaps, g => g.Fault == "refused" && g.Detail.Contains("was started", StringComparison.Ordinal));
         libvirt.Rig.Virsh("destroy", name);
     }
@@ -147,7 +147,7 @@ public sealed class LibvirtTests(LibvirtFixture libvirt)
     {
         (string name, GuestSerial serial) = libvirt.Guest();
         serial.PlantEicar("x.com");
-        Report report = ScanWith(name, method, () =>
+        Report report = libvirt.ScanWith(name, method, () =>
         {
             if (what == "restart")
             {
@@ -263,38 +263,5 @@ public sealed class LibvirtTests(LibvirtFixture libvirt)
         Assert.Contains("up", libvirt.Rig.Virsh("domif-getlink", name, "52:54:00:12:34:56"), StringComparison.Ordinal);
         Assert.True(serial.Beats > 0);
         libvirt.AssertNothingLeft(name);
-    }
-
-    private IReadOnlyList<Vm> Find(string name, string? method)
-    {
-        var settings = ApplianceConfiguration.Read(libvirt.Configuration);
-        if (method is not null)
-        {
-            ConnectorSettings lab = settings.Connectors["lab"];
-            settings = new ApplianceConfiguration(new Dictionary<string, ConnectorSettings> { ["lab"] = lab with { Address = new Uri(lab.Address + "&view=" + method) } });
-        }
-
-        var catalog = new ConnectorCatalog(settings, TimeProvider.System);
-        Assert.True(catalog.TryFind("lab/" + name, new ViewRequest(new LeaseJournal(Path.Combine(libvirt.State, "leases"), TimeProvider.System), []), out IReadOnlyList<Vm>? vms));
-        return vms;
-    }
-
-    /// <summary>Scans with the real sandbox; something happens when the view is open and before its bytes are read.</summary>
-    private Report ScanWith(string name, string? method, Action meanwhile)
-    {
-        Vm vm = Assert.Single(Find(name, method));
-        Vm interrupted = vm with
-        {
-            Open = () =>
-            {
-                IVmView view = vm.Open!();
-                meanwhile();
-                return view;
-            },
-        };
-        Sandbox sandbox = Sandbox.Probe(SandboxMode.Full);
-        ScanSettings settings = Hostile.HostileScan.Settings with { RuleSources = [], WithBuiltin = true };
-        using var events = new StringWriter();
-        return new ScanRun(settings, sandbox, new WorkerProcess(sandbox.WorkerStart, ScanRun.Silence), TimeProvider.System, new NdjsonListener(events), TestContext.Current.CancellationToken).Run([interrupted]);
     }
 }
