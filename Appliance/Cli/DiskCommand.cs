@@ -50,7 +50,7 @@ internal sealed class DiskCommand(DiskOptions options, CancellationToken cancell
             _hypervisors.Reap();
             _reaper = _hypervisors.ReapPeriodically();
             _view = open();
-            _watch = new ViewWatch(_view, cancellation, TimeProvider.System);
+            _watch = new ViewWatch(_view, TimeProvider.System, cancellation);
             return [_view.Vm];
         }
 

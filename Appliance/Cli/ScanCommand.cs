@@ -90,7 +90,9 @@ internal static class ScanCommand
                 WithBuiltin = signatures.WithBuiltin,
                 StrictRules = parsed.GetValue(strict),
                 HashLists = signatures.HashLists,
+                StoredHashSets = signatures.HashSets,
                 KnownGood = parsed.GetValue(ignoreKnownGood) ? [] : [.. Existing(parsed.GetValue(knownGood) ?? []), .. signatures.KnownGoodLists],
+                StoredKnownGood = parsed.GetValue(ignoreKnownGood) ? [] : signatures.KnownGoodSets,
                 Engines = parsed.GetValue(engines) is { Length: > 0 } chosen ? chosen : [.. EngineNames.All.Where(n => n != ClamdEngine.EngineName || daemon is not null)],
                 EnginesAreNamed = parsed.GetValue(engines) is { Length: > 0 },
                 ClamdSocket = daemon ?? ClamdOptions.DefaultSocket,
@@ -118,7 +120,7 @@ internal static class ScanCommand
                 throw new TargetException("--changed builds on what earlier scans left in the state folder; it goes with neither --state none nor --no-cache");
             }
 
-            if (!settings.Engines.Any(n => n != HashSet.EngineName) && settings.HashLists.Count == 0)
+            if (!settings.Engines.Any(n => n != HashSet.EngineName) && settings.HashLists.Count + settings.StoredHashSets.Count == 0)
             {
                 throw new TargetException("the engines asked for have nothing to match; name a list with --hashes, or let yara run too");
             }

@@ -21,6 +21,9 @@ internal sealed class ScanSignatures : IDisposable
 
     public required IReadOnlyList<string> HashLists { get; init; }
 
+    /// <summary>The bundle's compiled set of hashes, where it has one: its lists are not among the others then.</summary>
+    public IReadOnlyList<string> HashSets => SetsOf(PartKind.Hashes);
+
     public required AllowList Allow { get; init; }
 
     /// <summary>Entries of allow lists that are not in use.</summary>
@@ -28,8 +31,10 @@ internal sealed class ScanSignatures : IDisposable
 
     public BundleReport? Bundle { get; private init; }
 
-    /// <summary>Hashes of known good files in the bundle.</summary>
-    public IReadOnlyList<string> KnownGoodLists => _bundle?.FilesOf(PartKind.KnownGood) ?? [];
+    /// <summary>Hashes of known good files in the bundle, where it has no compiled set of them.</summary>
+    public IReadOnlyList<string> KnownGoodLists => ListsOf(_bundle, PartKind.KnownGood);
+
+    public IReadOnlyList<string> KnownGoodSets => SetsOf(PartKind.KnownGood);
 
     /// <param name="state">The state folder; null for none.</param>
     /// <exception cref="TargetException">An allow list that was asked for is none.</exception>
@@ -47,7 +52,7 @@ internal sealed class ScanSignatures : IDisposable
             {
                 Rules = chosen,
                 WithBuiltin = withBuiltin || chosen.Count == 0,
-                HashLists = [.. hashes, .. bundle?.FilesOf(PartKind.Hashes) ?? []],
+                HashLists = [.. hashes, .. ListsOf(bundle, PartKind.Hashes)],
                 Allow = list,
                 Faults = faults,
                 Bundle = bundle is null ? null : BundleReport.Of(bundle, now),
@@ -61,6 +66,10 @@ internal sealed class ScanSignatures : IDisposable
     }
 
     public void Dispose() => _bundle?.Dispose();
+
+    private IReadOnlyList<string> SetsOf(PartKind kind) => _bundle?.SetOf(kind) is { } set ? [set] : [];
+
+    private static IReadOnlyList<string> ListsOf(OpenBundle? bundle, PartKind kind) => bundle is null || bundle.SetOf(kind) is not null ? [] : bundle.FilesOf(kind);
 
     /// <summary>The operator's own lists that hold for every scan.</summary>
     private static IEnumerable<string> OfState(string? state)

@@ -37,8 +37,8 @@ internal static class SignaturesAddCommand
 
             ClamAvParts clamAv = SignaturesCommand.ClamAv(parsed.GetValue(configuration), cancellation);
             PartsChecker checker = Checker(parsed.GetValue(sandbox), cancellation);
-            Installed installed = IsBundle(path) ? store.Install(path, new InstallOptions(mayBeUnsigned), checker.Check)
-                : mayBeUnsigned ? InstallOwn(path, store, checker)
+            Installed installed = IsBundle(path) ? store.Install(path, new InstallOptions(mayBeUnsigned) { Cancellation = cancellation }, checker.Check)
+                : mayBeUnsigned ? InstallOwn(path, store, checker, cancellation)
                 : throw new TargetException($"{path}: no bundle; --unsigned takes a folder of rules as it is, vmsweep signatures build makes a signed bundle of it");
             return SignaturesCommand.Say(parsed.GetRequiredValue(format), installed, null, parsed.GetValue(state), clamAv.Apply(store));
         }));
@@ -56,11 +56,11 @@ internal static class SignaturesAddCommand
         ? File.Exists(Path.Combine(path, BundleManifest.FileName))
         : Path.GetExtension(path).ToLowerInvariant() is not (".yar" or ".yara");
 
-    private static Installed InstallOwn(string path, BundleStore store, PartsChecker checker)
+    private static Installed InstallOwn(string path, BundleStore store, PartsChecker checker, CancellationToken cancellation)
     {
         using var run = new RunFolder();
         string file = run.File("own" + SignatureUpdate.BundleExtension);
         SignaturesBuildCommand.Build(path, run.File("staged"), checker, new BundleChoices("local", null, DateTimeOffset.MaxValue), null, file);
-        return store.Install(file, new InstallOptions(MayBeUnsigned: true), _ => { });
+        return store.Install(file, new InstallOptions(MayBeUnsigned: true) { Cancellation = cancellation }, _ => { });
     }
 }

@@ -44,7 +44,7 @@ internal static class SignaturesTestCommand
             Sandbox box = Sandboxes.Open(parsed.GetValue(sandbox) ?? SandboxMode.Full);
             var trial = new Trial(box, new WorkerProcess(box.WorkerStart, ScanRun.Silence), cancellation);
             long held = parsed.GetValue(memory) ?? CommonOptions.DefaultMemoryBytes;
-            trial.Run(bundle?.PartsFolder, rules, bundle is null && rules.Count == 0, bundle?.FilesOf(PartKind.Hashes) ?? [], folder, parsed.GetValue(sample) ?? 16 << 20, held, parsed.GetValue(timeout));
+            trial.Run(bundle?.PartsFolder, rules, bundle is null && rules.Count == 0, bundle?.SetOf(PartKind.Hashes), bundle?.FilesOf(PartKind.Hashes) ?? [], folder, parsed.GetValue(sample) ?? 16 << 20, held, parsed.GetValue(timeout));
             if (bundle?.FilesOf(PartKind.ClamAv) is { Count: > 0 } clamAv)
             {
                 trial.RunClamAv(clamAv, folder);
@@ -126,11 +126,12 @@ internal static class SignaturesTestCommand
         public RuleTrial? Result { get; private set; }
 
         /// <param name="root">What files are named relative to; null: as they lie.</param>
-        public void Run(string? root, IReadOnlyList<string> rules, bool isBuiltin, IReadOnlyList<string> hashes, string good, long sampleBytes, long memoryBytes, int timeoutSeconds)
+        /// <param name="set">Compiled of the lists of hashes; null: there is none.</param>
+        public void Run(string? root, IReadOnlyList<string> rules, bool isBuiltin, string? set, IReadOnlyList<string> hashes, string good, long sampleBytes, long memoryBytes, int timeoutSeconds)
         {
             List<(string Host, string Inside)> sources = [.. rules.Select((r, i) => (r, sandbox.Inside(r, $"rules/{i}/{Path.GetFileName(r)}")))];
             using var run = new RunFolder();
-            HashSetFiles sets = HashSetFiles.Make(HashSetKind.Bad, hashes, run.File("hashes"), cancellation);
+            HashSetFiles sets = HashSetFiles.Make(HashSetKind.Bad, set is null ? hashes : [], set is null ? [] : [set], run.File("hashes"), cancellation);
             List<(string Host, string Inside)> lists = [.. sets.Paths.Select((h, i) => (h, sandbox.Inside(h, $"hashes/{i}/{Path.GetFileName(h)}")))];
             (string Host, string Inside) folder = (good, sandbox.Inside(good, "good"));
             var job = new TryRulesJob([.. sources.Select(s => s.Inside)], isBuiltin, [.. lists.Select(l => l.Inside)], folder.Inside, sampleBytes, memoryBytes, timeoutSeconds)

@@ -10,9 +10,10 @@ namespace Vmsweep.Appliance.Pipeline;
 internal sealed record HashSetFiles(IReadOnlyList<string> Paths, IReadOnlyList<HashSetFacts> Facts, IReadOnlyList<RuleFaultReport> Faults, bool AreListsEmpty)
 {
     /// <summary>Compiled sets are checked to their end and taken as they are; all lists together become one more.</summary>
+    /// <param name="stored">Sets of the bundle, which were made when it was installed: of these only header and index are read.</param>
     /// <param name="compiled">Where that is written.</param>
     /// <exception cref="HashSetException">A compiled set is damaged, or of the other kind.</exception>
-    public static HashSetFiles Make(HashSetKind kind, IReadOnlyList<string> paths, string compiled, CancellationToken cancellation)
+    public static HashSetFiles Make(HashSetKind kind, IReadOnlyList<string> paths, IReadOnlyList<string> stored, string compiled, CancellationToken cancellation)
     {
         List<string> sets = [];
         List<HashSetFacts> facts = [];
@@ -30,19 +31,28 @@ internal sealed record HashSetFiles(IReadOnlyList<string> Paths, IReadOnlyList<H
             }
         }
 
-        if (lists.Count == 0)
+        List<RuleFaultReport> faults = [];
+        if (lists.Count > 0)
         {
-            return new HashSetFiles(sets, facts, [], AreListsEmpty: false);
-        }
+            using var builder = new HashSetBuilder(kind);
+            lists.ForEach(l => builder.AddFile(l, cancellation));
+            faults.AddRange(builder.Faults.Select(f => new RuleFaultReport(f.File, f.Line, f.Message)));
+            if (builder.Taken == 0)
+            {
+                return new HashSetFiles(sets, facts, faults, AreListsEmpty: true);
+            }
 
-        using var builder = new HashSetBuilder(kind);
-        lists.ForEach(l => builder.AddFile(l, cancellation));
-        if (builder.Taken > 0)
-        {
             facts.Add(builder.Build(compiled));
             sets.Add(compiled);
         }
 
-        return new HashSetFiles(sets, facts, [.. builder.Faults.Select(f => new RuleFaultReport(f.File, f.Line, f.Message))], builder.Taken == 0);
+        foreach (string path in stored)
+        {
+            using HashSet set = HashSet.Open(path, kind);
+            facts.Add(set.Facts);
+            sets.Add(path);
+        }
+
+        return new HashSetFiles(sets, facts, faults, AreListsEmpty: false);
     }
 }

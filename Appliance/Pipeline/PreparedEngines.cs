@@ -98,7 +98,7 @@ internal sealed class PreparedEngines : IDisposable
     {
         if (settings.Engines.Contains(HashSet.EngineName))
         {
-            IReadOnlyList<HashSetFacts> facts = Prepare(HashSetKind.Bad, settings.HashLists, HashSets, settings, run, cancellation);
+            IReadOnlyList<HashSetFacts> facts = Prepare(HashSetKind.Bad, settings.HashLists, settings.StoredHashSets, HashSets, settings, run, cancellation);
             if (facts.Count > 0)
             {
                 Reports.Add(EngineReport.Of(Signatures.Hashes.HashSets.FactsOf(facts)));
@@ -109,12 +109,13 @@ internal sealed class PreparedEngines : IDisposable
             }
         }
 
-        KnownGoodDigests = [.. Prepare(HashSetKind.KnownGood, settings.KnownGood, KnownGood, settings, run, cancellation).Select(f => f.Digest)];
+        KnownGoodDigests = [.. Prepare(HashSetKind.KnownGood, settings.KnownGood, settings.StoredKnownGood, KnownGood, settings, run, cancellation).Select(f => f.Digest)];
     }
 
-    private IReadOnlyList<HashSetFacts> Prepare(HashSetKind kind, IReadOnlyList<string> paths, List<string> sets, ScanSettings settings, RunFolder run, CancellationToken cancellation)
+    private IReadOnlyList<HashSetFacts> Prepare(
+        HashSetKind kind, IReadOnlyList<string> paths, IReadOnlyList<string> stored, List<string> sets, ScanSettings settings, RunFolder run, CancellationToken cancellation)
     {
-        HashSetFiles files = HashSetFiles.Make(kind, paths, run.File(kind == HashSetKind.Bad ? "hashes" : "known-good"), cancellation);
+        HashSetFiles files = HashSetFiles.Make(kind, paths, stored, run.File(kind == HashSetKind.Bad ? "hashes" : "known-good"), cancellation);
         if (settings.StrictRules && files.Faults.Count > 0)
         {
             throw new JobFailedException(RuleFaultReport.Text(files.Faults));

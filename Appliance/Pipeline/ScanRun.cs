@@ -34,6 +34,12 @@ internal sealed record ScanSettings
     /// <summary>The same of hashes whose contents need not be matched.</summary>
     public IReadOnlyList<string> KnownGood { get; init; } = [];
 
+    /// <summary>Compiled sets that the store of bundles made, and nobody gave.</summary>
+    public IReadOnlyList<string> StoredHashSets { get; init; } = [];
+
+    /// <inheritdoc cref="StoredHashSets"/>
+    public IReadOnlyList<string> StoredKnownGood { get; init; } = [];
+
     public string ClamdSocket { get; init; } = ClamdOptions.DefaultSocket;
 
     /// <summary>Where the daemon has its database.</summary>
@@ -221,7 +227,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
             }
 
             bool isWhole;
-            using (var watch = new ViewWatch(view, cancellation, time))
+            using (var watch = new ViewWatch(view, time, cancellation))
             {
                 isWhole = Scan(target, view.Vm, lane, tracking is null ? null : new Tracking(tracking, view.Changes), () => watch.Closed is { } why ? (watch.IsLost ? Fault.Transport : Fault.Limit, why) : null, watch.Token);
                 target.Loss = watch.IsLost ? ReadLoss.Hypervisor : target.Loss;

@@ -12,7 +12,7 @@ internal sealed class SignatureUpdate(BundleStore store, string folder, Action<O
 {
     public const string BundleExtension = ".vmbundle";
 
-    private static readonly InstallOptions AsUpdate = new(IsUpdate: true);
+    private readonly InstallOptions _asUpdate = new(IsUpdate: true) { Cancellation = cancellation };
 
     /// <summary>How long to wait before what broke off is asked for again.</summary>
     public Func<TimeSpan, CancellationToken, Task> Wait { get; init; } = Task.Delay;
@@ -56,7 +56,7 @@ internal sealed class SignatureUpdate(BundleStore store, string folder, Action<O
 
         try
         {
-            Installed installed = Named(source.From, () => store.Install(download.PartPath, AsUpdate, check), download.PartPath);
+            Installed installed = Named(source.From, () => store.Install(download.PartPath, _asUpdate, check), download.PartPath);
             download.Accept(installed.Id);
             return new UpdateResult(source.From, installed);
         }
@@ -72,7 +72,7 @@ internal sealed class SignatureUpdate(BundleStore store, string folder, Action<O
     {
         if (!Directory.Exists(from) || File.Exists(Path.Combine(from, BundleManifest.FileName)))
         {
-            return new UpdateResult(from, store.Install(from, AsUpdate, check));
+            return new UpdateResult(from, store.Install(from, _asUpdate, check));
         }
 
         List<(string Path, long Version)> offered = [];
@@ -95,7 +95,7 @@ internal sealed class SignatureUpdate(BundleStore store, string folder, Action<O
         }
 
         return offered.Count > 0
-            ? new UpdateResult(from, store.Install(offered.MaxBy(o => o.Version).Path, AsUpdate, check))
+            ? new UpdateResult(from, store.Install(offered.MaxBy(o => o.Version).Path, _asUpdate, check))
             : throw new BundleException(from, refused.Count > 0 ? string.Join('\n', refused) : $"no bundle{(name is null ? "" : $" of the name {name}")}: neither {BundleManifest.FileName} nor *{BundleExtension}");
     }
 

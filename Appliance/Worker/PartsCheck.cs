@@ -33,9 +33,9 @@ internal static class PartsCheck
                 case PartKind.Allow:
                     counts[i] = CheckAllowList(file, faults);
                     break;
-                case PartKind.Hashes:
+                case PartKind.Hashes or PartKind.KnownGood:
                     List<HashFault> found = [];
-                    counts[i] = HashSetBuilder.Check(file, HashSetKind.Bad, found);
+                    counts[i] = HashSetBuilder.Check(file, PartKinds.Of(job.Parts[i]) == PartKind.Hashes ? HashSetKind.Bad : HashSetKind.KnownGood, found);
                     faults.AddRange(found.Select(f => (f.File, f.Line, f.Message)));
                     break;
                 default:

@@ -35,7 +35,7 @@ public static class KnownContainers
     ];
 
     /// <summary>Names of all that is recognised, for people.</summary>
-    public static IEnumerable<string> Titles => [.. Table.Select(s => s.Detail), "QEMU copy on write, version 1", "bzip2", "tar"];
+    public static IEnumerable<string> Titles => [.. Table.Select(s => s.Detail), "QEMU copy on write, version 1 (qcow)", "bzip2", "tar"];
 
     /// <summary>What a file is, when it is an image or archive that no reader here opens; null otherwise.</summary>
     public static Recognised? Recognise(IBlockSource file) =>

@@ -20,6 +20,16 @@ public static class ContainerFormats
     /// <summary>Every format with a reader. Raw is no part of it: raw is declared or the last resort, never recognised.</summary>
     public static readonly IReadOnlyList<IContainerFormat> Readable = [new VmdkFormat(), new VhdxFormat(), new VhdFormat(), new Qcow2Format(), new VdiFormat(), new ParallelsFormat(), new XvaFormat(), new VmaFormat()];
 
+    /// <summary>What holds images of these formats: packages of VMs, and images cut into pieces. For people.</summary>
+    public static readonly IReadOnlyList<FormatSupport> Holders =
+    [
+        new(
+            "OVF and OVA",
+            "every VM and disk of a descriptor; of an archive (.ova, Vagrant's .box) read where it lies, members packed by gzip and disks in chunks too; digests of the manifest verified",
+            "archives packed as a whole, files that are missing, digests that differ; certificates are not verified"),
+        new("split image", "pieces of an image of any format here (.001 or .000 and on; Virtual PC's .v01 and on)", "missing pieces in the middle"),
+    ];
+
     // Extensions that declare a format. Others (.img, .bin, none) leave it to the bytes.
     private static readonly Dictionary<string, string> ByExtension = new(StringComparer.OrdinalIgnoreCase)
     {

@@ -20,6 +20,7 @@ public static class SupportTable
     public static IReadOnlyList<SupportRow> Rows { get; } =
     [
         .. ContainerFormats.Readable.Append(ContainerFormats.Raw).Select(f => Row("container", f.Support)),
+        .. ContainerFormats.Holders.Select(s => Row("container", s)),
         .. Recognised("container", KnownContainers.Titles),
         .. PartitionTables.Supported.Select(s => Row("volume", s)),
         .. VolumeFormats.Readable.Select(f => Row("volume", f.Support)),

@@ -5,7 +5,11 @@ namespace Vmsweep.Signatures.Bundles;
 /// <summary>How a bundle is taken.</summary>
 /// <param name="MayBeUnsigned">The operator vouches for it.</param>
 /// <param name="IsUpdate">Nobody chose it by hand: it must continue the active bundle's name, and is none that the operator went back from.</param>
-public sealed record InstallOptions(bool MayBeUnsigned = false, bool IsUpdate = false);
+public sealed record InstallOptions(bool MayBeUnsigned = false, bool IsUpdate = false)
+{
+    /// <summary>Ends the compiling of large lists.</summary>
+    public CancellationToken Cancellation { get; init; }
+}
 
 /// <summary>What became of a bundle that was to be installed.</summary>
 public enum InstallOutcome
@@ -31,8 +35,8 @@ public sealed record StoredBundle(string Id, BundleManifest? Manifest, Publisher
 
 /// <summary>
 /// The bundles of an appliance: <c>bundles/ID/</c> for each, <c>state.json</c> for which is active, <c>trust/</c> for pinned keys. A
-/// bundle is written and checked in <c>incoming/</c>, flushed, moved to its place by one rename, and becomes active by another: after a
-/// loss of power the old one or the new one is active, whole.
+/// bundle is written and checked in <c>incoming/</c>, its hash lists are compiled there, all is flushed, moved to its place by one rename, and
+/// becomes active by another: after a loss of power the old one or the new one is active, whole.
 /// </summary>
 public sealed class BundleStore
 {
@@ -108,6 +112,7 @@ public sealed class BundleStore
         StoreState state = StoreState.Read(_folder);
         if (state.Active == manifest.Id && IsSound(manifest))
         {
+            MakeMissingSets(manifest, options.Cancellation);
             return Done(InstallOutcome.AlreadyActive);
         }
 
@@ -131,7 +136,8 @@ public sealed class BundleStore
                 check(bundle);
             }
 
-            Keep(staged, manifest);
+            BundleSets.Make(staged, manifest.Manifest, _incoming, Stored(), options.Cancellation);
+            Keep(staged, manifest, options.Cancellation);
         }
         catch
         {
@@ -160,6 +166,7 @@ public sealed class BundleStore
             throw new BundleException(FolderOf(previous), wrong);
         }
 
+        MakeMissingSets(manifest, CancellationToken.None);
         state.RollBack().Write(_folder);
         Prune();
         return new StoredBundle(previous, manifest.Manifest, manifest.Signer, IsActive: true, IsPrevious: false, "");
@@ -167,27 +174,25 @@ public sealed class BundleStore
 
     /// <summary>Reads every byte of a bundle that is open again.</summary>
     /// <returns>What is wrong; empty when nothing is.</returns>
-    public IReadOnlyList<string> Verify(OpenBundle bundle) => BundleFiles.Verify(FolderOf(bundle.Id), bundle.Manifest);
+    public IReadOnlyList<string> Verify(OpenBundle bundle) =>
+        [.. BundleFiles.Verify(FolderOf(bundle.Id), bundle.Manifest), .. BundleSets.Verify(FolderOf(bundle.Id), bundle.Manifest)];
 
     /// <summary>The bundles of the store, the active one first, then the previous.</summary>
     public IReadOnlyList<StoredBundle> List()
     {
         StoreState state = StoreState.Read(_folder);
         List<StoredBundle> found = [];
-        if (Directory.Exists(_bundles))
+        foreach (string id in Stored().Select(d => Path.GetFileName(d)).Where(StoreState.IsId))
         {
-            foreach (string id in Directory.EnumerateDirectories(_bundles).Select(d => Path.GetFileName(d)).Where(StoreState.IsId))
+            StoredBundle stored = new(id, null, null, id == state.Active, id == state.Previous, "");
+            try
             {
-                StoredBundle stored = new(id, null, null, id == state.Active, id == state.Previous, "");
-                try
-                {
-                    CheckedManifest manifest = BundleFiles.Check(FolderOf(id), id, Trust, state.Unsigned.Contains(id));
-                    found.Add(stored with { Manifest = manifest.Manifest, Signer = manifest.Signer });
-                }
-                catch (BundleException e)
-                {
-                    found.Add(stored with { Fault = e.Message });
-                }
+                CheckedManifest manifest = BundleFiles.Check(FolderOf(id), id, Trust, state.Unsigned.Contains(id));
+                found.Add(stored with { Manifest = manifest.Manifest, Signer = manifest.Signer });
+            }
+            catch (BundleException e)
+            {
+                found.Add(stored with { Fault = e.Message });
             }
         }
 
@@ -279,12 +284,13 @@ public sealed class BundleStore
     }
 
     /// <summary>Moves a bundle to its place. One that is there already and sound stays: it may be in use.</summary>
-    private void Keep(string staged, CheckedManifest manifest)
+    private void Keep(string staged, CheckedManifest manifest, CancellationToken cancellation)
     {
         Directory.CreateDirectory(_bundles);
         DurableFiles.FlushFolder(_folder);
         if (IsSound(manifest))
         {
+            BundleSets.Make(FolderOf(manifest.Id), manifest.Manifest, _incoming, [staged], cancellation);
             Directory.Delete(staged, recursive: true);
             return;
         }
@@ -296,6 +302,22 @@ public sealed class BundleStore
 
         DurableFiles.Move(staged, FolderOf(manifest.Id));
     }
+
+    /// <summary>A bundle that an earlier version installed has no compiled sets yet, and perhaps a list that would be refused today.</summary>
+    private void MakeMissingSets(CheckedManifest manifest, CancellationToken cancellation)
+    {
+        try
+        {
+            BundleSets.Make(FolderOf(manifest.Id), manifest.Manifest, _incoming, Stored(), cancellation);
+        }
+        catch (Exception e) when (e is BundleException or IOException or UnauthorizedAccessException)
+        {
+            // Nobody is kept from going back. Scans take the lists, and say which line is wrong.
+        }
+    }
+
+    /// <summary>The folders of all bundles.</summary>
+    private string[] Stored() => Directory.Exists(_bundles) ? Directory.GetDirectories(_bundles) : [];
 
     /// <summary>It is stored whole, and with this signer.</summary>
     private bool IsSound(CheckedManifest manifest)

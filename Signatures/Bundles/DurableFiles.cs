@@ -37,6 +37,9 @@ internal static partial class DurableFiles
         FlushFolder(Path.GetDirectoryName(from)!);
     }
 
+    /// <summary>Gives a file a second name, on file systems that can.</summary>
+    public static bool TryLink(string path, string to) => Link(path, to) == 0;
+
     /// <summary>The names that stand in a folder, for good.</summary>
     public static void FlushFolder(string folder)
     {
@@ -96,6 +99,9 @@ internal static partial class DurableFiles
 
     [LibraryImport("libc", EntryPoint = "open", StringMarshalling = StringMarshalling.Utf8, SetLastError = true)]
     private static partial int Open(string path, int flags);
+
+    [LibraryImport("libc", EntryPoint = "link", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int Link(string path, string to);
 
     [LibraryImport("libc", EntryPoint = "fsync", SetLastError = true)]
     private static partial int Sync(int file);

@@ -7,6 +7,7 @@ public sealed class OpenBundle : IDisposable
 {
     internal const string PartsName = "parts";
 
+    private readonly string _folder;
     private readonly IDisposable? _hold;
 
     internal OpenBundle(string folder, CheckedManifest manifest, IDisposable? hold)
@@ -15,6 +16,7 @@ public sealed class OpenBundle : IDisposable
         Manifest = manifest.Manifest;
         Signer = manifest.Signer;
         PartsFolder = Path.Combine(folder, PartsName);
+        _folder = folder;
         _hold = hold;
     }
 
@@ -34,6 +36,12 @@ public sealed class OpenBundle : IDisposable
 
     /// <summary>The files of a kind.</summary>
     public IReadOnlyList<string> FilesOf(PartKind kind) => [.. Manifest.Parts.Where(p => p.Kind == kind).Select(p => Path.Combine(PartsFolder, p.Path))];
+
+    /// <summary>
+    /// The lists of a kind of hashes as one compiled set, which was made of them when the bundle was installed. Null: there are none, or there is
+    /// no set that can be used, and scans take the lists.
+    /// </summary>
+    public string? SetOf(PartKind kind) => BundleSets.Find(_folder, Manifest, kind);
 
     public bool IsExpired(DateTimeOffset now) => Manifest.Expires <= now;
 

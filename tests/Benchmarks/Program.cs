@@ -59,6 +59,13 @@ readers.SetAction(parsed =>
     CipherBenchmark.Run(parsed.GetValue(rounds));
     return ReadBenchmark.Run(ReaderImages.Make(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(size)), parsed.GetValue(rounds)) ? 0 : 1;
 });
+var open = new Command("open", "Sparse disks of 62 TiB: time and memory until they are open, and of vmsweep info.") { work, rounds };
+open.SetAction(parsed =>
+{
+    Measured.Prepare();
+    Programs.Build();
+    OpenBenchmark.Run(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(rounds));
+});
 var files = new Option<int>("--files") { Description = "Files of the walk.", DefaultValueFactory = _ => 1_000_000 };
 var mounts = new Command("file-systems", "vmsweep ls --sha256 against openssl over the kernel's mount and ntfs-3g's, for each file system.") { work, size, rounds, threads };
 mounts.SetAction(parsed =>
@@ -136,6 +143,7 @@ var root = new RootCommand("Measures vmsweep against other programs on the same 
     Make("engines", "vmsweep scan with each engine alone, and with all three.", Engines),
     archives,
     readers,
+    open,
     mounts,
     walk,
     decoders,

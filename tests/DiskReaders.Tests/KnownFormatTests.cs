@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.IO.Compression;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Containers;
@@ -76,6 +77,84 @@ public sealed class KnownFormatTests
     }
 
     [Theory]
+    [InlineData("bsd-label", "bsd", "parted -s x mklabel bsd mkpart 1MiB 32MiB")]
+    [InlineData("sun-label", "sun", "parted -s x mklabel sun mkpart 8MiB 32MiB")]
+    [InlineData("sun-label", "sun", @"printf 's\nw\n' | fdisk x")]
+    [InlineData("sun-label", "sun", "echo label: sun | sfdisk x")]
+    [InlineData("apple-partition-map", "mac", "parted -s x mklabel mac mkpart one hfs 1MiB 32MiB")]
+    public void Labels_of_other_systems_are_known_by_name_as_parted_names_them(string name, string parted, string make)
+    {
+        using var scratch = new Scratch();
+        Tool.Find("parted");
+        Tool.Find("fdisk");
+        Tool.Shell("truncate -s 64M x; { " + make + "; } > /dev/null 2>&1", scratch.Folder);
+        Assert.Contains($":512:512:{parted}:", Tool.Run("parted", "-s", "-m", scratch["x"], "print"), StringComparison.Ordinal);
+        Assert.Equal((name, Fault.Unsupported), Volume(scratch["x"], 0));
+    }
+
+    [Fact]
+    public void The_label_inside_a_BSD_partition_is_known()
+    {
+        using var scratch = new Scratch();
+        Tool.Find("fdisk");
+        Tool.Shell(@"truncate -s 64M x; echo '2048,65536,a5' | sfdisk -q x; printf 'b\ny\nw\n' | fdisk x > /dev/null 2>&1", scratch.Folder);
+        Assert.Equal(("bsd-label", Fault.Unsupported), Volume(scratch["x"], 1 << 20));
+    }
+
+    // illumos sys/vtoc.h, struct vtoc of x86: in sector 1 of the partition; v_bootinfo, v_sanity at 12, v_version, v_volume, v_sectorsz
+    // at 28, v_nparts at 30, v_reserved, then slices of tag, flag, start and size from 72. No tool of Debian writes it; libblkid reads it.
+    [Fact]
+    public void The_label_inside_a_Solaris_partition_is_known()
+    {
+        using var scratch = new Scratch();
+        Tool.Find("sfdisk");
+        Tool.Shell("truncate -s 64M x; echo '2048,65536,82' | sfdisk -q x", scratch.Folder);
+        byte[] label = new byte[512];
+        BinaryPrimitives.WriteUInt32LittleEndian(label.AsSpan(12), 0x600D_DEEE);
+        BinaryPrimitives.WriteUInt32LittleEndian(label.AsSpan(16), 1);
+        BinaryPrimitives.WriteUInt16LittleEndian(label.AsSpan(28), 512);
+        BinaryPrimitives.WriteUInt16LittleEndian(label.AsSpan(30), 16);
+        BinaryPrimitives.WriteUInt16LittleEndian(label.AsSpan(72), 2);
+        BinaryPrimitives.WriteUInt32LittleEndian(label.AsSpan(76), 4096);
+        BinaryPrimitives.WriteUInt32LittleEndian(label.AsSpan(80), 8192);
+        using (FileStream file = File.OpenWrite(scratch["x"]))
+        {
+            file.Position = (1 << 20) + 512;
+            file.Write(label);
+        }
+
+        Assert.Contains("solaris", Tool.Run("partx", "--show", "--noheadings", "-o", "SCHEME", scratch["x"]), StringComparison.Ordinal);
+        Assert.Equal(("solaris-vtoc", Fault.Unsupported), Volume(scratch["x"], 1 << 20));
+    }
+
+    [Fact]
+    public void A_ZFS_pool_is_known_as_blkid_knows_it()
+    {
+        using var scratch = new Scratch();
+        byte[] labels = Tool.RunRaw("xz", Path.Combine(Root(), "tests/DiskReaders.Tests/Volumes/Zfs/Images"), "-dc", "pool.xz");
+        File.WriteAllBytes(scratch["x"], labels);
+        Tool.Run("truncate", "-s", "64M", scratch["x"]);
+        Assert.Equal("zfs_member", Tool.Run("blkid", "-p", "-o", "value", "-s", "TYPE", scratch["x"]).Trim());
+        Assert.Equal(("zfs", Fault.Unsupported), Volume(scratch["x"], 0));
+
+        // A machine of the other byte order writes the magic number the other way round.
+        for (int at = 128 << 10; at < 256 << 10; at += 1024)
+        {
+            labels.AsSpan(at, 8).Reverse();
+        }
+
+        using (var swapped = new MemorySource(labels))
+        {
+            Assert.Equal("zfs", KnownVolumes.Recognise(swapped)?.Name);
+        }
+
+        // One that is left of the ring is a remnant.
+        labels.AsSpan(0x2_1400, 0x4_0000 - 0x2_1400).Clear();
+        using var remnant = new MemorySource(labels);
+        Assert.Null(KnownVolumes.Recognise(remnant));
+    }
+
+    [Theory]
     [InlineData("storage-spaces", 4096, "5350414345444220")]
     [InlineData("sun-label", 188, "600DDEEE")]
     public void Volumes_that_no_tool_here_makes_are_known_by_their_signature(string name, int at, string bytes)
@@ -137,6 +216,14 @@ public sealed class KnownFormatTests
             string? name = KnownFileSystems.Recognise(source)?.Name;
             Assert.True(known.Contains(kind) ? name is not null && (name.StartsWith(kind, StringComparison.Ordinal) || (kind, name) is ("hfsplus", "hfsx")) : name is null || (kind, name) is ("iso9660", "hfs"), $"{image}: {name}");
         }
+    }
+
+    private static (string? Name, Fault? Fault) Volume(string path, long offset)
+    {
+        using var file = new FileSource(path);
+        using var volume = new SliceSource(file, offset, file.Length - offset, "partition");
+        Recognised? found = KnownVolumes.Recognise(volume);
+        return (found?.Name, found?.Fault);
     }
 
     private static string Root()

@@ -58,6 +58,23 @@ public static class Content
         return bytes;
     }
 
+    /// <summary>Any slicing of reads equals one read: fails where a slice, of a byte to a mebibyte, has other bytes than are expected.</summary>
+    public static void CheckSlices(this IBlockSource source, ReadOnlySpan<byte> expected)
+    {
+        var random = new Random(6);
+        byte[] buffer = new byte[1 << 20];
+        for (int i = 0; i < 400; i++)
+        {
+            int at = random.Next(expected.Length);
+            Span<byte> slice = buffer.AsSpan(0, Math.Min(random.Next(1, 1 << random.Next(1, 21)), expected.Length - at));
+            source.Read(at, slice);
+            if (!slice.SequenceEqual(expected.Slice(at, slice.Length)))
+            {
+                throw new InvalidOperationException($"other bytes in {slice.Length} at {at}");
+            }
+        }
+    }
+
     public static string Sha256OfFile(string path)
     {
         using FileStream file = File.OpenRead(path);

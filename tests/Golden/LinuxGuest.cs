@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Globalization;
 
 namespace Vmsweep.Golden;
@@ -9,6 +10,8 @@ namespace Vmsweep.Golden;
 public static class LinuxGuest
 {
     private const string DoneMark = "guest is done";
+
+    private static readonly Lazy<string> Unpacked = new(Unpack);
 
     /// <summary>
     /// Runs <paramref name="script"/> in an empty folder of the guest; everything it leaves there is then found in
@@ -46,7 +49,7 @@ public static class LinuxGuest
               done
             done
             cp init script root/; chmod +x root/init
-            (cd root && find . | cpio -o -H newc --quiet | gzip -1) > initrd
+            (cd root && find . | cpio -o -H newc --quiet) > initrd
             truncate -s 4G out
             """,
             scratch.Folder);
@@ -54,7 +57,7 @@ public static class LinuxGuest
         List<string> arguments =
         [
             "900", "qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "2048", "-nodefaults", "-no-reboot", "-nographic", "-serial", "stdio",
-            "-kernel", "/boot/vmlinuz-" + kernel, "-initrd", scratch["initrd"], "-append", "console=ttyS0 quiet panic=-1",
+            "-kernel", UnpackedKernel, "-initrd", scratch["initrd"], "-append", "console=ttyS0 quiet panic=-1",
         ];
         foreach (string disk in (string[])[scratch["out"], scratch["initrd"], .. disks])
         {
@@ -90,6 +93,15 @@ public static class LinuxGuest
         poweroff -f
         """;
 
+    /// <summary>The kernel that guests boot, as its package brings it.</summary>
+    public static string PackedKernel => "/boot/vmlinuz-" + Kernel();
+
+    /// <summary>
+    /// The same as an ELF file, made once for a test run: QEMU boots it by the PVH protocol. Unpacking itself takes half the processor time of a boot under
+    /// software emulation.
+    /// </summary>
+    public static string UnpackedKernel => Unpacked.Value;
+
     /// <summary>The release of the kernel that guests boot.</summary>
     public static string Kernel()
     {
@@ -97,5 +109,27 @@ public static class LinuxGuest
             ? Directory.GetDirectories("/lib/modules").Select(Path.GetFileName).Where(k => File.Exists("/boot/vmlinuz-" + k)).Max(StringComparer.Ordinal)
             : null;
         return found ?? throw new InvalidOperationException("no kernel for a guest; install it with: apt-get install -y linux-image-amd64");
+    }
+
+    /// <summary>The payload of a bzImage, by the Linux/x86 boot protocol: setup_sects, payload_offset, payload_length. Debian's is xz.</summary>
+    private static string Unpack()
+    {
+        byte[] image = File.ReadAllBytes(PackedKernel);
+        int setupBytes = (image[0x1F1] + 1) * 512;
+        int at = setupBytes + BinaryPrimitives.ReadInt32LittleEndian(image.AsSpan(0x248));
+        ReadOnlySpan<byte> payload = image.AsSpan(at, BinaryPrimitives.ReadInt32LittleEndian(image.AsSpan(0x24C)));
+        if (!payload.StartsWith((ReadOnlySpan<byte>)[0xFD, (byte)'7', (byte)'z', (byte)'X', (byte)'Z', 0]))
+        {
+            // Another distribution's: it boots as it is.
+            return PackedKernel;
+        }
+
+        var scratch = new Scratch();
+        AppDomain.CurrentDomain.ProcessExit += (_, _) => scratch.Dispose();
+        File.WriteAllBytes(scratch["payload.xz"], payload);
+
+        // The unpacked size stands behind the stream.
+        Tool.Shell("xz -dc --single-stream payload.xz > vmlinux && rm payload.xz", scratch.Folder);
+        return scratch["vmlinux"];
     }
 }

@@ -101,7 +101,7 @@ public sealed class MemoryGuest : IDisposable
             (cd root && find . | cpio -o -H newc --quiet | gzip -1) > initrd
             """,
             scratch.Folder);
-        return ("/boot/vmlinuz-" + LinuxGuest.Kernel(), scratch["initrd"]);
+        return (LinuxGuest.PackedKernel, scratch["initrd"]);
     }
 
     /// <summary>Speaks QMP: gives the answer to a command.</summary>
@@ -168,7 +168,7 @@ public sealed class MemoryGuest : IDisposable
             Tool.Find("qemu-system-x86_64"),
             [
                 "-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", MemoryMiB.ToString(CultureInfo.InvariantCulture), "-smp", "2", "-nodefaults", "-no-reboot", "-nographic", "-serial", "stdio",
-                "-kernel", "/boot/vmlinuz-" + LinuxGuest.Kernel(), "-initrd", _scratch["initrd"], "-append", "console=ttyS0 quiet panic=-1",
+                "-kernel", LinuxGuest.PackedKernel, "-initrd", _scratch["initrd"], "-append", "console=ttyS0 quiet panic=-1",
                 "-qmp", $"unix:{_scratch["qmp"]},server=on,wait=off", .. more,
             ])
         {

@@ -104,7 +104,7 @@ public sealed class LibvirtRig : IDisposable
               <name>{name}</name>
               <memory unit='MiB'>256</memory>
               <vcpu>1</vcpu>
-              <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{Images}/vmlinuz</kernel><initrd>{Images}/initrd</initrd><cmdline>console=ttyS0 quiet panic=-1</cmdline></os>
+              <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{Images}/vmlinux</kernel><initrd>{Images}/initrd</initrd><cmdline>console=ttyS0 quiet panic=-1</cmdline></os>
               <cpu mode='maximum'/>
               <devices>
                 <emulator>/usr/bin/qemu-system-x86_64</emulator>

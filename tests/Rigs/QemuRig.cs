@@ -8,9 +8,10 @@ public sealed class QemuRig : IDisposable
     private readonly Scratch _scratch = new();
     private Daemon _qemu;
 
-    public QemuRig()
+    /// <param name="isKernelPacked">As <see cref="RunningGuest.MakeBoot"/> has it.</param>
+    public QemuRig(bool isKernelPacked = false)
     {
-        RunningGuest.MakeBoot(Folder);
+        RunningGuest.MakeBoot(Folder, isKernelPacked);
         RunningGuest.MakeDisks(Folder);
         Tool.Run("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", _scratch["b.qcow2"], _scratch["b.raw"]);
         _qemu = Start();
@@ -64,7 +65,7 @@ public sealed class QemuRig : IDisposable
         "qemu-system-x86_64",
         () => Daemon.Listens(Monitor) && Daemon.Listens(_scratch["serial"]),
         "-name", "bare", "-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "256", "-nodefaults", "-display", "none",
-        "-kernel", _scratch["vmlinuz"], "-initrd", _scratch["initrd"], "-append", "console=ttyS0 quiet panic=-1",
+        "-kernel", _scratch["vmlinux"], "-initrd", _scratch["initrd"], "-append", "console=ttyS0 quiet panic=-1",
         "-serial", $"unix:{_scratch["serial"]},server=on,wait=off",
         "-qmp", $"unix:{Monitor},server=on,wait=off",
         "-drive", $"file={_scratch["a.qcow2"]},format=qcow2,if=none,id=first",

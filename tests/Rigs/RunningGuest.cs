@@ -19,8 +19,9 @@ public static class RunningGuest
 
     public const int PartitionOffset = 1 << 20;
 
-    /// <summary>Makes <c>vmlinuz</c> and <c>initrd</c>.</summary>
-    public static void MakeBoot(string folder)
+    /// <summary>Makes <c>vmlinux</c> and <c>initrd</c>.</summary>
+    /// <param name="isPacked">The kernel as a distribution boots it: it unpacks itself, and goes to a random place.</param>
+    public static void MakeBoot(string folder, bool isPacked = false)
     {
         string kernel = LinuxGuest.Kernel();
         File.WriteAllText(Path.Combine(folder, "init"), Init.ReplaceLineEndings("\n"));
@@ -42,10 +43,10 @@ public static class RunningGuest
               done
             done
             mv init root/init; chmod +x root/init
-            (cd root && find . | cpio -o -H newc --quiet | gzip -1) > initrd
+            (cd root && find . | cpio -o -H newc --quiet) > initrd
             rm -r root
-            cp /boot/vmlinuz-{{kernel}} vmlinuz
-            chmod 644 initrd vmlinuz
+            cp {{(isPacked ? LinuxGuest.PackedKernel : LinuxGuest.UnpackedKernel)}} vmlinux
+            chmod 644 initrd vmlinux
             """,
             folder);
     }

@@ -96,13 +96,13 @@ internal static partial class VmsdFile
             : (int.MaxValue, 0, 0);
     }
 
-    [GeneratedRegex(@"^(?<snapshot>snapshot\d{1,6})\.uid$", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant)]
+    [GeneratedRegex(@"^(?<snapshot>snapshot[0-9]{1,6})\.uid$", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant)]
     private static partial Regex UidKey();
 
-    [GeneratedRegex(@"^(?<disk>(?<snapshot>snapshot\d{1,6})\.disk\d{1,6})\.fileName$", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant)]
+    [GeneratedRegex(@"^(?<disk>(?<snapshot>snapshot[0-9]{1,6})\.disk[0-9]{1,6})\.fileName$", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant)]
     private static partial Regex DiskKey();
 
-    [GeneratedRegex(@"^(?<bus>scsi|sata|ide|nvme)(?<controller>\d{1,3}):(?<unit>\d{1,3})$", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant)]
+    [GeneratedRegex(@"^(?<bus>scsi|sata|ide|nvme)(?<controller>[0-9]{1,3}):(?<unit>[0-9]{1,3})$", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant)]
     private static partial Regex Node();
 }
 

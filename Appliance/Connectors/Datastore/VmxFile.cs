@@ -129,7 +129,7 @@ internal sealed partial class VmxFile
         return EscapedCode().Replace(value, m => ((char)Convert.ToInt32(m.Value[1..], 16)).ToString());
     }
 
-    [GeneratedRegex(@"^(?<device>(?<bus>scsi|sata|ide|nvme)(?<controller>\d{1,3}):(?<unit>\d{1,3}))\.filename$", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant)]
+    [GeneratedRegex(@"^(?<device>(?<bus>scsi|sata|ide|nvme)(?<controller>[0-9]{1,3}):(?<unit>[0-9]{1,3}))\.filename$", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant)]
     private static partial Regex DiskKey();
 
     [GeneratedRegex(@"\|[0-9A-Fa-f]{2}", RegexOptions.CultureInvariant)]

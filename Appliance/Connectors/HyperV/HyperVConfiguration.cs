@@ -190,10 +190,10 @@ internal sealed partial class HyperVConfiguration
 
     private static int Number(Match match, string group) => int.Parse(match.Groups[group].ValueSpan, CultureInfo.InvariantCulture);
 
-    [GeneratedRegex(@"^configuration/manifest/vdev(?<number>\d{1,6})/instance$", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant)]
+    [GeneratedRegex(@"^configuration/manifest/vdev(?<number>[0-9]{1,6})/instance$", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant)]
     private static partial Regex ManifestKey();
 
-    [GeneratedRegex(@"^configuration/_(?<device>[0-9a-f-]{36})_/controller(?<controller>\d{1,4})/drive(?<drive>\d{1,4})/pathname$", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant)]
+    [GeneratedRegex(@"^configuration/_(?<device>[0-9a-f-]{36})_/controller(?<controller>[0-9]{1,4})/drive(?<drive>[0-9]{1,4})/pathname$", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant)]
     private static partial Regex DriveKey();
 }
 

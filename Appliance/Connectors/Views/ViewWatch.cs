@@ -9,7 +9,7 @@ internal sealed class ViewWatch : IDisposable
     private readonly CancellationTokenSource _stop;
     private readonly ITimer _timer;
 
-    public ViewWatch(IVmView view, CancellationToken cancellation, TimeProvider time)
+    public ViewWatch(IVmView view, TimeProvider time, CancellationToken cancellation)
     {
         _view = view;
         _stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);

@@ -38,6 +38,7 @@ internal sealed class SweepRunner : IDisposable
     private readonly PaceBoard _pace;
     private readonly LostVms _lost;
     private readonly Lock _gate = new();
+    private readonly Lock _sharing = new();
     private readonly SemaphoreSlim _changed = new(0);
     private readonly Dictionary<int, CancellationTokenSource> _scanning = [];
     private readonly List<(SweepVmRow Row, SweepVm Vm)> _broken = [];
@@ -498,22 +499,30 @@ internal sealed class SweepRunner : IDisposable
     /// <summary>On the clock's own thread, so that the window's end is kept whatever the loop waits for.</summary>
     private void OnTick()
     {
-        _pace.Step();
-        if (_claims is not null && _pace.IsNeeded)
-        {
-            try
-            {
-                _pace.Share(_claims.Others(_sweep.Name));
-            }
-            catch (SweepStoreException)
-            {
-                // The loop meets it too, and ends the run.
-            }
-        }
-
         if (_sweep.AtEnd == WindowEnd.Pause && !IsOpen())
         {
             StopAll();
+        }
+
+        _pace.Step();
+
+        // Where the database is slow the next ticks leave it alone: each would hold a thread of the pool, and with all of them held no answer arrives any more.
+        if (_claims is null || !_pace.IsNeeded || !_sharing.TryEnter())
+        {
+            return;
+        }
+
+        try
+        {
+            _pace.Share(_claims.Others(_sweep.Name));
+        }
+        catch (SweepStoreException)
+        {
+            // The loop meets it too, and ends the run.
+        }
+        finally
+        {
+            _sharing.Exit();
         }
     }
 

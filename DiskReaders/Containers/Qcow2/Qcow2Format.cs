@@ -18,8 +18,8 @@ public sealed class Qcow2Format : ISnapshotFormat
 
     public FormatSupport Support { get; } = new(
         "QEMU qcow2",
-        "versions 2 and 3, zlib and zstd clusters, extended L2 entries, external data files, backing chains over any format here, internal snapshots",
-        "unknown incompatible features");
+        "versions 2 and 3, zlib and zstd clusters, extended L2 entries, external data files, backing chains over any format here, internal snapshots; LUKS and the old AES method, unlocked by passphrase",
+        "locked images; unknown incompatible features");
 
     public bool Probe(ImageFile file)
     {

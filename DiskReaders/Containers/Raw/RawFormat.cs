@@ -12,7 +12,7 @@ public sealed class RawFormat : IContainerFormat
 
     public FormatSupport Support { get; } = new(
         "raw",
-        "any file that is declared raw (.raw, .dd, flat extents) or that no format recognises; holes are not read");
+        "any file that is declared raw (.raw, .dd, flat extents, discs as .iso) or that no format recognises; holes are not read");
 
     public bool Probe(ImageFile file) => false;
 

@@ -8,7 +8,7 @@ internal readonly record struct Include(string Name, int Line, int BeforeUnit);
 /// <summary>A file of rules, taken apart.</summary>
 internal sealed class ParsedFile
 {
-    public List<string> Imports { get; } = [];
+    public List<(string Module, int Line)> Imports { get; } = [];
 
     public List<Include> Includes { get; } = [];
 
@@ -56,7 +56,7 @@ internal sealed class RuleFileParser
             int start = _at;
             if (IsAt(_at, "import"u8) && IsAt(_at + 1, TokenKind.Text))
             {
-                _parsed.Imports.Add(Quoted(_tokens[_at + 1]));
+                _parsed.Imports.Add((Quoted(_tokens[_at + 1]), _tokens[_at].Line));
                 _at += 2;
             }
             else if (IsAt(_at, "include"u8) && IsAt(_at + 1, TokenKind.Text))

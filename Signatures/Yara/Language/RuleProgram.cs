@@ -64,7 +64,7 @@ internal sealed class RuleProgram
         _hash.AppendData(Encoding.UTF8.GetBytes($"{file.Namespace}\0{file.Text.Length}\0"));
         _hash.AppendData(file.Text);
         ParsedFile parsed = RuleFileParser.Parse(file, _faults);
-        foreach (string import in parsed.Imports.Where(i => !space.Imports.Contains(i)))
+        foreach ((string import, int line) in parsed.Imports.Where(i => !space.Imports.Contains(i.Module)))
         {
             if (Knows(import))
             {
@@ -72,7 +72,7 @@ internal sealed class RuleProgram
             }
             else
             {
-                _faults.Add(new RuleFault(file.File, 0, "", $"unknown module \"{import}\"", IsWarning: false));
+                _faults.Add(new RuleFault(file.File, line, "", $"unknown module \"{import}\"", IsWarning: false));
             }
         }
 

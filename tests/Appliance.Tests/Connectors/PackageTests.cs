@@ -267,6 +267,7 @@ public sealed class PackageTests : IDisposable
         {
             using VirtualDisk opened = chain.OpenDisk();
             Assert.Equal(File.ReadAllText(_scratch["sum"])[..64], opened.Content.Sha256(4 << 20));
+            opened.Content.CheckSlices(opened.Content.ReadAll());
         }
 
         Assert.Empty(gaps.ToList());

@@ -49,7 +49,7 @@ public sealed class ViewLimitTests
     public void What_reads_a_view_is_stopped_when_it_must_be_closed()
     {
         var view = new View();
-        using var watch = new ViewWatch(view, CancellationToken.None, _time);
+        using var watch = new ViewWatch(view, _time, CancellationToken.None);
         _time.Advance(TimeSpan.FromMinutes(1));
         Assert.True(view.Looks > 5);
         Assert.False(watch.Token.IsCancellationRequested);
@@ -65,7 +65,7 @@ public sealed class ViewLimitTests
     public void Limits_that_cannot_be_looked_at_are_not_kept(bool isLost)
     {
         var view = new View { Why = () => throw (isLost ? new HostLostException("gone") : new IOException("no such folder")) };
-        using var watch = new ViewWatch(view, CancellationToken.None, _time);
+        using var watch = new ViewWatch(view, _time, CancellationToken.None);
         _time.Advance(TimeSpan.FromSeconds(5));
         Assert.True(watch.Token.IsCancellationRequested);
         Assert.Contains(isLost ? "gone" : "no such folder", watch.Closed, StringComparison.Ordinal);
@@ -77,7 +77,7 @@ public sealed class ViewLimitTests
     {
         var view = new View();
         using var stop = new CancellationTokenSource();
-        using (var watch = new ViewWatch(view, stop.Token, _time))
+        using (var watch = new ViewWatch(view, _time, stop.Token))
         {
             stop.Cancel();
             Assert.True(watch.Token.IsCancellationRequested);

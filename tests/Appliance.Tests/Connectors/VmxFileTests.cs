@@ -1,5 +1,7 @@
 using System.Text;
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Tests.EndToEnd;
+using Vmsweep.Golden;
 
 namespace Vmsweep.Appliance.Tests.Connectors;
 
@@ -40,6 +42,25 @@ public sealed class VmxFileTests
     [Fact]
     public void An_encrypted_configuration_is_recognised() =>
         Assert.True(Parse("encryption.keySafe = \"vmware:key/list/...\"\nencryption.data = \"xyz\"\n").IsEncrypted);
+
+    [Fact]
+    public void A_VM_whose_configuration_is_encrypted_is_a_gap_and_what_it_still_names_is_read()
+    {
+        using var scratch = new Scratch();
+        File.WriteAllBytes(scratch["disk.raw"], new byte[4096]);
+        File.WriteAllText(scratch["vm.vmx"], ".encoding = \"UTF-8\"\ndisplayName = \"secret\"\nencryption.keySafe = \"vmware:key/list/x\"\nencryption.data = \"xyz\"\n");
+        Vm vm = Assert.Single(new TargetFinder([]).Find(scratch["vm.vmx"]));
+        Assert.Equal("secret", vm.Identity.Name);
+        Assert.Empty(vm.Disks);
+        Assert.Equal(("encrypted", scratch["vm.vmx"]), Assert.Single(vm.Gaps) is var gap ? (gap.Fault, gap.Path) : default);
+
+        // What stands outside of the encrypted part counts.
+        File.AppendAllText(scratch["vm.vmx"], "scsi0:0.fileName = \"disk.raw\"\n");
+        vm = Assert.Single(new TargetFinder([]).Find(scratch["vm.vmx"]));
+        Assert.Equal(scratch["disk.raw"], Assert.Single(vm.Disks).Path);
+        Assert.Equal("encrypted", Assert.Single(vm.Gaps).Fault);
+        Assert.Equal(3, Launcher.Run("scan", "--state", "none", scratch["vm.vmx"]).Status);
+    }
 
     private static VmxFile Parse(string text) => VmxFile.Parse(Encoding.UTF8.GetBytes(text), "test.vmx");
 }

@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.Appliance.Worker;
 using Vmsweep.DiskReaders.Blocks;
@@ -16,11 +17,14 @@ public sealed class CorpusTests
         "dv-ext2qcow2", "dv-imageqcow2", "dv-lvmqcow2", "sweep-xfs_", "sweep-btrfs_", "sweep-squashfs_", "sweep-erofs_", "dv-ext2vhd", "dv-image.vhd", "dv-image-differential.vhd",
         "go-exfat", "sweep-exfat_", "sc-qcow2", "sc-vmdk", "dv-iso9660", "du-appleiso", "la-test_read_format_iso", "sweep-iso9660_0", "sweep-iso9660_2", "sweep-iso9660_6",
         "sweep-iso9660_8", "sweep-iso9660_12", "sweep-iso9660_14", "sweep-udf_0", "sweep-udf_1", "sweep-udf_20", "sweep-udf_22", "sweep-udf_24", "sweep-udf_28",
-        "sweep-udf_3", "sweep-udf_4", "sweep-udf_5", "sweep-udf_6", "sweep-udf_8",
+        "sweep-udf_3", "sweep-udf_4", "sweep-udf_5", "sweep-udf_6", "sweep-udf_8", "du-btrfs", Unlisted,
     ];
 
     /// <summary>Read with its password by <see cref="EncryptedImageTests"/>.</summary>
     private const string NeedsPassword = "sc-qcow2-aes";
+
+    /// <summary>Its listing is empty, although the Sleuth Kit lists both of its partitions.</summary>
+    private const string Unlisted = "dv-mbr";
 
     /// <summary>The one thing that is wrong with an image that is read in full all the same: the structure that must be reported.</summary>
     private static readonly Dictionary<string, string> Flaws = new(StringComparer.Ordinal)
@@ -86,6 +90,26 @@ public sealed class CorpusTests
             using DiskReaders.Containers.VirtualDisk disk = chain.OpenDisk();
             Assert.Equal(image.RawSha256, disk.Content.Sha256());
         }
+    }
+
+    [Fact]
+    public void An_image_without_a_listing_equals_what_the_Sleuth_Kit_reads_of_it()
+    {
+        Assert.SkipUnless(CorpusImages.IsThere, $"there is no corpus at {CorpusImages.Folder}; VMSWEEP_CORPUS names it");
+        using var scratch = new Scratch();
+        string path = CorpusImages.Unpack(CorpusImages.All().Single(i => i.Id == Unlisted), scratch.Folder);
+        List<string> expected = [];
+        foreach ((string volume, string sector) in ((string, string)[])[("v1", "1"), ("v2", "131")])
+        {
+            foreach (string[] file in Tool.Run("fls", "-o", sector, "-F", "-r", "-p", path).Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => l.Split('\t')).Where(f => f[0].StartsWith("r/r", StringComparison.Ordinal)))
+            {
+                byte[] content = Tool.RunRaw("icat", null, "-o", sector, path, file[0].Split(' ')[1].TrimEnd(':'));
+                expected.Add($"{volume}/{file[1]}\t{content.Length}\t{Convert.ToHexStringLower(SHA256.HashData(content))}");
+            }
+        }
+
+        Assert.Equal(6, expected.Count);
+        Assert.Equal(expected.Order(StringComparer.Ordinal), InProcess.List(path).Lines().Where(l => !l.EndsWith('\t')).Order(StringComparer.Ordinal));
     }
 
     private static string Near(IEnumerable<string> ours, string line) =>

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Security.Cryptography;
 using System.Text.Json;
 using Vmsweep.Golden;
 
@@ -78,7 +79,19 @@ public sealed class VolumeTests : IDisposable
         Assert.Equal(2, Launcher.Run("cat", disk, "v1/a.txt").Status);
         Assert.Equal(2, Launcher.Run("read", disk, "--snapshot", "all").Status);
         Assert.Equal(2, Launcher.Run("ls", disk, "--snapshot", "never").Status);
-        Assert.Equal(2, Launcher.Scan(disk, "--snapshot", "all").GetProperty("targets").GetArrayLength());
+
+        // Raw, each state is what qemu-img makes of it; in a scan, each has its own files.
+        string[] shas = [.. ((string[][])[[], ["--snapshot", "before"]]).Select(state => Launcher.RunRaw(["read", disk, .. state]) is var (status, bytes, _) && status == 0 ? Convert.ToHexStringLower(SHA256.HashData(bytes)) : "")];
+        Tool.Shell("qemu-img convert -l snapshot.name=before -O raw disk.qcow2 then.raw", _scratch.Folder);
+        Assert.Equal([Content.Sha256OfFile(second), Content.Sha256OfFile(_scratch["then.raw"])], shas);
+        File.WriteAllText(_scratch["rules.yar"], "rule three { condition: filesize == 3 } rule four { condition: filesize == 4 }");
+        string[] options = [disk, "--rules", _scratch["rules.yar"], "--snapshot"];
+        Assert.Equal(["three v1/a.txt", "three v2/a.txt"], Launcher.Scan([.. options, "before"]).Findings().Order(StringComparer.Ordinal));
+        JsonElement both = Launcher.Scan([.. options, "all"]);
+        Assert.Equal(
+            [(null, "four v1/b.txt"), (null, "four v2/b.txt"), ("before", "three v1/a.txt"), ("before", "three v2/a.txt")],
+            both.GetProperty("targets").EnumerateArray().SelectMany(t => t.GetProperty("findings").EnumerateArray().Select(f =>
+                (t.TryGetProperty("snapshot", out JsonElement snapshot) ? snapshot.GetString() : null, $"{f.GetProperty("rule").GetString()} {f.GetProperty("path").GetString()}"))).Order());
     }
 
     [Fact]

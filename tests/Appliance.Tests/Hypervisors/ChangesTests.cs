@@ -153,6 +153,8 @@ public sealed class ChangesTests(LibvirtFixture libvirt)
         bool hadWorker = false;
         while (!scan.HasExited)
         {
+            // Often enough for the short steps, and the scan needs a processor too.
+            Thread.Sleep(1);
             string[] keys = [.. Directory.GetFiles(leases, "*.json").Select(f => Path.GetFileNameWithoutExtension(f)).Where(k => k != before.Replace("-", "", StringComparison.Ordinal))];
             bool isOpen = keys.Any(k => File.Exists(Path.Combine(libvirt.Rig.Views, k, "nbd")));
             bool hasWorker = isOpen && KillTests.HasWorker(scan);

@@ -7,11 +7,14 @@ namespace Vmsweep.Appliance.Tests.Hypervisors;
 /// <summary>The program in processes of its own, which a test may kill.</summary>
 internal static class Program
 {
-    /// <summary>Beside the tests its native libraries lie where the tests' own list of them says.</summary>
-    public static string[] Command =>
-    [
-        "exec", "--depsfile", Path.Combine(AppContext.BaseDirectory, "Vmsweep.Appliance.Tests.deps.json"), Path.Combine(AppContext.BaseDirectory, "vmsweep.dll"),
-    ];
+    private static readonly Lazy<string> Built = new(() =>
+    {
+        Tool.Run(Path.Combine(RepositoryRoot.Path, "vmsweep"), "--version");
+        return Path.Combine(RepositoryRoot.Path, ".build/app/vmsweep.dll");
+    });
+
+    /// <summary>What the launcher has built and starts: compiled ahead, it takes half the processor time of the one beside the tests.</summary>
+    public static string[] Command => [Built.Value];
 
     public static (int Status, string Output, string Error) Run(params string[] arguments)
     {

@@ -44,7 +44,7 @@ public sealed class RunningMemoryTests(LibvirtFixture libvirt) : IDisposable
     [Fact]
     public void Of_a_bare_QEMU_too()
     {
-        using var rig = new QemuRig();
+        using var rig = new QemuRig(isKernelPacked: true);
         rig.Serial.PlantEicar("x.com");
         string[] options = ["--state", _scratch["state"], "--config", Configured($"\"address\": \"qemu://{rig.Monitor}\"")];
         AssertScanned(Scan("lab", options), rig.Serial);

@@ -23,7 +23,7 @@ public sealed class PartsTests : IDisposable
 
     [Theory]
     [InlineData("rule good { condition: true }\nrule bad { strings: $a = \"x\" condition: $b }", "rules/a.yar:2: rule bad")]
-    [InlineData("import \"nosuch\"\nrule good { condition: true }", "rules/a.yar:0: unknown module \"nosuch\"")]
+    [InlineData("// no such\nimport \"nosuch\"\nrule good { condition: true }", "rules/a.yar:2: unknown module \"nosuch\"")]
     [InlineData("rule good { condition: true }\ninclude \"../hashes/h.txt\"\n", "rules/a.yar:2: include \"../hashes/h.txt\": an include leaves the folder")]
     [InlineData("\ninclude \"/etc/passwd\"\nrule good { condition: true }", "rules/a.yar:2: include \"/etc/passwd\": an include leaves the folder")]
     [InlineData("rule a { strings: $a = /a{1,40000}/ condition: $a }", "rules/a.yar:1: rule a")]
@@ -42,6 +42,11 @@ public sealed class PartsTests : IDisposable
         _kit.Rule($"# comment\n{new string('a', 64)}\nabcd\n", "hashes/h.txt");
         Refused("hashes/h.txt:3: 4 hexadecimal digits");
         _kit.Rule("", "hashes/h.txt");
+        _kit.Rule($"\"SHA-1\",\"FileName\"\n\"{new string('a', 40)}\",\"a.dll\"\n\"{new string('b', 39)}\",\"b.dll\"\n", "known-good/NSRLFile.txt");
+        Refused("known-good/NSRLFile.txt:3: ");
+        _kit.Rule(new string('a', 32), "known-good/NSRLFile.txt");
+        Refused("known-good/NSRLFile.txt:1: an MD5 cannot vouch for a file");
+        _kit.Rule("", "known-good/NSRLFile.txt");
         _kit.Rule("{ \"schema\": \"vmsweep.allow/1\", \"entries\": [\n{ \"rule\": \"x\", \"who\": \"a\", \"until\": \"2030-01-01\" } ] }", "allow/l.json");
         Refused("allow/l.json:2: allow entry: without \"why\"");
     }

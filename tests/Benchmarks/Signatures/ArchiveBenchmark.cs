@@ -8,12 +8,12 @@ using Vmsweep.Golden;
 
 namespace Vmsweep.Benchmarks.Signatures;
 
-/// <summary>Members of archives in archives: how many are found, and in what time, beside clamscan on the same tree.</summary>
+/// <summary>Members of archives in archives: how many are found, and in what time, beside clamscan on the same tree. Every member has a text of its own at its end.</summary>
 internal static class ArchiveBenchmark
 {
-    private const string Marker = "a text that vmsweep's benchmark hides in members";
+    private const int BesideTheNext = 4;
 
-    /// <summary>Outermost first; each holds the next, and the innermost the marked member.</summary>
+    /// <summary>Outermost first; each holds the next and some files, and the innermost a small one more.</summary>
     private static readonly string[] Nestings =
     [
         "zip", "7z", "tar", "tgz", "txz", "tbz", "tzst", "cab", "iso", "ar", "cpio", "jar", "eml", "nsis",
@@ -33,8 +33,9 @@ internal static class ArchiveBenchmark
             Make(root, tree, image, copies);
         }
 
-        File.WriteAllText(rule, $"rule marker {{ strings: $m = \"{Marker}\" condition: $m }}\n");
-        File.WriteAllText(database, $"Marker:0:*:{Convert.ToHexStringLower(Encoding.ASCII.GetBytes(Marker))}\n");
+        int[] members = [.. Enumerable.Range(0, Nestings.Length).Select(n => copies * ((BesideTheNext * (Nestings[n].Count(c => c == '/') + 1)) + 1))];
+        File.WriteAllLines(rule, Enumerable.Range(0, members.Sum()).Select(m => $"rule {NameOf(m)} {{ strings: $m = \"{Marker(m)}\" condition: $m }}"));
+        File.WriteAllLines(database, Enumerable.Range(0, members.Sum()).Select(m => $"{NameOf(m)}:0:*:{Convert.ToHexStringLower(Encoding.ASCII.GetBytes(Marker(m)))}"));
         string ours = Path.Combine(root, "vmsweep.json");
         string without = Path.Combine(root, "without.json");
         string theirs = Path.Combine(root, "clamscan.txt");
@@ -48,29 +49,47 @@ internal static class ArchiveBenchmark
             new(Closed, [image], () => Programs.ScanWith(image, rule, without, "--no-archives")),
         ], rounds);
         int files = Directory.GetFiles(tree).Length;
-        Console.WriteLine($"\narchives: {files} archives of {Nestings.Length} nestings, {Text.MiB(new DirectoryInfo(tree).EnumerateFiles().Sum(f => f.Length))}, one marked member in each, {rounds} rounds in turns, page cache warm; clamscan has one process and one thread");
+        Console.WriteLine($"\narchives: {files} archives of {Nestings.Length} nestings, {members.Sum()} members, {Text.MiB(new DirectoryInfo(tree).EnumerateFiles().Sum(f => f.Length))}, {rounds} rounds in turns, page cache warm; clamscan has one process and one thread");
         costs.Print(Theirs);
-        HashSet<string> found = [.. Findings(ours).Select(f => Path.GetFileName(f.Path))];
-        HashSet<string> clam = [.. File.ReadLines(theirs).Where(l => l.EndsWith(" FOUND", StringComparison.Ordinal)).Select(l => Path.GetFileName(l[..l.LastIndexOf(": ", StringComparison.Ordinal)]))];
-        Console.WriteLine($"  found: vmsweep {found.Count} of {files}, clamscan {clam.Count}; without opening archives {Findings(without).Select(f => f.Path).Distinct().Count()} (stored as they are)");
-        foreach ((string who, HashSet<string> had) in new[] { ("vmsweep", found), ("clamscan", clam) })
+        (string Who, HashSet<string> Found)[] all =
+        [
+            ("vmsweep", Rules(ours)),
+            ("clamscan", [.. File.ReadLines(theirs).Where(l => l.EndsWith(" FOUND", StringComparison.Ordinal)).Select(l => l[(l.LastIndexOf(": ", StringComparison.Ordinal) + 2)..].Split('.', ' ')[0])]),
+            ("vmsweep without opening archives (members that are stored as they are)", Rules(without)),
+        ];
+        foreach ((string who, HashSet<string> found) in all)
         {
-            string[] missed = [.. Nestings.Where((_, i) => !had.Contains(Name(i, 0)))];
-            Console.WriteLine($"  missed by {who}: {(missed.Length == 0 ? "none" : string.Join(", ", missed))}");
+            Console.WriteLine($"  {who}: {found.Count} of {members.Sum()} members");
+            List<string> missed = [];
+            int first = 0;
+            for (int nesting = 0; nesting < Nestings.Length; first += members[nesting], nesting++)
+            {
+                int had = Enumerable.Range(first, members[nesting]).Count(m => found.Contains(NameOf(m)));
+                if (had < members[nesting])
+                {
+                    missed.Add($"{Nestings[nesting]} {members[nesting] - had}");
+                }
+            }
+
+            Console.WriteLine($"    missed: {(missed.Count == 0 ? "none" : string.Join(", ", missed))}");
         }
     }
+
+    /// <summary>Of a member's rule and of its signature.</summary>
+    private static string NameOf(int member) => string.Create(CultureInfo.InvariantCulture, $"Member{member:000000}");
+
+    private static string Marker(int member) => string.Create(CultureInfo.InvariantCulture, $"a text that stands in member {member:000000} alone");
 
     private static string Name(int nesting, int copy) => string.Create(CultureInfo.InvariantCulture, $"n{nesting:00}-{copy:000}.bin");
 
     /// <summary>Limits out of the way, as ours are far from what is here.</summary>
     private static Cost ClamScan(string database, string tree, string output) => Measured.Script(
-        "clamscan -r -i --no-summary -d \"$1\" --max-filesize=2000M --max-scansize=2000M --max-files=0 --max-recursion=30 \"$2\" > \"$3\"", [database, tree, output], 1);
+        "clamscan -r -i --allmatch --no-summary -d \"$1\" --max-filesize=2000M --max-scansize=2000M --max-files=0 --max-recursion=30 \"$2\" > \"$3\"", [database, tree, output], 1);
 
-    private static List<(string Path, int Depth)> Findings(string report)
+    private static HashSet<string> Rules(string report)
     {
         using JsonDocument json = JsonDocument.Parse(File.ReadAllText(report));
-        return [.. json.RootElement.GetProperty("targets")[0].GetProperty("findings").EnumerateArray()
-            .Select(f => (f.GetProperty("path").GetString()!, f.TryGetProperty("inside", out JsonElement inside) ? inside.GetArrayLength() : 0))];
+        return [.. json.RootElement.GetProperty("targets")[0].GetProperty("findings").EnumerateArray().Select(f => f.GetProperty("rule").GetString()!)];
     }
 
     private static void Make(string root, string tree, string image, int copies)
@@ -82,7 +101,7 @@ internal static class ArchiveBenchmark
 
         Directory.CreateDirectory(tree);
         string[] filler = [.. FileSelection.Choose(copies * Nestings.Length * 1_000_000L)];
-        int next = 0;
+        int next = 0, member = 0;
         for (int nesting = 0; nesting < Nestings.Length; nesting++)
         {
             for (int copy = 0; copy < copies; copy++)
@@ -90,12 +109,15 @@ internal static class ArchiveBenchmark
                 string folder = Path.Combine(root, "in");
                 Directory.CreateDirectory(folder);
                 string[] kinds = Nestings[nesting].Split('/');
-                File.WriteAllText(Path.Combine(folder, "marked"), $"{Marker} {nesting} {copy}");
+                File.WriteAllText(Path.Combine(folder, "small"), Marker(member++));
                 for (int level = kinds.Length - 1; level >= 0; level--)
                 {
-                    for (int i = 0; i < 4; i++, next++)
+                    for (int i = 0; i < BesideTheNext; i++, next++)
                     {
-                        File.Copy(filler[next % filler.Length], Path.Combine(folder, $"f{i}"), overwrite: true);
+                        string beside = Path.Combine(folder, $"f{i}");
+                        File.Copy(filler[next % filler.Length], beside, overwrite: true);
+                        File.SetAttributes(beside, FileAttributes.Normal);
+                        File.AppendAllText(beside, Marker(member++));
                     }
 
                     Measured.Script(Pack, [folder, kinds[level], Path.Combine(root, "out")]);

@@ -4,6 +4,7 @@ using Vmsweep.DiskReaders.Containers.Raw;
 using Vmsweep.DiskReaders.Inspection;
 using Vmsweep.DiskReaders.Tests.Volumes;
 using Vmsweep.DiskReaders.Tests.Volumes.BitLocker;
+using Vmsweep.DiskReaders.Tests.Volumes.Ldm;
 using Vmsweep.DiskReaders.Tests.Volumes.Luks;
 using Vmsweep.DiskReaders.Tests.Volumes.Lvm2;
 using Vmsweep.DiskReaders.Tests.Volumes.Md;
@@ -34,6 +35,35 @@ public sealed class DiscoveryOrderTests
         InspectedVolume volume = Assert.Single(vm.Volumes);
         Assert.Equal(scheme, volume.Partition.Scheme);
         Assert.Equal("none", vm.Disks[0].Scheme);
+    }
+
+    /// <summary>A dynamic disk has a table of its own, in which one partition is the whole disk. What else that names is no partition where a volume lies.</summary>
+    [Fact]
+    public void A_partition_table_on_a_dynamic_disk_is_not_believed()
+    {
+        var images = new LdmImages();
+        foreach (byte[] disk in images.Disks)
+        {
+            TableImages.BootRecord(disk, 0, (1, 0x83, LdmImages.DataAt, 100), (2, 0x0E, LdmImages.DataAt + 10, 20));
+        }
+
+        using InspectedVm vm = Inspect(out GapList gaps, images.Disks);
+        Assert.All(vm.Disks, d => Assert.Equal("none", d.Scheme));
+        Assert.Equal(images.Contents.Keys.Select(n => "ScanDg0/" + n).Order(StringComparer.Ordinal), vm.Volumes.Select(v => v.Name).Order(StringComparer.Ordinal));
+        Assert.All(vm.Volumes, v => Assert.Equal("ldm", v.Partition.Scheme));
+        Assert.All(vm.Volumes, v => Assert.Equal(images.Contents[v.Name["ScanDg0/".Length..]], v.Content.ReadAll()));
+        Assert.Equal(6, gaps.ToList().Count(g => g.Detail.Contains("overlaps", StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public void What_a_dynamic_disk_holds_is_looked_at_again()
+    {
+        var images = new LdmImages();
+        LuksWriter.Luks1().CopyTo(images.Disks[0], LdmImages.DataAt * TableImages.Sector);
+        using InspectedVm vm = Inspect(out GapList gaps, images.Disks);
+        Assert.Single(vm.Volumes, v => v.Partition.Scheme == "luks");
+        Assert.Single(gaps.ToList(), g => g.Fault == Fault.Encrypted);
+        Assert.DoesNotContain(vm.Volumes, v => v.Name == "ScanDg0/Simple" && v.Partition.Scheme == "ldm");
     }
 
     [Fact]

@@ -152,6 +152,7 @@ public sealed class VmaTests
 
         using VirtualDisk disk = Open(writer.Build(), "drive-scsi0", new ReadContext(new ScanBudget(16 << 20), new GapList()));
         Assert.Equal(Content.Sha256OfFile(scratch["raw"]), disk.Content.Sha256(step: 100_001));
+        disk.Content.CheckSlices(raw);
     }
 
     [Fact]

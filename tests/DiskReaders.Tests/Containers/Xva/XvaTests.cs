@@ -136,6 +136,7 @@ public sealed class XvaTests
         using (VirtualDisk disk = new XvaFormat().Open(image, new FolderChain((_, _) => null, [], new ReadContext(budget, gaps)), new ReadContext(budget, gaps)))
         {
             Assert.Equal(Content.Sha256OfFile(scratch["raw"]), disk.Content.Sha256(step: 300_001));
+            disk.Content.CheckSlices(File.ReadAllBytes(scratch["raw"]));
             Assert.Contains(Enumerable.Range(0, 20), i => !disk.Content.Locate((long)i << 20, 1).IsStored);
         }
 

@@ -11,12 +11,15 @@ internal sealed class LdmImages
 {
     public const int Sectors = 512;
     public const int ConfigAt = 400;
+
+    /// <summary>Sector of each disk at which its volumes begin.</summary>
+    public const int DataAt = 63;
+
     public const int ConfigSectors = 112;
     private const int Sector = 512;
     private const int VmdbAt = 17;
     private const int BitmapSectors = 64;
     private const int VblkBytes = 128;
-    private const int DataAt = 63;
     private const int Stripe = 8;
 
     public static readonly Guid Group = new("5b1e0f7a-6a0e-4a57-9a39-0f4d6f0e1c11");

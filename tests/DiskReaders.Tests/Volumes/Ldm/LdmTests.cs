@@ -22,7 +22,9 @@ public sealed class LdmTests
             using (volume)
             {
                 Assert.Null(volume.Fault);
-                Assert.Equal(_images.Contents[volume.Name["ScanDg0/".Length..]], volume.Content!.ReadAll());
+                byte[] content = _images.Contents[volume.Name["ScanDg0/".Length..]];
+                Assert.Equal(content, volume.Content!.ReadAll());
+                volume.Content!.CheckSlices(content);
             }
         }
 
@@ -48,6 +50,7 @@ public sealed class LdmTests
                 if (readable.Split(' ').Contains(name))
                 {
                     Assert.Equal(_images.Contents[name], volume.Content!.ReadAll());
+                    volume.Content!.CheckSlices(_images.Contents[name]);
                 }
                 else
                 {
@@ -78,6 +81,34 @@ public sealed class LdmTests
             using JsonDocument volume = JsonDocument.Parse(shown);
             Assert.Equal(content.Length / 512, volume.RootElement.GetProperty("size").GetInt64());
             Assert.Equal(name == "Raid" ? "RAID5" : name, volume.RootElement.GetProperty("type").GetString(), ignoreCase: true);
+        }
+    }
+
+    [Fact]
+    [Trait("Category", "Slow")]
+    public void Volumes_read_as_the_devices_that_ldmtool_makes_of_them()
+    {
+        using var scratch = new Scratch();
+        for (int i = 0; i < 3; i++)
+        {
+            File.WriteAllBytes(scratch["disk" + i], _images.Disks[i]);
+        }
+
+        // Device mapper brings mirrors and parity into step, so that it is given copies.
+        LinuxGuest.Run(
+            scratch["made"],
+            """
+            for d in c d e; do cp /dev/vd$d /tmp/$d; losetup /dev/loop$(($(printf %d "'$d") - 99)) /tmp/$d; done
+            printf 'scan /dev/loop0 /dev/loop1 /dev/loop2\ncreate all\n' | ldmtool
+            ls /dev/mapper
+            for v in /dev/mapper/ldm_vol_*; do cat $v > ${v##*_}; done
+            """,
+            ["dm-mod", "dm-raid", "raid1", "raid456"],
+            ["ldmtool", "dmsetup"],
+            scratch["disk0"], scratch["disk1"], scratch["disk2"]);
+        foreach ((string name, byte[] content) in _images.Contents)
+        {
+            Assert.Equal(content, File.ReadAllBytes(Assert.Single(Directory.GetFiles(scratch["made"], "*" + name))));
         }
     }
 

@@ -8,7 +8,7 @@ namespace Vmsweep.DiskReaders.Tests.Volumes.Luks;
 internal static class LuksReading
 {
     /// <summary>Costs that no sound test image has: hostile ones end soon.</summary>
-    public static readonly LuksLimits Cheap = new() { MostIterations = 1000, MostIterationsInAll = 4000, MostArgon2Bytes = 256 << 10, MostArgon2Work = 1 << 20, MostArgon2WorkInAll = 2 << 20 };
+    public static readonly LuksLimits Cheap = new() { MostIterations = 100, MostIterationsInAll = 400, MostArgon2Bytes = 64 << 10, MostArgon2Work = 128 << 10, MostArgon2WorkInAll = 256 << 10 };
 
     /// <summary>Opens with secrets that fit the sound image and reads all of it.</summary>
     public static void Read(byte[] bytes, ReadContext context)
