@@ -20,9 +20,31 @@ public sealed class LibvirtFaultTests(LibvirtFixture libvirt)
         File.Delete(filler);
         AssertGoesOn(name, serial);
 
-        var time = new Hurried();
+        var time = new HurriedTime();
         target = Scan(name, 1 << 20, () => time.Ahead = TimeSpan.FromHours(25), time);
         Assert.Contains(target.Gaps, g => g.Fault == "limit" && g.Detail.Contains("more than 24 hours", StringComparison.Ordinal));
+        AssertGoesOn(name, serial);
+    }
+
+    [Fact]
+    public void A_guest_whose_scratch_file_is_full_goes_on_and_what_was_not_read_is_a_gap()
+    {
+        (string name, GuestSerial serial) = libvirt.Guest();
+        TargetReport target = Scan(name, 0, () => Fill(name, serial));
+        Assert.Contains(target.Gaps, g => g.Fault == "limit" && g.Detail.Contains("stands still", StringComparison.Ordinal));
+        serial.WaitUntilOverwritten();
+        AssertGoesOn(name, serial);
+
+        // Nobody is left who looks.
+        string configuration = Path.Combine(libvirt.State, "small.json");
+        File.WriteAllText(configuration, $$"""{ "connectors": { "lab": { "address": "{{libvirt.Rig.Address}}", "views": "{{libvirt.Rig.Views}}", "scratch": "{{libvirt.Rig.Small}}", "minimumFree": "1M" } } }""");
+        string[] options = ["--config", configuration, "--state", libvirt.State];
+        bool IsOpen(string key) => File.Exists(Path.Combine(libvirt.Rig.Views, key, "nbd"));
+        KilledScan.At("worker", Path.Combine(libvirt.State, "leases"), () => Program.Start(["scan", "lab/" + name, "--no-progress", .. options]), IsOpen, s => s is { IsOpen: true, HasWorker: true });
+        Fill(name, serial);
+        (int status, string output, string error) = Program.Run(["leases", "reap", .. options]);
+        Assert.True(status == 0, output + error);
+        serial.WaitUntilOverwritten();
         AssertGoesOn(name, serial);
     }
 
@@ -49,8 +71,15 @@ public sealed class LibvirtFaultTests(LibvirtFixture libvirt)
         }
     }
 
-    private TargetReport Scan(string name, long floor, Action meanwhile, Hurried? time = null) => Assert.Single(libvirt.ScanWith(
-        name, null, meanwhile, lab => lab with { Scratch = libvirt.Rig.Small, MinimumFreeBytes = floor }, time ?? new Hurried()).Targets);
+    /// <summary>Has the guest overwrite more than the small file system holds; returns when it stands still.</summary>
+    private void Fill(string name, GuestSerial serial)
+    {
+        serial.Overwrite();
+        Assert.True(SpinWait.SpinUntil(() => libvirt.Rig.Virsh("domstate", "--reason", name).Contains("paused (I/O error)", StringComparison.Ordinal), TimeSpan.FromSeconds(180)), "the scratch files are never full");
+    }
+
+    private TargetReport Scan(string name, long floor, Action meanwhile, HurriedTime? time = null) => Assert.Single(libvirt.ScanWith(
+        name, null, meanwhile, lab => lab with { Scratch = libvirt.Rig.Small, MinimumFreeBytes = floor }, time ?? new HurriedTime()).Targets);
 
     private void AssertGoesOn(string name, GuestSerial serial)
     {
@@ -58,16 +87,5 @@ public sealed class LibvirtFaultTests(LibvirtFixture libvirt)
         Assert.True(SpinWait.SpinUntil(() => serial.Beats > beats, TimeSpan.FromSeconds(120)), "the guest stands still");
         Assert.Empty(Directory.GetFileSystemEntries(libvirt.Rig.Small));
         libvirt.AssertNothingLeft(name);
-    }
-
-    /// <summary>Views are looked at often, and time may be ahead.</summary>
-    private sealed class Hurried : TimeProvider
-    {
-        public TimeSpan Ahead { get; set; }
-
-        public override DateTimeOffset GetUtcNow() => base.GetUtcNow() + Ahead;
-
-        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period) =>
-            period == TimeSpan.FromSeconds(5) ? base.CreateTimer(callback, state, TimeSpan.FromMilliseconds(50), TimeSpan.FromMilliseconds(50)) : base.CreateTimer(callback, state, dueTime, period);
     }
 }
