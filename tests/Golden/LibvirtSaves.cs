@@ -29,7 +29,7 @@ public sealed class LibvirtSaves : IDisposable
               <uuid>0b1a2c3d-0000-4000-8000-00000000002a</uuid>
               <memory unit='MiB'>{MemoryGuest.MemoryMiB}</memory>
               <vcpu>1</vcpu>
-              <os><type arch='x86_64' machine='pc'>hvm</type><kernel>{kernel}</kernel><initrd>{initrd}</initrd><cmdline>console=ttyS0 quiet panic=-1</cmdline></os>
+              <os><type arch='x86_64' machine='pc'>hvm</type><kernel>{kernel}</kernel><initrd>{initrd}</initrd><cmdline>console=ttyS0 quiet no_timer_check panic=-1</cmdline></os>
               <cpu mode='custom'><model>qemu64</model></cpu>
               <devices>
                 <emulator>{Tool.Find("qemu-system-x86_64")}</emulator>

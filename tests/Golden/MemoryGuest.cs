@@ -168,7 +168,7 @@ public sealed class MemoryGuest : IDisposable
             Tool.Find("qemu-system-x86_64"),
             [
                 "-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", MemoryMiB.ToString(CultureInfo.InvariantCulture), "-smp", "2", "-nodefaults", "-no-reboot", "-nographic", "-serial", "stdio",
-                "-kernel", LinuxGuest.PackedKernel, "-initrd", _scratch["initrd"], "-append", "console=ttyS0 quiet panic=-1",
+                "-kernel", LinuxGuest.PackedKernel, "-initrd", _scratch["initrd"], "-append", "console=ttyS0 quiet no_timer_check panic=-1",
                 "-qmp", $"unix:{_scratch["qmp"]},server=on,wait=off", .. more,
             ])
         {

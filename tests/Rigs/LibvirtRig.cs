@@ -87,13 +87,7 @@ public sealed class LibvirtRig : IDisposable
 
     public string SerialOf(string name) => Path.Combine(Images, name + ".serial");
 
-    public void Define(string name, params IReadOnlyList<string> disks) => Define(name, disks, "");
-
-    /// <summary>A guest as below a QEMU from before 2020: libvirt refuses backups of it.</summary>
-    public void DefineWithoutBackups(string name, params IReadOnlyList<string> disks) =>
-        Define(name, disks, "<capabilities xmlns='http://libvirt.org/schemas/domain/qemu/1.0'><del capability='incremental-backup'/></capabilities>");
-
-    private void Define(string name, IReadOnlyList<string> disks, string more)
+    public void Define(string name, params IReadOnlyList<string> disks)
     {
         string letters = "abcdefgh";
         string devices = string.Concat(disks.Select((d, i) =>
@@ -104,7 +98,7 @@ public sealed class LibvirtRig : IDisposable
               <name>{name}</name>
               <memory unit='MiB'>256</memory>
               <vcpu>1</vcpu>
-              <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{Images}/vmlinux</kernel><initrd>{Images}/initrd</initrd><cmdline>console=ttyS0 quiet panic=-1</cmdline></os>
+              <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{Images}/vmlinux</kernel><initrd>{Images}/initrd</initrd><cmdline>console=ttyS0 quiet no_timer_check panic=-1</cmdline></os>
               <cpu mode='maximum'/>
               <devices>
                 <emulator>/usr/bin/qemu-system-x86_64</emulator>
@@ -113,7 +107,6 @@ public sealed class LibvirtRig : IDisposable
                 <serial type='unix'><source mode='bind' path='{SerialOf(name)}'/><target port='0'/></serial>
                 <memballoon model='none'/>
               </devices>
-              {more}
             </domain>
             """;
         File.WriteAllText(_scratch[name + ".xml"], xml);

@@ -15,7 +15,15 @@ public sealed class QemuRig : IDisposable
         RunningGuest.MakeDisks(Folder);
         Tool.Run("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", _scratch["b.qcow2"], _scratch["b.raw"]);
         _qemu = Start();
-        Serial = Meet();
+        try
+        {
+            Serial = Meet();
+        }
+        catch
+        {
+            _qemu.Dispose();
+            throw;
+        }
     }
 
     public string Folder => _scratch.Folder;
@@ -65,7 +73,7 @@ public sealed class QemuRig : IDisposable
         "qemu-system-x86_64",
         () => Daemon.Listens(Monitor) && Daemon.Listens(_scratch["serial"]),
         "-name", "bare", "-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "256", "-nodefaults", "-display", "none",
-        "-kernel", _scratch["vmlinux"], "-initrd", _scratch["initrd"], "-append", "console=ttyS0 quiet panic=-1",
+        "-kernel", _scratch["vmlinux"], "-initrd", _scratch["initrd"], "-append", "console=ttyS0 quiet no_timer_check panic=-1",
         "-serial", $"unix:{_scratch["serial"]},server=on,wait=off",
         "-qmp", $"unix:{Monitor},server=on,wait=off",
         "-drive", $"file={_scratch["a.qcow2"]},format=qcow2,if=none,id=first",

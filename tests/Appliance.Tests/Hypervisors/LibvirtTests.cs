@@ -135,21 +135,12 @@ public sealed class LibvirtTests(LibvirtFixture libvirt)
     }
 
     [Fact]
-    public void A_VM_that_is_started_while_its_files_are_read_is_a_gap_and_without_backups_it_is_viewed_by_a_snapshot()
+    public void A_VM_that_is_started_while_its_files_are_read_is_a_gap()
     {
         string name = "started";
-        libvirt.Rig.DefineWithoutBackups(name, libvirt.Disks(name));
+        libvirt.Rig.Define(name, libvirt.Disks(name));
         Report report = libvirt.ScanWith(name, null, () => libvirt.Rig.Virsh("start", name));
         Assert.Contains(report.Targets[0].Gaps, g => g.Fault == "refused" && g.Detail.Contains("was started", StringComparison.Ordinal));
-
-        // It runs now, and libvirt refuses a backup of it: an external snapshot is used without being asked for.
-        report = libvirt.ScanWith(name, null, () => Assert.Equal(2, libvirt.Rig.Virsh("domblklist", name).Split("vmsweep-").Length - 1));
-        TargetReport target = Assert.Single(report.Targets);
-        Assert.Empty(target.Gaps);
-        Assert.Equal("running", target.Vm.Power);
-        Assert.Equal(["ext4", "ntfs"], target.Disks.Select(d => d.Volumes.Single().FileSystem));
-        Assert.True(target.Disks[0].Volumes[0].Files.Scanned > 100, "few files");
-        libvirt.AssertNothingLeft(name);
         libvirt.Rig.Virsh("destroy", name);
     }
 
