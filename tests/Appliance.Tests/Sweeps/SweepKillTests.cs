@@ -110,7 +110,7 @@ public sealed class SweepKillTests : IDisposable
     private Process Start()
     {
         Process process = Process.Start(new ProcessStartInfo(
-            Tool.Find("dotnet"), [Path.Combine(RepositoryRoot.Path, ".build/app/vmsweep.dll"), "sweep", "run", "nightly", "--config", Config, "--format", "json", "--state", _scratch["state"]])
+            Path.Combine(RepositoryRoot.Path, ".build/app/vmsweep"), ["sweep", "run", "nightly", "--config", Config, "--format", "json", "--state", _scratch["state"]])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,
