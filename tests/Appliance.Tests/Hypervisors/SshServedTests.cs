@@ -5,6 +5,8 @@ using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Tests.EndToEnd;
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Inspection;
 using Vmsweep.Golden;
 using Vmsweep.Rigs;
 
@@ -115,6 +117,55 @@ public sealed class SshServedTests(LibvirtFixture libvirt) : IDisposable
     }
 
     [Fact]
+    public void It_can_be_written_to_or_cut_off_while_it_is_read_and_both_are_told_of()
+    {
+        Define("moving");
+        string top = Path.Combine(libvirt.Rig.Images, "moving-top.qcow2");
+        using var ssh = new SshRig();
+        using (IConnector connector = Open(ssh))
+        {
+            using (IVmView view = Target(connector, "moving").Open!())
+            {
+                Assert.Empty(view.Conclude());
+
+                // As a VM that ran for a moment: it is off as before.
+                Tool.Run("qemu-io", "-c", "write -P 1 0 64k", top);
+                Assert.Contains("was changed while", Assert.Single(view.Conclude()).Detail, StringComparison.Ordinal);
+            }
+
+            using (IVmView view = Target(connector, "moving").Open!())
+            {
+                // What is beyond the end of a file is zeros to what serves it.
+                using (FileStream file = File.OpenWrite(Path.Combine(libvirt.Rig.Images, "moving-base.qcow2")))
+                {
+                    file.SetLength(file.Length / 2);
+                }
+
+                Assert.Contains("moving-base.qcow2 was changed while", Assert.Single(view.Conclude()).Detail, StringComparison.Ordinal);
+            }
+
+            Define("moving", isNew: false);
+            using (IVmView view = Target(connector, "moving").Open!())
+            {
+                foreach (string process in Serving())
+                {
+                    Tool.Run("kill", "-9", process);
+                }
+
+                Assert.ThrowsAny<IOException>(() =>
+                {
+                    using var chain = new ChainOpener(view.Vm.Disks[0].Plan, new ReadContext(new ScanBudget(64 << 20), new GapList()));
+                    using DiskReaders.Containers.VirtualDisk disk = chain.OpenDisk();
+                    disk.Content.Read(0, new byte[disk.Content.Length]);
+                });
+            }
+        }
+
+        AssertNothingServed();
+        libvirt.AssertNothingLeft("moving");
+    }
+
+    [Fact]
     public void A_saved_VM_is_read_with_its_memory()
     {
         (string name, GuestSerial serial) = libvirt.Guest();
@@ -154,13 +205,16 @@ public sealed class SshServedTests(LibvirtFixture libvirt) : IDisposable
     public void Dispose() => _scratch.Dispose();
 
     /// <summary>A VM that is never started, whose disk is an overlay over a base beside it.</summary>
-    private void Define(string name, string? backing = null)
+    private void Define(string name, string? backing = null, bool isNew = true)
     {
         string raw = TestDisks.Raw(_scratch, new Dictionary<string, string> { ["x.com"] = TestDisks.Eicar });
         string images = libvirt.Rig.Images;
         Tool.Run("qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", raw, Path.Combine(images, $"{name}-base.qcow2"));
         Tool.Run("qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b", backing ?? $"{name}-base.qcow2", "-F", backing is null ? "qcow2" : "raw", Path.Combine(images, $"{name}-top.qcow2"), "48M");
-        libvirt.Rig.Define(name, $"{name}-top.qcow2");
+        if (isNew)
+        {
+            libvirt.Rig.Define(name, $"{name}-top.qcow2");
+        }
     }
 
     private IConnector Open(SshRig ssh) => new ConnectorCatalog(ApplianceConfiguration.Read(Configured(ssh)), TimeProvider.System).Open("far");
