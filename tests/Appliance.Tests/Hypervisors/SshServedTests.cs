@@ -120,7 +120,8 @@ public sealed class SshServedTests(LibvirtFixture libvirt) : IDisposable
     public void It_can_be_written_to_or_cut_off_while_it_is_read_and_both_are_told_of()
     {
         Define("moving");
-        string top = Path.Combine(libvirt.Rig.Images, "moving-top.qcow2");
+        string top = Path.Combine(libvirt.Rig.Images, "moving-top.qcow2"), below = Path.Combine(libvirt.Rig.Images, "moving-base.qcow2");
+        byte[] whole = File.ReadAllBytes(below);
         using var ssh = new SshRig();
         using (IConnector connector = Open(ssh))
         {
@@ -136,15 +137,15 @@ public sealed class SshServedTests(LibvirtFixture libvirt) : IDisposable
             using (IVmView view = Target(connector, "moving").Open!())
             {
                 // What is beyond the end of a file is zeros to what serves it.
-                using (FileStream file = File.OpenWrite(Path.Combine(libvirt.Rig.Images, "moving-base.qcow2")))
+                using (FileStream file = File.OpenWrite(below))
                 {
-                    file.SetLength(file.Length / 2);
+                    file.SetLength(whole.Length / 2);
                 }
 
                 Assert.Contains("moving-base.qcow2 was changed while", Assert.Single(view.Conclude()).Detail, StringComparison.Ordinal);
             }
 
-            Define("moving", isNew: false);
+            File.WriteAllBytes(below, whole);
             using (IVmView view = Target(connector, "moving").Open!())
             {
                 foreach (string process in Serving())
@@ -205,16 +206,13 @@ public sealed class SshServedTests(LibvirtFixture libvirt) : IDisposable
     public void Dispose() => _scratch.Dispose();
 
     /// <summary>A VM that is never started, whose disk is an overlay over a base beside it.</summary>
-    private void Define(string name, string? backing = null, bool isNew = true)
+    private void Define(string name, string? backing = null)
     {
         string raw = TestDisks.Raw(_scratch, new Dictionary<string, string> { ["x.com"] = TestDisks.Eicar });
         string images = libvirt.Rig.Images;
         Tool.Run("qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", raw, Path.Combine(images, $"{name}-base.qcow2"));
         Tool.Run("qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b", backing ?? $"{name}-base.qcow2", "-F", backing is null ? "qcow2" : "raw", Path.Combine(images, $"{name}-top.qcow2"), "48M");
-        if (isNew)
-        {
-            libvirt.Rig.Define(name, $"{name}-top.qcow2");
-        }
+        libvirt.Rig.Define(name, $"{name}-top.qcow2");
     }
 
     private IConnector Open(SshRig ssh) => new ConnectorCatalog(ApplianceConfiguration.Read(Configured(ssh)), TimeProvider.System).Open("far");
