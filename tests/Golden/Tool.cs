@@ -96,6 +96,7 @@ public static class Tool
         ["pg_ctlcluster"] = "postgresql",
         ["python3"] = "python3",
         ["qemu-img"] = "qemu-utils",
+        ["readelf"] = "binutils",
         ["qemu-io"] = "qemu-utils",
         ["qemu-nbd"] = "qemu-utils",
         ["qemu-system-x86_64"] = "qemu-system-x86",

@@ -11,9 +11,12 @@ public sealed class LibvirtRig : IDisposable
 {
     private static readonly string[] Folders = ["/etc/libvirt", "/var/lib/libvirt", "/run/libvirt", "/var/cache/libvirt"];
 
+    public const int SmallMebibytes = 16;
+
     private readonly Scratch _scratch = new();
     private readonly List<string> _domains = [];
     private readonly string? _host;
+    private readonly SmallFileSystem _small;
     private Daemon _daemon;
 
     /// <param name="host">What the daemon takes its host for; null for this machine.</param>
@@ -40,6 +43,7 @@ public sealed class LibvirtRig : IDisposable
             """,
             Folder);
         RunningGuest.MakeBoot(Images);
+        _small = new SmallFileSystem(_scratch["small"], SmallMebibytes);
         _daemon = StartDaemon();
     }
 
@@ -47,6 +51,9 @@ public sealed class LibvirtRig : IDisposable
 
     /// <summary>Where disks and boot files lie.</summary>
     public string Images => _scratch["images"];
+
+    /// <summary>A file system of <see cref="SmallMebibytes"/>, for what guests overwrite.</summary>
+    public string Small => _small.Folder;
 
     public string Views => _scratch["views"];
 
@@ -80,7 +87,13 @@ public sealed class LibvirtRig : IDisposable
 
     public string SerialOf(string name) => Path.Combine(Images, name + ".serial");
 
-    public void Define(string name, params IReadOnlyList<string> disks)
+    public void Define(string name, params IReadOnlyList<string> disks) => Define(name, disks, "");
+
+    /// <summary>A guest as below a QEMU from before 2020: libvirt refuses backups of it.</summary>
+    public void DefineWithoutBackups(string name, params IReadOnlyList<string> disks) =>
+        Define(name, disks, "<capabilities xmlns='http://libvirt.org/schemas/domain/qemu/1.0'><del capability='incremental-backup'/></capabilities>");
+
+    private void Define(string name, IReadOnlyList<string> disks, string more)
     {
         string letters = "abcdefgh";
         string devices = string.Concat(disks.Select((d, i) =>
@@ -100,6 +113,7 @@ public sealed class LibvirtRig : IDisposable
                 <serial type='unix'><source mode='bind' path='{SerialOf(name)}'/><target port='0'/></serial>
                 <memballoon model='none'/>
               </devices>
+              {more}
             </domain>
             """;
         File.WriteAllText(_scratch[name + ".xml"], xml);
@@ -146,6 +160,7 @@ public sealed class LibvirtRig : IDisposable
             }
         }
 
+        _small.Dispose();
         _scratch.Dispose();
     }
 

@@ -152,6 +152,11 @@ public sealed class GuestSerial : IDisposable
         Run($"echo {coded} | base64 -d > '/mnt/{name}' && sync");
     }
 
+    /// <summary>Begins to overwrite, in the background, the 30 MB of large files that its disk came with.</summary>
+    public void Overwrite() => Run("(for f in /mnt/data/large*; do dd if=/dev/zero of=$f bs=60k count=50 conv=notrunc,fsync 2>/dev/null || exit 1; done; : > /overwritten) &");
+
+    public void WaitUntilOverwritten() => Run("until [ -e /overwritten ]; do usleep 100000; done; rm /overwritten");
+
     /// <summary>How often it has written so far.</summary>
     public int Beats => int.Parse(Run("cat /beats"), CultureInfo.InvariantCulture);
 

@@ -41,9 +41,14 @@ internal sealed class BackupView : IVmView
 
     public IViewChanges? Changes => _checkpoint;
 
-    public string? MustClose() => _limits.Exceeded();
+    public string? MustClose() => _limits.Exceeded() ?? StoppedGuest.Look(_lease.Record, () => _connector.IsStoppedByError(_lease.Record.VmId));
 
-    public IReadOnlyList<GapReport> Conclude() => [];
+    public IReadOnlyList<GapReport> Conclude() => ExportedDisk.Conclude(Vm, () =>
+    {
+        bool isServed = false;
+        _connector.OnIfThere(_lease.Record.VmId, domain => isServed = IsOurs(domain, ViewFolder.SocketIn(_lease.Record.Details[ViewsKey], _lease.Record.Key)));
+        return isServed;
+    });
 
     public string? Keep()
     {
@@ -86,6 +91,7 @@ internal sealed class BackupView : IVmView
         Lease lease = request.Journal.Begin(LibvirtConnector.BackupKind, connector.Name, vm.Id, vm.Name, key =>
         {
             var details = new Dictionary<string, string> { [ViewsKey] = views };
+            StoppedGuest.Note(details, vm);
             foreach (InventoryDisk disk in disks)
             {
                 details[ScratchPrefix + disk.Name] = Path.Combine(FolderOf(connector, disk), $"vmsweep-{key}-{disk.Name}.scratch");
@@ -168,6 +174,9 @@ internal sealed class BackupView : IVmView
         }
 
         connector.Files.RemoveView(views, lease.Key);
+
+        // Last: its own disk may lie where the scratch files took the space.
+        StoppedGuest.Resume(lease, () => connector.GoOnAfterError(lease.VmId));
     }
 
     /// <summary>Where what a lease records takes space.</summary>

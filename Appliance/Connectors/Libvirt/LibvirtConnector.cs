@@ -149,7 +149,24 @@ internal sealed class LibvirtConnector(string name, string uri, string? method, 
     }
 
     /// <summary>A view that is kept takes space for as long as it is; a checkpoint takes next to none.</summary>
-    public string? MustEnd(LeaseRecord lease) => lease.Kind == BackupKind ? ViewLimits.Full(settings, BackupView.ScratchFolders(lease), Files) : null;
+    public string? MustEnd(LeaseRecord lease) =>
+        lease.Kind == BackupKind ? ViewLimits.Full(settings, BackupView.ScratchFolders(lease), Files) ?? StoppedGuest.Look(lease, () => IsStoppedByError(lease.VmId)) : null;
+
+    /// <summary>A VM does not run any more since a read or write of its failed. A daemon that is just restarted is not waited for.</summary>
+    public bool IsStoppedByError(string uuid)
+    {
+        using LibvirtHost host = LibvirtHost.Open(Uri);
+        using LibvirtDomain? domain = host.Domain(uuid);
+        return domain is { IsStoppedByError: true };
+    }
+
+    public void GoOnAfterError(string uuid) => OnIfThere(uuid, domain =>
+    {
+        if (domain.IsStoppedByError)
+        {
+            domain.Resume();
+        }
+    });
 
     public ActReport Act(InventoryVm vm, VmAct act, string note) => On(vm.Id, (_, domain) =>
     {

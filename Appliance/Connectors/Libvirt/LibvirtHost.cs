@@ -138,6 +138,9 @@ internal sealed class LibvirtDomain(nint domain) : IDisposable
     /// <summary>Why one is off: it goes on on another host.</summary>
     private const int OffMigrated = 4;
 
+    /// <summary>Why one is paused: a read or write of its failed.</summary>
+    private const int PausedByError = 5;
+
     /// <summary>The live domain's XML where there is one. A guest that is taken over may have no part in it, but it is parsed as strictly as any.</summary>
     public XElement Xml(bool inactive = false, bool secure = false)
     {
@@ -249,6 +252,17 @@ internal sealed class LibvirtDomain(nint domain) : IDisposable
     }
 
     public void Pivot(string disk) => LibvirtHost.Check(DomainBlockJobAbort(domain, disk, AbortPivot), "pivot of " + disk);
+
+    public bool IsStoppedByError
+    {
+        get
+        {
+            LibvirtHost.Check(DomainGetState(domain, out int state, out int reason, 0), "state of a domain");
+            return state == Paused && reason == PausedByError;
+        }
+    }
+
+    public void Resume() => LibvirtHost.Check(DomainResume(domain), "resume");
 
     public void Suspend() => LibvirtHost.Check(DomainSuspend(domain), "suspend");
 

@@ -114,6 +114,9 @@ internal static unsafe partial class LibvirtNative
     [LibraryImport(Library, EntryPoint = "virDomainGetBlockJobInfo", StringMarshalling = StringMarshalling.Utf8)]
     public static partial int DomainGetBlockJobInfo(nint domain, string disk, out BlockJobInfo info, uint flags);
 
+    [LibraryImport(Library, EntryPoint = "virDomainResume")]
+    public static partial int DomainResume(nint domain);
+
     [LibraryImport(Library, EntryPoint = "virDomainSuspend")]
     public static partial int DomainSuspend(nint domain);
 

@@ -42,7 +42,7 @@ internal sealed class OverlayView : IVmView
 
     public Vm Vm { get; }
 
-    public string? MustClose() => _limits.Exceeded();
+    public string? MustClose() => _limits.Exceeded() ?? StoppedGuest.Look(_lease.Record, () => _connector.IsStoppedByError(_lease.Record.VmId));
 
     public IReadOnlyList<GapReport> Conclude()
     {
@@ -81,6 +81,7 @@ internal sealed class OverlayView : IVmView
         Lease lease = request.Journal.Begin(LibvirtConnector.OverlayKind, connector.Name, vm.Id, vm.Name, key =>
         {
             var details = new Dictionary<string, string>();
+            StoppedGuest.Note(details, vm);
             foreach (InventoryDisk disk in files)
             {
                 details[OverlayPrefix + disk.Name] = Path.Combine(Path.GetDirectoryName(disk.Source)!, $"vmsweep-{key}-{disk.Name}.qcow2");
@@ -158,6 +159,8 @@ internal sealed class OverlayView : IVmView
                 File.Delete(isHere ? overlay : throw new ConnectorException(Elsewhere(lease)));
             }
         }
+
+        StoppedGuest.Resume(lease, () => connector.GoOnAfterError(lease.VmId));
     }
 
     private static string Elsewhere(LeaseRecord lease)

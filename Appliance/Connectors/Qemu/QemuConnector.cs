@@ -14,6 +14,9 @@ internal sealed class QemuConnector(string name, string socket, ConnectorSetting
     public const string BitmapKind = "qemu-bitmap";
     public const string MemoryKind = "qemu-memory";
 
+    /// <summary>Whoever else holds the monitor is not waited for longer: other limits are to be looked at.</summary>
+    private static readonly TimeSpan MostLook = TimeSpan.FromSeconds(4);
+
     public string Name => name;
 
     public string Socket => socket;
@@ -63,7 +66,7 @@ internal sealed class QemuConnector(string name, string socket, ConnectorSetting
 
     /// <summary>A view that is kept takes space for as long as it is; a bitmap takes next to none.</summary>
     public string? MustEnd(LeaseRecord lease) =>
-        lease.Kind == ExportKind ? ViewLimits.Full(settings, QemuView.ScratchFolders(lease))
+        lease.Kind == ExportKind ? ViewLimits.Full(settings, QemuView.ScratchFolders(lease)) ?? StoppedGuest.Look(lease, IsStoppedByError)
         : lease.Kind == BitmapKind && ChangeBitmap.IsVoid(this, lease) ? "its QEMU and its images are gone" : null;
 
     public ActReport Act(InventoryVm vm, VmAct act, string note)
@@ -78,9 +81,34 @@ internal sealed class QemuConnector(string name, string socket, ConnectorSetting
         return new ActReport("suspend", true, "the VM is paused", $"echo '{{\"execute\":\"qmp_capabilities\"}}{{\"execute\":\"cont\"}}' | socat - UNIX-CONNECT:{socket}");
     }
 
+    /// <summary>It does not run any more since a read or write of its failed.</summary>
+    public bool IsStoppedByError()
+    {
+        using QmpClient qemu = QmpClient.Open(socket, MostLook);
+        return IsStoppedByError(qemu);
+    }
+
+    public void GoOnAfterError()
+    {
+        try
+        {
+            using QmpClient qemu = QmpClient.Open(socket);
+            if (IsStoppedByError(qemu))
+            {
+                qemu.Run("cont");
+            }
+        }
+        catch (QemuGoneException)
+        {
+            // Nothing stands still.
+        }
+    }
+
     public void Dispose()
     {
     }
+
+    private static bool IsStoppedByError(QmpClient qemu) => (string?)qemu.Run("query-status")?["status"] == "io-error";
 
     private IVmView Open(InventoryVm vm, string target, ViewRequest request, Tracking? tracking) =>
         request.WithMemory ? QemuMemory.Open(this, vm, request, () => QemuView.Open(this, target, request, time, tracking)) : QemuView.Open(this, target, request, time, tracking);

@@ -40,9 +40,14 @@ internal sealed class QemuView : IVmView
 
     public IViewChanges? Changes => _bitmap;
 
-    public string? MustClose() => _limits.Exceeded();
+    public string? MustClose() => _limits.Exceeded() ?? StoppedGuest.Look(_lease.Record, _connector.IsStoppedByError);
 
-    public IReadOnlyList<GapReport> Conclude() => [];
+    public IReadOnlyList<GapReport> Conclude() => ExportedDisk.Conclude(Vm, () =>
+    {
+        // A job that fails is gone at once, while its export goes on.
+        using QmpClient qemu = QmpClient.Open(_connector.Socket);
+        return Enumerable.Range(0, Vm.Disks.Count).All(i => Has(qemu, "query-jobs", "id", NodeOf(_lease.Record, i)));
+    });
 
     public string? Keep()
     {
@@ -79,6 +84,7 @@ internal sealed class QemuView : IVmView
         Lease lease = request.Journal.Begin(QemuConnector.ExportKind, connector.Name, vm.Id, vm.Name, key =>
         {
             var details = new Dictionary<string, string> { [ViewsKey] = views };
+            StoppedGuest.Note(details, vm);
             for (int i = 0; i < vm.Disks.Count; i++)
             {
                 details[ScratchPrefix + i.ToString(CultureInfo.InvariantCulture)] = Path.Combine(Folder(vm.Disks[i]), string.Create(CultureInfo.InvariantCulture, $"vmsweep-{key}-{i}.scratch"));
@@ -178,6 +184,9 @@ internal sealed class QemuView : IVmView
         }
 
         ViewFolder.Remove(lease.Details[ViewsKey], lease.Key);
+
+        // Last: its own disk may lie where the scratch files took the space.
+        StoppedGuest.Resume(lease, connector.GoOnAfterError);
     }
 
     /// <summary>Where what a lease records takes space.</summary>

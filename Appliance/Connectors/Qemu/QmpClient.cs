@@ -18,16 +18,17 @@ internal sealed class QmpClient : IDisposable
     private readonly byte[] _buffer = new byte[64 << 10];
     private int _from, _to;
 
-    private QmpClient(string path, Socket socket)
+    private QmpClient(string path, Socket socket, TimeSpan wait)
     {
         _path = path;
         _socket = socket;
-        _stream = new NetworkStream(socket, ownsSocket: true) { ReadTimeout = (int)MostWait.TotalMilliseconds, WriteTimeout = (int)MostWait.TotalMilliseconds };
+        _stream = new NetworkStream(socket, ownsSocket: true) { ReadTimeout = (int)wait.TotalMilliseconds, WriteTimeout = (int)wait.TotalMilliseconds };
     }
 
+    /// <param name="wait">At most, for each answer; null for half a minute.</param>
     /// <exception cref="QemuGoneException">No process listens there any more.</exception>
     /// <exception cref="ConnectorException">It cannot be used.</exception>
-    public static QmpClient Open(string path)
+    public static QmpClient Open(string path, TimeSpan? wait = null)
     {
         var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         try
@@ -37,11 +38,12 @@ internal sealed class QmpClient : IDisposable
         catch (Exception e) when (e is SocketException or ArgumentException)
         {
             socket.Dispose();
-            bool isGone = e is SocketException { SocketErrorCode: SocketError.ConnectionRefused } || !File.Exists(path);
+            // Below a folder that may not be entered nothing seems to be.
+            bool isGone = e is SocketException { SocketErrorCode: SocketError.ConnectionRefused } || (e is not SocketException { SocketErrorCode: SocketError.AccessDenied } && !File.Exists(path));
             throw isGone ? new QemuGoneException($"{path}: no QEMU listens there: {e.Message}") : new ConnectorException($"{path}: {e.Message}", e);
         }
 
-        var client = new QmpClient(path, socket);
+        var client = new QmpClient(path, socket, wait ?? MostWait);
         try
         {
             if (client.Next()["QMP"] is null)

@@ -8,12 +8,13 @@ internal sealed class ViewWatch : IDisposable
     private readonly IVmView _view;
     private readonly CancellationTokenSource _stop;
     private readonly ITimer _timer;
+    private int _isLooking;
 
     public ViewWatch(IVmView view, TimeProvider time, CancellationToken cancellation)
     {
         _view = view;
         _stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        _timer = time.CreateTimer(_ => Look(), null, Every, Every);
+        _timer = time.CreateTimer(_ => LookUnlessLooking(), null, Every, Every);
     }
 
     /// <summary>Also of who gave one to this.</summary>
@@ -30,6 +31,16 @@ internal sealed class ViewWatch : IDisposable
         // A look that is under way must not meet what it looks at disposed.
         _timer.DisposeAsync().AsTask().GetAwaiter().GetResult();
         _stop.Dispose();
+    }
+
+    /// <summary>A hypervisor that answers late is not asked a second time meanwhile.</summary>
+    private void LookUnlessLooking()
+    {
+        if (Interlocked.Exchange(ref _isLooking, 1) == 0)
+        {
+            Look();
+            Volatile.Write(ref _isLooking, 0);
+        }
     }
 
     private void Look()

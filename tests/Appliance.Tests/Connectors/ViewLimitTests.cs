@@ -88,6 +88,36 @@ public sealed class ViewLimitTests
         Assert.Equal(0, view.Looks);
     }
 
+    [Fact]
+    public void A_look_that_takes_long_is_not_begun_a_second_time()
+    {
+        var view = new View();
+        var time = new ByHand();
+        using var watch = new ViewWatch(view, time, CancellationToken.None);
+        view.Why = () =>
+        {
+            time.Fire();
+            return null;
+        };
+        time.Fire();
+        Assert.Equal(1, view.Looks);
+        view.Why = () => null;
+        time.Fire();
+        Assert.Equal(2, view.Looks);
+    }
+
+    /// <summary>Its timer fires when it is told to, also while it is at it.</summary>
+    private sealed class ByHand : TimeProvider
+    {
+        public Action Fire { get; private set; } = () => { };
+
+        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
+        {
+            Fire = () => callback(state);
+            return base.CreateTimer(callback, state, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        }
+    }
+
     private sealed class View : IVmView
     {
         public Func<string?> Why { get; set; } = () => null;

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using Vmsweep.Appliance.Cli;
@@ -141,14 +142,14 @@ public sealed class MemoryScanTests : IDisposable
     public void A_text_in_the_memory_of_a_real_guest_is_found_where_its_core_has_it()
     {
         MemoryGuest guest = MemoryGuest.Instance;
-        byte[] core = File.ReadAllBytes(guest.Core);
         File.Copy(guest.Core, _scratch["guest.core"]);
         JsonElement finding = Finding(Scan(_scratch["guest.core"]));
         JsonElement place = finding.GetProperty("memory");
         Assert.Equal(("holder", guest.HolderPid), (place.GetProperty("process").GetString(), place.GetProperty("pid").GetInt32()));
         Assert.StartsWith("0x", place.GetProperty("virtualAddress").GetString(), StringComparison.Ordinal);
         long physical = finding.GetProperty("matches")[0].GetProperty("offset").GetInt64();
-        Assert.True(core.AsSpan().IndexOf(Encoding.ASCII.GetBytes(MemoryGuest.Planted)) > 0);
+        Assert.Contains(physical, PhysicalIn(guest.Core));
+        Assert.Equal($"0x{physical:x}", place.GetProperty("physicalAddress").GetString());
 
         foreach (string path in (string[])[guest.Stream, guest.PackedStream("gzip")])
         {
@@ -159,6 +160,20 @@ public sealed class MemoryScanTests : IDisposable
         }
 
         static JsonElement Finding(JsonElement report) => report.GetProperty("targets")[0].GetProperty("findings").EnumerateArray().First(f => f.GetProperty("memory").GetProperty("process").GetString() == "holder");
+    }
+
+    /// <summary>The physical addresses that binutils and grep tell of the text in an ELF core.</summary>
+    private static List<long> PhysicalIn(string core)
+    {
+        // LOAD, and in hexadecimal: offset, virtual address, physical address, bytes in the file.
+        Tool.Find("readelf");
+        List<(long Offset, long Physical, long Bytes)> loads =
+        [
+            .. Tool.Shell($"readelf -lW {core}").Split('\n').Select(l => l.Split(' ', StringSplitOptions.RemoveEmptyEntries)).Where(f => f is ["LOAD", ..])
+                .Select(f => (Convert.ToInt64(f[1], 16), Convert.ToInt64(f[3], 16), Convert.ToInt64(f[4], 16))),
+        ];
+        long[] found = [.. Tool.Shell($"LC_ALL=C grep -abo {MemoryGuest.Planted} {core}").Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => long.Parse(l.Split(':')[0], CultureInfo.InvariantCulture))];
+        return [.. found.SelectMany(at => loads.Where(l => at >= l.Offset && at < l.Offset + l.Bytes).Select(l => at - l.Offset + l.Physical))];
     }
 
     private JsonElement Scan(params string[] arguments) => Launcher.Scan(["--rules", _scratch["rules.yar"], .. arguments]);

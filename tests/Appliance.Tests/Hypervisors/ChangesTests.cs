@@ -157,7 +157,7 @@ public sealed class ChangesTests(LibvirtFixture libvirt)
             Thread.Sleep(1);
             string[] keys = [.. Directory.GetFiles(leases, "*.json").Select(f => Path.GetFileNameWithoutExtension(f)).Where(k => k != before.Replace("-", "", StringComparison.Ordinal))];
             bool isOpen = keys.Any(k => File.Exists(Path.Combine(libvirt.Rig.Views, k, "nbd")));
-            bool hasWorker = isOpen && KillTests.HasWorker(scan);
+            bool hasWorker = isOpen && KilledScan.HasChild(scan);
             bool isReached = step switch
             {
                 "worker" => hasWorker,

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Runtime.InteropServices;
 using System.Text.Json;
 using Vmsweep.Appliance.Tests.EndToEnd;
 using Vmsweep.Rigs;
@@ -9,13 +8,8 @@ namespace Vmsweep.Appliance.Tests.Hypervisors;
 /// <summary>A scan that is killed at any of its steps leaves nothing on the host once the next one has started.</summary>
 [Collection(LibvirtCollection.Name)]
 [Trait("Category", "Slow")]
-public sealed partial class KillTests(LibvirtFixture libvirt)
+public sealed class KillTests(LibvirtFixture libvirt)
 {
-    private const int MostTries = 10;
-
-    // SIGSTOP, SIGCONT.
-    private const int Stop = 19, Continue = 18;
-
     /// <summary>A step is known by what it has made.</summary>
     public static TheoryData<string?, string[]> Methods => new()
     {
@@ -54,24 +48,46 @@ public sealed partial class KillTests(LibvirtFixture libvirt)
         libvirt.AssertFileSystemSound(name);
     }
 
-    /// <summary>Kills a scan at a step, with another scan where one was over before it was seen there.</summary>
     /// <returns>The key of its lease.</returns>
     private string KillAt(string step, string name, string target)
     {
-        for (int tries = 0; tries < MostTries; tries++)
-        {
-            using Process scan = Program.Start("scan", target, "--no-progress", "--config", Configuration(), "--state", libvirt.State);
-            string? lease = WaitFor(step, name, scan);
-            scan.Kill();
-            scan.WaitForExit();
-            if (lease is not null)
+        bool wasInUse = false;
+        return KilledScan.At(
+            step,
+            Path.Combine(libvirt.State, "leases"),
+            () =>
             {
-                return lease;
-            }
-        }
-
-        throw new InvalidOperationException($"{step} was not met in {MostTries} scans");
+                wasInUse = false;
+                return Program.Start("scan", target, "--no-progress", "--config", Configuration(), "--state", libvirt.State);
+            },
+            key => Made(key) is [var made, ..] && (File.Exists(SocketOf(key)) || made.EndsWith(".qcow2", StringComparison.Ordinal)),
+            scan =>
+            {
+                bool isInUse = step is "in use" or "merged" && libvirt.Rig.Virsh("domblklist", name).Contains("vmsweep-" + scan.Key, StringComparison.Ordinal);
+                wasInUse |= isInUse;
+                return step switch
+                {
+                    "lease" => true,
+                    "folder" => Directory.Exists(Path.GetDirectoryName(SocketOf(scan.Key))),
+                    "scratch" or "overlay" => Made(scan.Key).Length > 0,
+                    "socket" => File.Exists(SocketOf(scan.Key)),
+                    "taken" => File.Exists(SocketOf(scan.Key)) && (File.GetUnixFileMode(SocketOf(scan.Key)) & UnixFileMode.OtherRead) == 0,
+                    "in use" => isInUse,
+                    "worker" => scan is { IsOpen: true, HasWorker: true },
+                    "later" => scan is { IsOpen: true, HasWorker: true } && Later(),
+                    "ending" => scan is { IsOpen: true, IsEnding: true },
+                    "removed" => scan.WasOpen && Made(scan.Key).Length == 0,
+                    "merging" => libvirt.Rig.TryVirsh("blockjob", name, "vda").Output.Length > 0,
+                    "merged" => wasInUse && !isInUse,
+                    _ => throw new ArgumentOutOfRangeException(nameof(step)),
+                };
+            });
     }
+
+    /// <summary>Scratch files, or overlays.</summary>
+    private string[] Made(string key) => Directory.GetFiles(libvirt.Rig.Images, $"vmsweep-{key}-*");
+
+    private static string SocketOf(string key) => $"/run/vmsweep/views/{key}/nbd";
 
     /// <summary>The target is named by its address, so that a lease must be undone from what it records alone.</summary>
     private string Configuration()
@@ -81,86 +97,9 @@ public sealed partial class KillTests(LibvirtFixture libvirt)
         return path;
     }
 
-    /// <returns>The key of its lease; null where it ended before it was seen there.</returns>
-    private string? WaitFor(string step, string name, Process scan)
-    {
-        string leases = Path.Combine(libvirt.State, "leases");
-        bool wasThere = false;
-        bool wasWorker = false;
-        bool wasInUse = false;
-        while (!scan.HasExited)
-        {
-            // Often enough for the short steps, and the scan needs a processor too.
-            Thread.Sleep(1);
-
-            // The steps at the end are short. There it is looked at while it stands still, and goes on for a moment only.
-            bool isEnding = wasWorker && !HasWorker(scan);
-            if (isEnding)
-            {
-                _ = Kill(scan.Id, Stop);
-            }
-
-            string? key = Directory.Exists(leases) ? Directory.GetFiles(leases, "*.json").Select(f => Path.GetFileNameWithoutExtension(f)).FirstOrDefault() : null;
-            if (key is null)
-            {
-                _ = Kill(scan.Id, Continue);
-                continue;
-            }
-
-            string folder = "/run/vmsweep/views/" + key;
-            string[] ours = Directory.GetFiles(libvirt.Rig.Images, $"vmsweep-{key}-*");
-            bool isOpen = ours.Length > 0 && (File.Exists(folder + "/nbd") || ours[0].EndsWith(".qcow2", StringComparison.Ordinal));
-            wasThere |= isOpen;
-            bool isInUse = step is "in use" or "merged" && libvirt.Rig.Virsh("domblklist", name).Contains("vmsweep-" + key, StringComparison.Ordinal);
-            wasInUse |= isInUse;
-            bool isReached = step switch
-            {
-                "lease" => true,
-                "folder" => Directory.Exists(folder),
-                "scratch" or "overlay" => ours.Length > 0,
-                "socket" => File.Exists(folder + "/nbd"),
-                "taken" => File.Exists(folder + "/nbd") && (File.GetUnixFileMode(folder + "/nbd") & UnixFileMode.OtherRead) == 0,
-                "in use" => isInUse,
-                "worker" => isOpen && HasWorker(scan),
-                "later" => isOpen && HasWorker(scan) && Later(),
-                "ending" => wasThere && isOpen && isEnding,
-                "removed" => wasThere && ours.Length == 0,
-                "merging" => libvirt.Rig.TryVirsh("blockjob", name, "vda").Output.Length > 0,
-                "merged" => wasInUse && !isInUse,
-                _ => throw new ArgumentOutOfRangeException(nameof(step)),
-            };
-            wasWorker |= isOpen && HasWorker(scan);
-            if (isReached)
-            {
-                return key;
-            }
-
-            _ = Kill(scan.Id, Continue);
-        }
-
-        return null;
-    }
-
     private static bool Later()
     {
         Thread.Sleep(150);
         return true;
     }
-
-    /// <summary>It has a child that is a sandbox.</summary>
-    internal static bool HasWorker(Process scan)
-    {
-        try
-        {
-            string children = File.ReadAllText($"/proc/{scan.Id}/task/{scan.Id}/children");
-            return Directory.GetDirectories($"/proc/{scan.Id}/task").Any(t => File.ReadAllText(t + "/children").Length > 0) || children.Length > 0;
-        }
-        catch (IOException)
-        {
-            return false;
-        }
-    }
-
-    [LibraryImport("libc", EntryPoint = "kill")]
-    private static partial int Kill(int process, int signal);
 }

@@ -157,7 +157,11 @@ public sealed class LibvirtFixture : IDisposable
     /// <summary>Scans with the real sandbox; something happens when the view is open and before its bytes are read.</summary>
     internal Report ScanWith(string name, string? method, Action meanwhile, Func<ConnectorSettings, ConnectorSettings>? change = null, TimeProvider? time = null)
     {
-        Vm vm = Assert.Single(Find(name, method, change, time));
+        return ScanWith(Assert.Single(Find(name, method, change, time)), meanwhile, time ?? TimeProvider.System);
+    }
+
+    internal static Report ScanWith(Vm vm, Action meanwhile, TimeProvider time)
+    {
         Vm interrupted = vm with
         {
             Open = () =>
@@ -170,7 +174,7 @@ public sealed class LibvirtFixture : IDisposable
         Sandbox sandbox = Sandbox.Probe(SandboxMode.Full);
         ScanSettings settings = Hostile.HostileScan.Settings with { RuleSources = [], WithBuiltin = true };
         using var events = new StringWriter();
-        return new ScanRun(settings, sandbox, new WorkerProcess(sandbox.WorkerStart, ScanRun.Silence), time ?? TimeProvider.System, new NdjsonListener(events), TestContext.Current.CancellationToken).Run([interrupted]);
+        return new ScanRun(settings, sandbox, new WorkerProcess(sandbox.WorkerStart, ScanRun.Silence), time, new NdjsonListener(events), TestContext.Current.CancellationToken).Run([interrupted]);
     }
 
     public void Dispose()

@@ -80,16 +80,23 @@ public sealed class LibvirtTests(LibvirtFixture libvirt)
         (status, output, error) = Program.Run(["cat", $"lab/{name}", "d2v1/hello.txt", .. libvirt.Options]);
         Assert.Equal((0, "hello\n", ""), (status, output, error.Trim()));
 
-        // The same by its address; views then lie in their default place.
+        // The same by its address; views then lie in their default place. Nothing is done to a VM on a detection unless it is asked for.
+        string[] before = State();
         JsonElement report = Program.Scan($"{libvirt.Rig.Address}&vm={name}", "--state", libvirt.State);
         Assert.Equal(["EICAR_Test_File d1v1/x.com"], report.Findings());
         Assert.Empty(report.Gaps());
+        Assert.False(report.GetProperty("targets")[0].TryGetProperty("acts", out _));
+        Assert.Equal(before, State());
+        Assert.Contains("running", before[0], StringComparison.Ordinal);
         (status, output, error) = Program.Run(["doctor", "--config", libvirt.Configuration]);
         Assert.Contains("ok    lab         libvirt", output, StringComparison.Ordinal);
         (status, _, error) = Program.Run(["scan", "lab/nobody", .. libvirt.Options]);
         Assert.Equal(2, status);
         Assert.Contains("there is no VM \"nobody\"", error, StringComparison.Ordinal);
         libvirt.AssertNothingLeft(name);
+
+        // Metadata stands in the XML, and so do the state of a card's link and every image.
+        string[] State() => [libvirt.Rig.Virsh("domstate", name), libvirt.Rig.Virsh("dumpxml", name), libvirt.Rig.Virsh("dumpxml", "--inactive", name), libvirt.Rig.Virsh("domif-getlink", name, "52:54:00:12:34:56")];
     }
 
     [Fact]
@@ -128,12 +135,21 @@ public sealed class LibvirtTests(LibvirtFixture libvirt)
     }
 
     [Fact]
-    public void A_VM_that_is_started_while_its_files_are_read_is_a_gap()
+    public void A_VM_that_is_started_while_its_files_are_read_is_a_gap_and_without_backups_it_is_viewed_by_a_snapshot()
     {
         string name = "started";
-        libvirt.Rig.Define(name, libvirt.Disks(name));
+        libvirt.Rig.DefineWithoutBackups(name, libvirt.Disks(name));
         Report report = libvirt.ScanWith(name, null, () => libvirt.Rig.Virsh("start", name));
         Assert.Contains(report.Targets[0].Gaps, g => g.Fault == "refused" && g.Detail.Contains("was started", StringComparison.Ordinal));
+
+        // It runs now, and libvirt refuses a backup of it: an external snapshot is used without being asked for.
+        report = libvirt.ScanWith(name, null, () => Assert.Equal(2, libvirt.Rig.Virsh("domblklist", name).Split("vmsweep-").Length - 1));
+        TargetReport target = Assert.Single(report.Targets);
+        Assert.Empty(target.Gaps);
+        Assert.Equal("running", target.Vm.Power);
+        Assert.Equal(["ext4", "ntfs"], target.Disks.Select(d => d.Volumes.Single().FileSystem));
+        Assert.True(target.Disks[0].Volumes[0].Files.Scanned > 100, "few files");
+        libvirt.AssertNothingLeft(name);
         libvirt.Rig.Virsh("destroy", name);
 
         // One that ran for a moment is off as before.
@@ -180,7 +196,17 @@ public sealed class LibvirtTests(LibvirtFixture libvirt)
         if (what == "suspend")
         {
             Assert.Contains("paused", libvirt.Rig.Virsh("domstate", name), StringComparison.Ordinal);
-            libvirt.Rig.Virsh("resume", name);
+
+            // And the other way round: what it writes as soon as it goes on is not of the moment.
+            target = Assert.Single(libvirt.ScanWith(name, method, () =>
+            {
+                libvirt.Rig.Virsh("resume", name);
+                serial.PlantEicar("resumed.com");
+            }).Targets);
+            Assert.Equal(["EICAR_Test_File d1v1/x.com"], target.Findings.Select(f => $"{f.Rule} {f.Path}"));
+            Assert.Empty(target.Gaps);
+            Assert.Equal("running", target.Vm.Power);
+            Assert.Contains("running", libvirt.Rig.Virsh("domstate", name), StringComparison.Ordinal);
             Assert.True(serial.Beats > 0);
         }
 

@@ -22,6 +22,14 @@ internal static class Program
         return (status, System.Text.Encoding.UTF8.GetString(output), error);
     }
 
+    /// <summary>As an account that owns nothing and may do nothing.</summary>
+    public static (int Status, string Output, string Error) RunAsNobody(params string[] arguments)
+    {
+        (int status, byte[] output, string error) = Tool.Try(
+            "setpriv", null, ["--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME=/nonexistent", Tool.Find("dotnet"), .. Command, .. arguments]);
+        return (status, System.Text.Encoding.UTF8.GetString(output), error);
+    }
+
     /// <summary>A scan's report.</summary>
     public static JsonElement Scan(params string[] arguments)
     {

@@ -133,7 +133,7 @@ public sealed class QemuChangesTests : IDisposable
         {
             "lease" => Holds(QemuConnector.BitmapKind),
             "view" => IsServed(),
-            "worker" => IsServed() && KillTests.HasWorker(scan),
+            "worker" => IsServed() && KilledScan.HasChild(scan),
             "kept" => Holds("\"isKept\": true"),
             _ => throw new ArgumentOutOfRangeException(nameof(step)),
         };

@@ -106,7 +106,7 @@ public sealed class RunningMemoryTests(LibvirtFixture libvirt) : IDisposable
                 {
                     "lease" => Directory.Exists(leases) && Directory.GetFiles(leases, "*.json").Length > 0,
                     "file" => Directory.GetFiles(Spool, "*", SearchOption.AllDirectories).Length > 0,
-                    _ => Directory.GetFiles(leases, "*.json").Length > 1 && KillTests.HasWorker(scan),
+                    _ => Directory.GetFiles(leases, "*.json").Length > 1 && KilledScan.HasChild(scan),
                 },
                 TimeSpan.FromSeconds(120));
             Assert.True(isReached && !scan.HasExited, step);

@@ -35,7 +35,7 @@ public sealed class SshTests(LibvirtFixture libvirt)
         // Killed while it reads: the connections end with it, and what it made there is undone by the next one.
         using (Process scan = Program.Start(["scan", $"far/{name}", "--no-progress", .. options]))
         {
-            SpinWait.SpinUntil(() => scan.HasExited || (Directory.GetFileSystemEntries(libvirt.Rig.Views).Length > 0 && KillTests.HasWorker(scan)), TimeSpan.FromSeconds(120));
+            SpinWait.SpinUntil(() => scan.HasExited || (Directory.GetFileSystemEntries(libvirt.Rig.Views).Length > 0 && KilledScan.HasChild(scan)), TimeSpan.FromSeconds(120));
             scan.Kill();
             scan.WaitForExit();
         }

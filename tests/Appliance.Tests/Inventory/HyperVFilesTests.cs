@@ -4,6 +4,7 @@ using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Connectors.HyperV;
 using Vmsweep.Appliance.Inventory;
 using Vmsweep.Appliance.Reports;
+using Vmsweep.Appliance.Tests.EndToEnd;
 using Vmsweep.Appliance.Tests.Hostile;
 using Vmsweep.Golden;
 using VmsweepProgram = Vmsweep.Appliance.Tests.Hypervisors.Program;
@@ -89,6 +90,40 @@ public sealed class HyperVFilesTests : IDisposable
         // What cannot be read may be one.
         File.WriteAllBytes(state, new byte[100]);
         Assert.NotNull(Assert.Single(new TargetFinder([]).Find(configuration)).Memory);
+    }
+
+    /// <summary>Hosts before 2016 keep state and memory as two files in a folder of the VM's GUID.</summary>
+    [Fact]
+    public void The_two_files_of_an_older_saved_state_are_one_memory()
+    {
+        string configuration = WriteVm(".xml", 1);
+        string stem = Path.ChangeExtension(configuration, null);
+        string state = Path.Combine(stem, Path.GetFileName(stem) + ".vsv"), memory = Path.ChangeExtension(state, ".bin");
+        Assert.Null(Assert.Single(new TargetFinder([]).Find(configuration)).Memory);
+        Directory.CreateDirectory(stem);
+        File.WriteAllBytes(memory, new byte[5000]);
+        Assert.Null(Assert.Single(new TargetFinder([]).Find(configuration)).Memory);
+        File.WriteAllBytes(state, new byte[100]);
+
+        // By its configuration, and in a folder where neither file is taken for something by itself.
+        foreach (string target in (string[])[configuration, _scratch.Folder])
+        {
+            IReadOnlyList<Vm> all = [.. new TargetFinder([]).Find(target)];
+            Assert.Single(all, v => v.Memory is not null);
+            Vm vm = Assert.Single(all, v => v.Identity.Name == "web 01");
+            Assert.Equal(("web 01", "suspended", state), (vm.Identity.Name, vm.Identity.Power, vm.Memory?.Path));
+            Assert.Equal([state, memory], vm.Memory!.Plan.Files.Select(f => f.Path));
+            Assert.Single(vm.Disks);
+        }
+
+        Assert.DoesNotContain(new DatastoreReader([]).Read(_scratch.Folder).Machines, m => m.Kind is MachineKind.Memory);
+
+        // It is recognised, and what is not read of it is said.
+        JsonElement report = Launcher.Scan(configuration);
+        Assert.Equal("incomplete", report.GetProperty("verdict").GetString());
+        JsonElement gap = Assert.Single(report.Gaps());
+        Assert.Equal("unsupported", gap.GetProperty("fault").GetString());
+        Assert.Contains("Hyper-V", gap.GetRawText(), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Text.Json;
+using Vmsweep.Benchmarks.Measuring;
 using Vmsweep.Golden;
 using Vmsweep.Rigs;
 
@@ -12,6 +13,7 @@ namespace Vmsweep.Benchmarks.Running;
 internal static class RunningBenchmark
 {
     private static readonly TimeSpan Span = TimeSpan.FromSeconds(12);
+    private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(50);
 
     private static string Launcher => Path.Combine(Repository.Root, "vmsweep");
 
@@ -37,30 +39,29 @@ internal static class RunningBenchmark
         Thread.Sleep(Span);
         Say("before", serial.Latencies());
         long began = Stopwatch.GetTimestamp();
-        int scans = 0;
+        List<Scanned> scans = [];
         while (Stopwatch.GetElapsedTime(began) < Span)
         {
-            Program(["scan", "lab/bench", "--no-cache", "--no-progress", .. options]);
-            scans++;
+            scans.Add(Scan(["lab/bench", "--no-cache", .. options]));
         }
 
-        Say($"during {scans} scans", serial.Latencies());
+        Say($"during {scans.Count} scans", serial.Latencies());
+        Console.WriteLine($"each of them: {scans.MaxBy(s => s.PeakTogether)!.Memory}");
         Thread.Sleep(Span);
         Say("after", serial.Latencies());
 
         foreach (string name in (string[])["all", "changes"])
         {
-            string report = "";
-            double seconds = Time(() => report = Program(["scan", "lab/bench", "--changed", "--format", "json", "--no-progress", .. options]));
-            using JsonDocument json = JsonDocument.Parse(report);
+            Scanned scan = Scan(["lab/bench", "--changed", .. options]);
+            using JsonDocument json = JsonDocument.Parse(scan.Report);
             JsonElement totals = json.RootElement.GetProperty("totals");
             Console.WriteLine(FormattableString.Invariant(
-                $"scan of {name}: {seconds:0.0} s, {totals.GetProperty("bytesRead").GetInt64() >> 10} KiB read, {totals.GetProperty("bytesUnchanged").GetInt64() >> 10} KiB unchanged"));
+                $"scan of {name}: {scan.Seconds:0.0} s, {totals.GetProperty("bytesRead").GetInt64() >> 10} KiB read, {totals.GetProperty("bytesUnchanged").GetInt64() >> 10} KiB unchanged, {scan.Memory}"));
         }
 
         rig.Virsh("dump", "--memory-only", "--format", "elf", "bench", scratch["memory.elf"]);
-        double memory = Time(() => Program(["scan", scratch["memory.elf"], "--no-progress", "--state", "none"]));
-        Console.WriteLine(FormattableString.Invariant($"scan of {new FileInfo(scratch["memory.elf"]).Length >> 20} MiB of guest memory: {memory:0.0} s; load {Numbers.Load}"));
+        Scanned memory = Scan([scratch["memory.elf"], "--state", "none"]);
+        Console.WriteLine(FormattableString.Invariant($"scan of {new FileInfo(scratch["memory.elf"]).Length >> 20} MiB of guest memory: {memory.Seconds:0.0} s, {memory.Memory}; load {Numbers.Load}"));
 
         string lease = Program(["leases", "list", "--state", scratch["state"]]).Split(' ')[0];
         Program(["leases", "reap", lease, .. options]);
@@ -68,6 +69,24 @@ internal static class RunningBenchmark
 
     private static void Say(string when, IReadOnlyList<double> latencies) => Console.WriteLine(FormattableString.Invariant(
         $"guest's synced write of 32 KiB {when}: median {Numbers.Median(latencies) * 1000:0} ms, 95 of 100 within {Numbers.Percentile(latencies, 95) * 1000:0} ms, {latencies.Count} writes"));
+
+    private static Scanned Scan(string[] arguments)
+    {
+        var start = new ProcessStartInfo(Launcher, ["scan", "--format", "json", "--no-progress", .. arguments]) { RedirectStandardOutput = true };
+        long began = Stopwatch.GetTimestamp();
+        using Process process = Process.Start(start)!;
+        Task<string> report = process.StandardOutput.ReadToEndAsync();
+        var tree = new ProcessTree(process.Id);
+        do
+        {
+            tree.Sample();
+        }
+        while (!process.WaitForExit(Interval));
+        double seconds = Stopwatch.GetElapsedTime(began).TotalSeconds;
+        return process.ExitCode is 0 or 1 or 3
+            ? new Scanned(seconds, tree.PeakTogether, tree.PeakSingle, report.GetAwaiter().GetResult())
+            : throw new InvalidOperationException($"status {process.ExitCode} of a scan of {string.Join(' ', arguments)}");
+    }
 
     private static string Program(string[] arguments)
     {
@@ -80,5 +99,10 @@ internal static class RunningBenchmark
         long began = Stopwatch.GetTimestamp();
         action();
         return Stopwatch.GetElapsedTime(began).TotalSeconds;
+    }
+
+    private sealed record Scanned(double Seconds, long PeakTogether, long PeakSingle, string Report)
+    {
+        public string Memory => $"peak memory {Text.MiB(PeakTogether)}, of its largest process {Text.MiB(PeakSingle)}";
     }
 }

@@ -68,7 +68,7 @@ public sealed class HyperVKillTests(HyperVFixture hyperV)
             "job" => Called("Get"),
             "made" => Called("CreateSnapshot") && checkpoints == 1,
             "named" => Called("ModifySystemSettings"),
-            "worker" => checkpoints == 1 && KillTests.HasWorker(scan),
+            "worker" => checkpoints == 1 && KilledScan.HasChild(scan),
             "ending" => Called("DestroySnapshot") && checkpoints == 1,
             "removed" => Called("DestroySnapshot") && checkpoints == 0,
             _ => throw new ArgumentOutOfRangeException(nameof(step)),

@@ -301,7 +301,7 @@ public sealed class HotAddTests(VSphereFixture vsphere) : IDisposable
         {
             "asked" => changes == 1,
             "attached" or "waiting" => isAttached,
-            "worker" => isAttached && KillTests.HasWorker(scan),
+            "worker" => isAttached && KilledScan.HasChild(scan),
             "ending" => changes == 2,
             "detached" => changes == 2 && !isAttached,
             _ => throw new ArgumentOutOfRangeException(nameof(step)),

@@ -68,9 +68,9 @@ public sealed class VSphereKillTests(VSphereFixture vsphere)
             case "socket":
                 return Serves();
             case "worker":
-                return Serves() && KillTests.HasWorker(scan);
+                return Serves() && KilledScan.HasChild(scan);
             case "later":
-                if (!Serves() || !KillTests.HasWorker(scan))
+                if (!Serves() || !KilledScan.HasChild(scan))
                 {
                     return false;
                 }

@@ -67,7 +67,7 @@ public sealed class XenKillTests(XenFixture xen)
             "enabled" or "asked" => xen.Rig.Calls(method) > 0 && xen.Rig.Left().Snapshots.Length == 0,
             "made" or "ending" => xen.Rig.Calls(method) > 0 && xen.Rig.Left().Snapshots.Length == 1,
             "half" => xen.Rig.Calls(method) > 0,
-            "worker" => isServed && KillTests.HasWorker(scan),
+            "worker" => isServed && KilledScan.HasChild(scan),
             _ => throw new ArgumentOutOfRangeException(nameof(step)),
         };
     }
