@@ -173,7 +173,7 @@ public sealed class ArchiveMatchingTests : IDisposable
         Assert.Empty(matcher.Match(archive).Gaps);
         Verdict over = matcher.Match(archive);
         Assert.Equal((Fault.Limit, false), (Assert.Single(over.Gaps).Fault, over.IsSettled));
-        Assert.Empty(matcher.Match(archive, isWhole: false).Gaps);
+        Assert.Empty(matcher.MatchWindow(archive).Gaps);
     }
 
     [Fact]
@@ -207,10 +207,24 @@ public sealed class ArchiveMatchingTests : IDisposable
         return HashSets.Open([_scratch[$"{kind}.set"]], kind);
     }
 
+    /// <summary>The same is found whether members are hashed, to know them again, or not.</summary>
     private static Verdict Match(byte[] content, YaraRules rules)
     {
+        Verdict verdict = Match(content, rules, knowsMembers: true);
+        Verdict again = Match(content, rules, knowsMembers: false);
+        Assert.Equal(verdict.Findings.Select(Said), again.Findings.Select(Said));
+        Assert.Equal(verdict.Gaps.Select(g => g.ToString()), again.Gaps.Select(g => g.ToString()));
+        Assert.Equal((verdict.IsSettled, verdict.HangsOnHashLists), (again.IsSettled, again.HangsOnHashLists));
+        return verdict;
+
+        static string Said(VerdictFinding f) =>
+            $"{f.Detection.Rule} {string.Join(' ', f.Detection.Matches)} {f.Inner?.Sha256} {f.Inner?.SizeBytes} {string.Join(" > ", f.Inner?.Inside ?? [])}";
+    }
+
+    private static Verdict Match(byte[] content, YaraRules rules, bool knowsMembers)
+    {
         using var archives = new ArchiveContents(new ArchiveLimits(), 64 << 20, long.MaxValue, () => { });
-        using var engines = new Pipeline.Engines { ByContent = [rules], Archives = archives };
+        using var engines = new Pipeline.Engines { ByContent = [rules], Archives = archives, KnowsMembers = knowsMembers };
         using var matcher = new ContentMatcher(engines, CancellationToken.None);
         return matcher.Match(content);
     }
