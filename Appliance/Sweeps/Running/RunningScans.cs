@@ -37,6 +37,18 @@ internal sealed class RunningScans(SweepSettings sweep, ISweepScanner scanner, R
         }
     }
 
+    /// <summary>How many disks are read.</summary>
+    public int Disks
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _slots.Taken;
+            }
+        }
+    }
+
     /// <summary>How many have come back: whoever looks through what waits sees whether room was made meanwhile.</summary>
     public int Returned
     {

@@ -92,6 +92,11 @@ internal sealed class VmTurns(SweepSettings sweep, SweepStore store, SweepLocks 
 
             hasStarted = true;
             scans.Begin(run, next.Row with { Report = next.Row.Report with { State = SweepVmStates.Running, StartedAt = now } }, next.Vm, null, turn.Claim);
+            if (sweep.Limits.DisksPerNode is { } most && scans.Disks >= most)
+            {
+                // All nodes wait for each other there: what is known beforehand is not asked.
+                break;
+            }
         }
 
         return hasStarted;
