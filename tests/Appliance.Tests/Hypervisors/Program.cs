@@ -22,11 +22,13 @@ internal static class Program
         return (status, System.Text.Encoding.UTF8.GetString(output), error);
     }
 
-    /// <summary>As an account that owns nothing and may do nothing.</summary>
+    /// <summary>As an account that owns nothing and may do nothing; it may not even look into the checkout, so that the program lies elsewhere.</summary>
     public static (int Status, string Output, string Error) RunAsNobody(params string[] arguments)
     {
+        using var scratch = new Scratch();
+        Tool.Shell($"cp '{Path.GetDirectoryName(Executable)}'/* . && chmod 755 .", scratch.Folder);
         (int status, byte[] output, string error) = Tool.Try(
-            "setpriv", null, ["--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME=/nonexistent", Tool.Find("dotnet"), .. Command, .. arguments]);
+            "setpriv", null, ["--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME=/nonexistent", scratch["vmsweep"], .. arguments]);
         return (status, System.Text.Encoding.UTF8.GetString(output), error);
     }
 
