@@ -210,8 +210,13 @@ public sealed class ArchiveMatchingTests : IDisposable
     /// <summary>The same is found whether members are hashed, to know them again, or not.</summary>
     private static Verdict Match(byte[] content, YaraRules rules)
     {
-        Verdict verdict = Match(content, rules, knowsMembers: true);
-        Verdict again = Match(content, rules, knowsMembers: false);
+        using var archives = new ArchiveContents(new ArchiveLimits(), 64 << 20, long.MaxValue, () => { });
+        using var others = new ArchiveContents(new ArchiveLimits(), 64 << 20, long.MaxValue, () => { });
+        using var engines = new Pipeline.Engines { ByContent = [rules], Archives = archives };
+        using var matcher = new ContentMatcher(engines, CancellationToken.None);
+        using var forgetful = new ContentMatcher(engines with { Archives = others, KnowsMembers = false }, CancellationToken.None);
+        Verdict verdict = matcher.Match(content);
+        Verdict again = forgetful.Match(content);
         Assert.Equal(verdict.Findings.Select(Said), again.Findings.Select(Said));
         Assert.Equal(verdict.Gaps.Select(g => g.ToString()), again.Gaps.Select(g => g.ToString()));
         Assert.Equal((verdict.IsSettled, verdict.HangsOnHashLists), (again.IsSettled, again.HangsOnHashLists));
@@ -219,14 +224,6 @@ public sealed class ArchiveMatchingTests : IDisposable
 
         static string Said(VerdictFinding f) =>
             $"{f.Detection.Rule} {string.Join(' ', f.Detection.Matches)} {f.Inner?.Sha256} {f.Inner?.SizeBytes} {string.Join(" > ", f.Inner?.Inside ?? [])}";
-    }
-
-    private static Verdict Match(byte[] content, YaraRules rules, bool knowsMembers)
-    {
-        using var archives = new ArchiveContents(new ArchiveLimits(), 64 << 20, long.MaxValue, () => { });
-        using var engines = new Pipeline.Engines { ByContent = [rules], Archives = archives, KnowsMembers = knowsMembers };
-        using var matcher = new ContentMatcher(engines, CancellationToken.None);
-        return matcher.Match(content);
     }
 
     private static YaraRules Compile(string text)
