@@ -104,12 +104,19 @@ archives.SetAction(parsed =>
     ArchiveBenchmark.Run(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(copies), parsed.GetValue(rounds));
 });
 
-var vsphere = new Command("vsphere", "A VM's disk from a simulated vCenter against curl, and an inventory of ten thousand VMs.") { rounds };
+var disk = new Option<long>("--size") { Description = "Size of the disk.", DefaultValueFactory = _ => 512L << 20, CustomParser = r => Text.Bytes(r.Tokens[0].Value) };
+var noProgram = new Option<bool>("--no-program") { Description = "Leave out the program: the connector's reader alone, in this process, against curl." };
+var vsphere = new Command("vsphere", "A VM's disk from a simulated vCenter against curl, and an inventory of ten thousand VMs.") { disk, rounds, noProgram };
 vsphere.SetAction(parsed =>
 {
     Measured.Prepare();
-    Programs.Build();
-    return VSphereBenchmark.Run(parsed.GetValue(rounds)) ? 0 : 1;
+    bool isWhole = !parsed.GetValue(noProgram);
+    if (isWhole)
+    {
+        Programs.Build();
+    }
+
+    return VSphereBenchmark.Run(parsed.GetValue(disk), parsed.GetValue(rounds), isWhole) ? 0 : 1;
 });
 var bytes = new Option<long>("--bytes") { Description = "Size of the disk.", DefaultValueFactory = _ => 1L << 30, CustomParser = r => Text.Bytes(r.Tokens[0].Value) };
 var nbd = new Command("nbd", "The NBD client against nbdcopy, on the same server.") { work, bytes, rounds };
