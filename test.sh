@@ -36,9 +36,6 @@ dotnet restore appliance.sln --locked-mode -v quiet
 # One compiler for all projects: one for each spends most of its time on starting. It is not left behind.
 dotnet build appliance.sln -c Release --no-restore --nologo -v quiet -p:UseSharedCompilation=true
 dotnet build-server shutdown --vbcscompiler >/dev/null 2>&1 || true
-# The end-to-end tests go through the launcher; its build is done here so that no test waits for it. With the options of the build above nothing is
-# compiled a second time.
-VMSWEEP_ANALYZERS= ./vmsweep --version
 
 export VMSWEEP_CORPUS="${VMSWEEP_CORPUS-$PWD/../shared/corpus}"
 passed=0 failed=0 skipped=0
@@ -82,6 +79,9 @@ set -m
 { later DiskReaders -maxThreads 1.5x; later Signatures; } </dev/null &
 row=$!
 set +m
+# The end-to-end tests go through the launcher; its build is done here so that no test waits for it. With the options of the build above only what makes a
+# native program of the assemblies is left.
+VMSWEEP_ANALYZERS= ./vmsweep --version
 status=0; run Appliance | tee "$logs/Appliance" || status=$?
 add Appliance "$status"
 wait "$row"

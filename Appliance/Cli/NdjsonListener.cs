@@ -7,7 +7,7 @@ using Vmsweep.Appliance.Worker;
 namespace Vmsweep.Appliance.Cli;
 
 /// <summary>One JSON object a line as things happen: <c>target</c>, <c>volume</c>, <c>finding</c>, <c>gap</c>, <c>note</c>, <c>act</c>, <c>progress</c>, <c>summary</c>.</summary>
-internal sealed class NdjsonListener(TextWriter output) : IScanListener
+internal sealed class NdjsonListener(TextWriter output) : IScanListener, IReportForm
 {
     public void OnTarget(TargetReport target, int number, int count) => Write(new NdjsonLine("target", target.Target) { Vm = target.Vm, Snapshot = target.Snapshot, Number = number, Count = count });
 
@@ -24,7 +24,12 @@ internal sealed class NdjsonListener(TextWriter output) : IScanListener
     public void OnProgress(TargetReport target, ProgressEvent progress) =>
         Write(new NdjsonLine("progress", target.Target) { BytesDone = progress.BytesDone, BytesTotal = progress.BytesTotal });
 
-    public void Summary(Report report) => Write(new NdjsonLine("summary", null)
+    /// <summary>All of it was said as it happened.</summary>
+    public void Add(TargetReport target)
+    {
+    }
+
+    public void Finish(Report report) => Write(new NdjsonLine("summary", null)
     {
         Schema = report.Schema,
         Verdict = report.Verdict,

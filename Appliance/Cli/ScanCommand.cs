@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Globalization;
-using System.Text.Json;
 using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
@@ -152,22 +151,17 @@ internal static class ScanCommand
     {
         using var progress = new ProgressLine(showProgress);
         NdjsonListener? ndjson = format == "ndjson" ? new NdjsonListener(writer) : null;
+        using JsonReport? json = format == "json" ? new JsonReport(writer) : null;
+        IReportForm form = json ?? (IReportForm?)ndjson ?? new TextReport(TextConsole.Of(writer, isTerminal));
         var listener = new ProgressListener(progress, ndjson);
-        Report report = new ScanRun(settings, sandbox, new WorkerProcess(sandbox.WorkerStart, ScanRun.Silence), TimeProvider.System, listener, cancellation) { Recorder = recorder }.Run(vms);
-        progress.Clear();
-        switch (format)
+        Report report = new ScanRun(settings, sandbox, new WorkerProcess(sandbox.WorkerStart, ScanRun.Silence), TimeProvider.System, listener, cancellation) { Recorder = recorder }.Run(vms, target =>
         {
-            case "json":
-                writer.WriteLine(JsonSerializer.Serialize(report, ReportJson.Default.Report));
-                break;
-            case "ndjson":
-                ndjson!.Summary(report);
-                break;
-            default:
-                TextReport.Write(report, TextConsole.Of(writer, isTerminal));
-                break;
-        }
-
+            progress.Clear();
+            form.Add(target);
+            writer.Flush();
+        });
+        progress.Clear();
+        form.Finish(report);
         return ExitStatus.Of(report);
     }
 

@@ -37,7 +37,7 @@ internal static class ServeCommand
             List<string> options = ["--state", folder];
             Add("--config", configured.Source?.Path);
             Add("--sandbox", parsed.GetValue(sandbox)?.ToString().ToLowerInvariant());
-            var processes = new SweepProcesses([Sandbox.HostPath(), Sandbox.ProgramPath], options, Say);
+            var processes = new SweepProcesses(Sandbox.Program, options, Say);
             var loop = new ScheduleLoop(watched.Schedules, processes, TimeProvider.System);
             using NodeSession? node = configured.Server is { } server ? NodeSession.Join(server) : null;
             using var reaper = new PeriodicReaper(() => Reap(watched.Current, folder), TimeProvider.System);

@@ -60,7 +60,9 @@ internal static class SignaturesAddCommand
     {
         using var run = new RunFolder();
         string file = run.File("own" + SignatureUpdate.BundleExtension);
-        SignaturesBuildCommand.Build(path, run.File("staged"), checker, new BundleChoices("local", null, DateTimeOffset.MaxValue), null, file);
+        // Two in one second, or after the clock was set back, are two versions all the same.
+        var choices = new BundleChoices("local", null, DateTimeOffset.MaxValue) { AtLeast = store.NewestVersion("local") + 1 };
+        SignaturesBuildCommand.Build(path, run.File("staged"), checker, choices, null, file);
         return store.Install(file, new InstallOptions(MayBeUnsigned: true) { Cancellation = cancellation }, _ => { });
     }
 }

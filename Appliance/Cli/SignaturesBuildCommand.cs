@@ -11,7 +11,11 @@ namespace Vmsweep.Appliance.Cli;
 
 /// <summary>What a publisher says of a bundle.</summary>
 /// <param name="Version">Null: the time, which grows by itself.</param>
-internal sealed record BundleChoices(string Name, long? Version, DateTimeOffset Expires);
+internal sealed record BundleChoices(string Name, long? Version, DateTimeOffset Expires)
+{
+    /// <summary>Where the time is the version, it is this at the least.</summary>
+    public long AtLeast { get; init; }
+}
 
 /// <summary><c>vmsweep signatures build</c>: makes a signed bundle of a folder.</summary>
 internal static class SignaturesBuildCommand
@@ -67,7 +71,7 @@ internal static class SignaturesBuildCommand
         now = WholeSeconds(now);
         IReadOnlyList<BundlePart> parts = BundleBuilder.Collect(source, staged);
         parts = checker.Count(Path.Combine(staged, "parts"), parts);
-        long version = choices.Version ?? long.Parse(now.ToString("yyyyMMddHHmmss", CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
+        long version = choices.Version ?? Math.Max(choices.AtLeast, long.Parse(now.ToString("yyyyMMddHHmmss", CultureInfo.InvariantCulture), CultureInfo.InvariantCulture));
         var manifest = new BundleManifest(choices.Name, version, now, WholeSeconds(choices.Expires), parts);
         string id = BundleBuilder.Seal(staged, manifest, key);
 

@@ -5,40 +5,40 @@ using Vmsweep.Appliance.Reports;
 namespace Vmsweep.Appliance.Cli;
 
 /// <summary>A report for people: findings, a line of coverage for each volume, gaps, a verdict.</summary>
-internal static class TextReport
+internal sealed class TextReport(IAnsiConsole console) : IReportForm
 {
     /// <summary>More of one kind are counted; <c>--format json</c> has them all.</summary>
     private const int MostGapsShown = 20;
 
     private static readonly string[] SeverityOrder = ["critical", "high", "medium", "low", "info"];
 
-    public static void Write(Report report, IAnsiConsole console)
+    public void Add(TargetReport target)
     {
-        foreach (TargetReport target in report.Targets)
+        console.MarkupLineInterpolated($"[bold]{Printable.Of(target.Target)}[/]{(target.Vm.Power == "unknown" ? "" : $" ({Printable.Of(target.Vm.Name)}, {target.Vm.Power})")}{(target.Snapshot is { } snapshot ? $", snapshot {Printable.Of(snapshot)}" : "")}");
+        foreach (DiskReport disk in target.Disks)
         {
-            console.MarkupLineInterpolated($"[bold]{Printable.Of(target.Target)}[/]{(target.Vm.Power == "unknown" ? "" : $" ({Printable.Of(target.Vm.Name)}, {target.Vm.Power})")}{(target.Snapshot is { } snapshot ? $", snapshot {Printable.Of(snapshot)}" : "")}");
-            foreach (DiskReport disk in target.Disks)
-            {
-                WriteDisk(disk, target.Disks.Count > 1, console);
-            }
-
-            if (target.Memory is { } memory)
-            {
-                MemoryText.Write(memory, console);
-            }
-
-            WriteFindings(target, console);
-            WriteGaps(target, console);
-            foreach (string note in target.Notes ?? [])
-            {
-                console.MarkupLineInterpolated($"  note: {Printable.Of(note)}");
-            }
-
-            WriteActs(target, console);
-            WriteChanges(target, console);
-            console.WriteLine();
+            WriteDisk(disk, target.Disks.Count > 1);
         }
 
+        if (target.Memory is { } memory)
+        {
+            MemoryText.Write(memory, console);
+        }
+
+        WriteFindings(target);
+        WriteGaps(target);
+        foreach (string note in target.Notes ?? [])
+        {
+            console.MarkupLineInterpolated($"  note: {Printable.Of(note)}");
+        }
+
+        WriteActs(target);
+        WriteChanges(target);
+        console.WriteLine();
+    }
+
+    public void Finish(Report report)
+    {
         foreach (RuleFaultReport fault in report.RuleFaults)
         {
             console.MarkupLineInterpolated($"[yellow]left out[/] {Printable.Of(fault.File)}:{fault.Line}: {Printable.Of(fault.Message)}");
@@ -54,10 +54,10 @@ internal static class TextReport
             console.MarkupLineInterpolated($"[yellow]sandbox reduced[/]: {Printable.Of(report.SandboxDetail ?? "")}");
         }
 
-        WriteVerdict(report, console);
+        WriteVerdict(report);
     }
 
-    private static void WriteDisk(DiskReport disk, bool isOneOfMany, IAnsiConsole console)
+    private void WriteDisk(DiskReport disk, bool isOneOfMany)
     {
         string chain = disk.Chain.Count > 1 ? string.Create(CultureInfo.InvariantCulture, $", {disk.Chain.Count} layers") : "";
         string scheme = disk.Scheme is "" or "none" ? "" : ", " + disk.Scheme;
@@ -73,9 +73,9 @@ internal static class TextReport
         }
     }
 
-    private static void WriteFindings(TargetReport target, IAnsiConsole console)
+    private void WriteFindings(TargetReport target)
     {
-        WriteSuppressed(target, console);
+        WriteSuppressed(target);
         if (target.Findings.TrueForAll(f => f.Suppressed is not null))
         {
             return;
@@ -97,7 +97,7 @@ internal static class TextReport
         console.Write(table);
     }
 
-    private static void WriteActs(TargetReport target, IAnsiConsole console)
+    private void WriteActs(TargetReport target)
     {
         foreach (ActReport act in target.Acts ?? [])
         {
@@ -105,7 +105,7 @@ internal static class TextReport
         }
     }
 
-    private static void WriteChanges(TargetReport target, IAnsiConsole console)
+    private void WriteChanges(TargetReport target)
     {
         if (target.Changes is { } changes)
         {
@@ -114,7 +114,7 @@ internal static class TextReport
         }
     }
 
-    private static void WriteSuppressed(TargetReport target, IAnsiConsole console)
+    private void WriteSuppressed(TargetReport target)
     {
         FindingReport[] suppressed = [.. target.Findings.Where(f => f.Suppressed is not null).OrderBy(f => f.Path, StringComparer.Ordinal)];
         foreach (FindingReport finding in suppressed.Take(MostGapsShown))
@@ -129,7 +129,7 @@ internal static class TextReport
         }
     }
 
-    private static void WriteGaps(TargetReport target, IAnsiConsole console)
+    private void WriteGaps(TargetReport target)
     {
         if (target.Gaps.Count == 0)
         {
@@ -150,7 +150,7 @@ internal static class TextReport
         }
     }
 
-    private static void WriteVerdict(Report report, IAnsiConsole console)
+    private void WriteVerdict(Report report)
     {
         ReportTotals totals = report.Totals;
         string rules = string.Join(", ", report.Engines.Select(TextOf));

@@ -15,7 +15,7 @@ internal sealed class ArchiveContents(ArchiveLimits? limits, long memoryBytes, l
     /// <summary>Members worth remembering in one scan.</summary>
     private const int MostKnown = 200_000;
 
-    private readonly ConcurrentDictionary<IReadOnlyList<IEngine>, ConcurrentDictionary<MemberKey, KnownMember>> _known = new(ReferenceEqualityComparer.Instance);
+    private readonly ConcurrentDictionary<IReadOnlyList<IEngine>, KnownMembers> _known = new(ReferenceEqualityComparer.Instance);
     private long _bytesLeft = mostBytes;
     private long _unopened;
 
@@ -38,16 +38,9 @@ internal sealed class ArchiveContents(ArchiveLimits? limits, long memoryBytes, l
     public void LeaveUnopened() => Interlocked.Increment(ref _unopened);
 
     /// <summary>What the engines said of a member before.</summary>
-    public KnownMember? Find(IReadOnlyList<IEngine> engines, MemberKey key) => KnownBy(engines).GetValueOrDefault(key);
+    public KnownMember? Find(IReadOnlyList<IEngine> engines, MemberKey key) => KnownBy(engines).Find(key);
 
-    public void Keep(IReadOnlyList<IEngine> engines, MemberKey key, KnownMember member)
-    {
-        ConcurrentDictionary<MemberKey, KnownMember> known = KnownBy(engines);
-        if (known.Count < MostKnown)
-        {
-            known.TryAdd(key, member);
-        }
-    }
+    public void Keep(IReadOnlyList<IEngine> engines, MemberKey key, KnownMember member) => KnownBy(engines).Keep(key, member);
 
     /// <summary>How much the members of one disk's contents may be in all.</summary>
     public static long MostBytes(long imageBytes) => Saturating.Add(64L << 30, Math.Min(imageBytes, long.MaxValue / 16) * 16);
@@ -60,7 +53,24 @@ internal sealed class ArchiveContents(ArchiveLimits? limits, long memoryBytes, l
 
     public void Dispose() => Memory.Dispose();
 
-    private ConcurrentDictionary<MemberKey, KnownMember> KnownBy(IReadOnlyList<IEngine> engines) => _known.GetOrAdd(engines, _ => new());
+    private KnownMembers KnownBy(IReadOnlyList<IEngine> engines) => _known.GetOrAdd(engines, _ => new());
+
+    /// <summary>Counts by itself: the dictionary's own count takes all of its locks, which for each member costs more than to hash it.</summary>
+    private sealed class KnownMembers
+    {
+        private readonly ConcurrentDictionary<MemberKey, KnownMember> _members = new();
+        private int _count;
+
+        public KnownMember? Find(MemberKey key) => _members.GetValueOrDefault(key);
+
+        public void Keep(MemberKey key, KnownMember member)
+        {
+            if (Volatile.Read(ref _count) < MostKnown && _members.TryAdd(key, member))
+            {
+                Interlocked.Increment(ref _count);
+            }
+        }
+    }
 }
 
 /// <summary>Identity of a member's content.</summary>
@@ -104,16 +114,17 @@ internal sealed class MemberMatching(ArchiveContents archives, ArchiveWalk walk,
 
     public bool OnMember(IReadOnlyList<string> inside, ReadOnlySpan<byte> content, bool isPartial)
     {
-        ContentHashes hashes = engines.HashNeeds.Of(content);
+        ContentHashes? hashes = (engines.KnowsMembers && !matcher.UsesNames) || engines.LooksUpHashes || ArchiveContents.Formats.IsArchive(content) ? engines.HashNeeds.Of(content) : null;
         Frame? outer = _frames.TryPeek(out Frame? top) ? top : null;
         bool isLeftOut = !(outer?.IsUnread ?? isUnread) && matcher.Opens(walk.Way);
         AddWay(outer, walk.Way);
         var frame = new Frame(
-            outer, isPartial || matcher.UsesNames ? null : MemberKey.Of(hashes.Sha256, content.Length, isLeftOut), inside.Count, Findings.Count, Gaps.Count, walk.Members, walk.Bytes, walk.IsCut)
+            outer, hashes is null || isPartial || matcher.UsesNames ? null : MemberKey.Of(hashes.Sha256, content.Length, isLeftOut), inside.Count, Findings.Count, Gaps.Count, walk.Members, walk.Bytes, walk.IsCut)
         {
             Deepest = walk.Depth,
         };
-        bool isOwnAncestor = !isPartial && (hashes.Sha256.AsSpan().SequenceEqual(contentSha256) || _frames.Any(f => f.Key is { } key && frame.Key is { } own && key.IsOf(own)));
+        // What lies round it is an archive, and so would it be.
+        bool isOwnAncestor = hashes is not null && !isPartial && (hashes.Sha256.AsSpan().SequenceEqual(contentSha256) || _frames.Any(f => f.Key is { } key && frame.Key is { } own && key.IsOf(own)));
         _frames.Push(frame);
         if (isOwnAncestor)
         {
@@ -124,7 +135,7 @@ internal sealed class MemberMatching(ArchiveContents archives, ArchiveWalk walk,
 
         if (frame.Key is { } known && archives.Find(engines.ByContent, known) is { } earlier && walk.TryCharge(earlier.Members, earlier.Bytes, earlier.Depth))
         {
-            Take(earlier, inside, hashes, content.Length);
+            Take(earlier, inside, hashes!, content.Length);
             foreach (string way in earlier.Ways)
             {
                 AddWay(outer, way);
@@ -135,15 +146,16 @@ internal sealed class MemberMatching(ArchiveContents archives, ArchiveWalk walk,
             return false;
         }
 
-        bool isKnownGood = !isPartial && engines.IsKnownGood(hashes);
+        ContentHashes? whole = isPartial ? null : hashes;
+        bool isKnownGood = whole is not null && engines.IsKnownGood(whole);
         if (!isKnownGood && !isLeftOut)
         {
-            Match(inside, content, isPartial ? "" : hashes.Hex);
+            Match(inside, content, whole, isPartial);
         }
 
-        if (!isPartial && engines.Hashes?.TryMatch(hashes.Sha256, hashes.Sha1, hashes.Md5) is { } listed)
+        if (whole is not null && engines.Hashes?.TryMatch(whole.Sha256, whole.Sha1, whole.Md5) is { } listed)
         {
-            Add(new VerdictFinding(listed, new InnerContent([.. inside], hashes.Hex, content.Length)));
+            Add(new VerdictFinding(listed, new InnerContent([.. inside], whole.Hex, content.Length)));
         }
 
         return !isKnownGood;
@@ -194,12 +206,13 @@ internal sealed class MemberMatching(ArchiveContents archives, ArchiveWalk walk,
         _ => Fault.Unsupported,
     };
 
-    private void Match(IReadOnlyList<string> inside, ReadOnlySpan<byte> content, string sha256)
+    private void Match(IReadOnlyList<string> inside, ReadOnlySpan<byte> content, ContentHashes? hashes, bool isPartial)
     {
         Verdict verdict = matcher.MatchMember(content, inside);
         if (verdict.Findings.Count > 0 || verdict.Gaps.Count > 0)
         {
             string[] way = [.. inside];
+            string sha256 = isPartial || verdict.Findings.Count == 0 ? "" : (hashes ?? HashNeeds.Sha256Only.Of(content)).Hex;
             foreach (VerdictFinding finding in verdict.Findings)
             {
                 Add(finding with { Inner = new InnerContent(way, sha256, content.Length) });

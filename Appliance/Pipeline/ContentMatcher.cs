@@ -20,13 +20,15 @@ internal sealed class ContentMatcher(Engines engines, CancellationToken cancella
     public static bool IsUnread(Verdict verdict) => verdict.Gaps.Any(g => g.Fault == Fault.Limit);
 
     /// <summary>Matches without a name: for engines none of which asks for names.</summary>
-    /// <param name="content">The whole content, or one window of it.</param>
-    /// <param name="isWhole">Whether it is whole, so that what is inside can be opened.</param>
-    public Verdict Match(ReadOnlySpan<byte> content, bool isWhole = true)
+    /// <param name="content">The whole content.</param>
+    /// <param name="sha256">Its hash, where it is known already.</param>
+    public Verdict Match(ReadOnlySpan<byte> content, byte[]? sha256 = null) => WithMembers(MatchWindow(content), content, sha256);
+
+    /// <summary>The same of one window of a content, or all of it, without what is inside.</summary>
+    public Verdict MatchWindow(ReadOnlySpan<byte> content)
     {
         _path = _owner = "";
-        Verdict verdict = Match(content, default(ContentFacts));
-        return isWhole ? WithMembers(verdict, content) : verdict;
+        return Match(content, default(ContentFacts));
     }
 
     /// <summary>Matches under each name that rules could tell apart; a rule that matches under several counts once. Members belong to the first name.</summary>
@@ -74,7 +76,8 @@ internal sealed class ContentMatcher(Engines engines, CancellationToken cancella
     }
 
     /// <summary>Adds what is found inside of the content.</summary>
-    public Verdict WithMembers(Verdict verdict, ReadOnlySpan<byte> content)
+    /// <param name="known">Its SHA-256, where it is known already.</param>
+    public Verdict WithMembers(Verdict verdict, ReadOnlySpan<byte> content, byte[]? known = null)
     {
         if (engines.Archives is not { } archives || !ArchiveContents.Formats.IsArchive(content))
         {
@@ -94,7 +97,7 @@ internal sealed class ContentMatcher(Engines engines, CancellationToken cancella
             return verdict with { Gaps = [.. verdict.Gaps, gap], IsSettled = false };
         }
 
-        byte[] sha256 = SHA256.HashData(content);
+        byte[] sha256 = known ?? SHA256.HashData(content);
         bool isUnread = IsUnread(verdict);
         MemberMatching? members = null;
         ArchiveWalk walk = ArchiveWalk.Open(

@@ -33,6 +33,12 @@ internal sealed record Engines : IDisposable
     /// <summary>Known software; null when no set is given.</summary>
     public HashSets? KnownGood { get; init; }
 
+    /// <summary>
+    /// A member that comes again is not matched again, for which every member is hashed. Where rules are few that costs more than to match it;
+    /// then only what may have members of its own is known again.
+    /// </summary>
+    public bool KnowsMembers { get; init; } = true;
+
     /// <summary>Contents are looked up by their hashes.</summary>
     public bool LooksUpHashes => Hashes is not null || KnownGood is not null;
 

@@ -50,7 +50,7 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
     private readonly ContentMatcher _matcher = new(shared.Engines, shared.Cancellation);
     private readonly ContentMatcher? _volatile = Beside(shared, shared.Engines.Volatile);
     private readonly ContentMatcher? _unkept = Beside(shared, shared.Engines.Unkept);
-    private readonly ContentMatcher?[] _added = [.. shared.Engines.Added.Select(e => Beside(shared, e))];
+    private readonly ContentMatcher?[] _added = [.. shared.Engines.Added.Select(e => Beside(shared, e, knowsMembers: false))];
     private List<Waiting> _open = [];
     private List<Waiting> _asked = [];
     private Func<KnownVerdict[]>? _answer;
@@ -177,14 +177,14 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         bool isRemembered = verdict is not null;
         if (verdict is null)
         {
-            verdict = _matcher.Match(content.Bytes);
+            verdict = _matcher.Match(content.Bytes, waiting.Hashes.Sha256);
         }
         else
         {
             isNew = _added[known.Plan] is not null;
             if (_added[known.Plan] is { } added)
             {
-                verdict = VerdictMerge.Of(verdict, added.Match(content.Bytes), shared.Engines.Rules);
+                verdict = VerdictMerge.Of(verdict, added.Match(content.Bytes, waiting.Hashes.Sha256), shared.Engines.Rules);
             }
         }
 
@@ -229,7 +229,7 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
 
         if (!mayShare || !shared.Verdicts.TryGetValue((content.Bytes.Length, hashes!.Hex), out Verdict? verdict))
         {
-            verdict = _matcher.Match(content.Bytes);
+            verdict = _matcher.Match(content.Bytes, hashes?.Sha256);
             if (mayShare && verdict.IsSettled)
             {
                 shared.Verdicts.TryAdd((content.Bytes.Length, hashes!.Hex), verdict);
@@ -281,8 +281,8 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
     /// Matches beside the one whose verdict is kept; null where there is nothing to match with. That one has looked members up in the hash lists
     /// and counted what was not opened.
     /// </summary>
-    private static ContentMatcher? Beside(MatchShared shared, IReadOnlyList<IEngine> engines) => engines.Count == 0 ? null : new ContentMatcher(
-        shared.Engines with { ByContent = engines, Hashes = null, Archives = shared.Engines.Archives is { Limits: not null } archives ? archives : null }, shared.Cancellation);
+    private static ContentMatcher? Beside(MatchShared shared, IReadOnlyList<IEngine> engines, bool knowsMembers = true) => engines.Count == 0 ? null : new ContentMatcher(
+        shared.Engines with { ByContent = engines, Hashes = null, KnowsMembers = knowsMembers, Archives = shared.Engines.Archives is { Limits: not null } archives ? archives : null }, shared.Cancellation);
 
     private Verdict WithVolatile(Verdict verdict, Content content) =>
         _volatile is null ? verdict : VerdictMerge.Of(verdict, _volatile.Match(content.Bytes, content.Item, content.Windows is null), shared.Engines.Rules);
@@ -297,7 +297,7 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
         (long, string)? twin = content is { Item.MayHaveTwin: true, IsPartial: false } && hashes is not null ? (content.Bytes.Length, hashes.Hex) : null;
         if (twin is null || !shared.Unkept.TryGetValue(twin.Value, out Verdict? own))
         {
-            own = _unkept.Match(content.Bytes, isWhole: false);
+            own = _unkept.MatchWindow(content.Bytes);
             if (content.Windows is null && (ContentMatcher.IsUnread(own) || verdict.Ways?.All(_unkept.Opens) != true))
             {
                 // It opens archives itself. It is given the members of those that it does not open, and where it did not look at all of one.
@@ -317,7 +317,7 @@ internal sealed class MatchConsumer(MatchShared shared, ProgressReporter progres
     {
         if (!content.Bytes.IsEmpty)
         {
-            Verdict verdict = WithUnkept(WithVolatile(_matcher.Match(content.Bytes, isWhole: false), content), content, null);
+            Verdict verdict = WithUnkept(WithVolatile(_matcher.MatchWindow(content.Bytes), content), content, null);
             AddGaps(content.Item, verdict.Gaps, content.Offset);
             List<Detection> placed = [];
             PlacedDetections.Add(content.Item, content.Bytes, content.Offset, placed);

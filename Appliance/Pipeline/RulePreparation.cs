@@ -205,7 +205,7 @@ internal sealed class RulePreparation(ScanSettings settings, Sandbox sandbox, IW
         try
         {
             IEnumerable<string> files = rules.SelectMany(r => Directory.Exists(r.Host) ? RuleSources.FilesOf(r.Host) : [r.Host]);
-            return files.Concat(settings.WithBuiltin ? [typeof(YaraRules).Assembly.Location] : []).Where(File.Exists).Select(f => (DateTimeOffset?)File.GetLastWriteTimeUtc(f)).Max();
+            return files.Concat(settings.WithBuiltin ? [Sandbox.Program[^1]] : []).Where(File.Exists).Select(f => (DateTimeOffset?)File.GetLastWriteTimeUtc(f)).Max();
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -156,27 +156,31 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
     /// <summary>Files that other VMs are made over, where those are not all in one <see cref="Run"/>.</summary>
     public IReadOnlySet<string> Bases { get; set; } = new HashSet<string>();
 
+    /// <param name="take">Takes each VM's part of the report when it is done, so that it need not be kept: the report that is returned has none. Null: it has them all.</param>
     /// <exception cref="JobFailedException">The rules cannot be used.</exception>
-    public Report Run(IReadOnlyList<Vm> vms)
+    public Report Run(IReadOnlyList<Vm> vms, Action<TargetReport>? take = null)
     {
         DateTimeOffset started = time.GetUtcNow();
         using ScanLane lane = ScanLane.Open(settings, sandbox, worker, time, cancellation);
         List<TargetReport> targets = [];
         Bases = vms.SelectMany(v => v.Disks).SelectMany(d => PlannedLayers.Parents(d.Plan)).Concat(Bases).ToHashSet(StringComparer.Ordinal);
-        foreach (Vm vm in vms)
+        take ??= targets.Add;
+        ReportTotals totals = ReportTotals.None;
+        for (int i = 0; i < vms.Count; i++)
         {
             DateTimeOffset begun = time.GetUtcNow();
-            TargetReport target = Scan(vm, lane, targets.Count + 1, vms.Count);
-            targets.Add(target);
+            TargetReport target = Scan(vms[i], lane, i + 1, vms.Count);
             Recorder?.Record(new FinishedScan(null, "", target, lane.Reports, settings.Bundle, begun, time.GetUtcNow())
             {
                 Depth = new ScanDepth(settings.IncludeDeleted, settings.Archives is not null),
                 Rules = lane.RuleIndex,
             });
             target.Seen.Clear();
+            totals = totals.Plus(ReportTotals.Of(target));
+            take(target);
         }
 
-        return Finish(started, lane, targets);
+        return Finish(started, lane, targets, totals);
     }
 
     /// <summary>One VM of several.</summary>
@@ -548,30 +552,11 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         listener.OnGap(target, gap);
     }
 
-    private Report Finish(DateTimeOffset started, ScanLane lane, List<TargetReport> targets)
+    private Report Finish(DateTimeOffset started, ScanLane lane, IReadOnlyList<TargetReport> targets, ReportTotals totals)
     {
-        List<DiskReport> disks = [.. targets.SelectMany(t => t.Disks)];
-        List<VolumeReport> volumes = [.. disks.SelectMany(d => d.Volumes)];
-        var totals = new ReportTotals(
-            Saturating.Add(volumes.Total(v => v.Files.Seen), disks.Total(d => d.Outside.FilesSeen)),
-            Saturating.Add(volumes.Total(v => v.Files.Scanned), disks.Total(d => d.Outside.FilesScanned)),
-            Saturating.Add(Saturating.Add(volumes.Total(v => v.Bytes.Seen), disks.Total(d => d.Outside.BytesSeen)), targets.Total(t => t.Memory?.Bytes.Seen ?? 0)),
-            Saturating.Add(Saturating.Add(volumes.Total(v => v.Bytes.Read), disks.Total(d => d.Outside.BytesRead)), targets.Total(t => t.Memory?.Bytes.Read ?? 0)),
-            targets.Total(t => t.Findings.Count(f => f.Suppressed is null)),
-            targets.Total(t => t.Gaps.Count),
-            Saturating.Add(volumes.Total(v => v.Files.Cached), disks.Total(d => d.Outside.FilesCached)),
-            targets.Total(t => t.Findings.Count(f => f.Suppressed is not null)))
-        {
-            FilesUnchanged = Saturating.Add(volumes.Total(v => v.Files.Unchanged), disks.Total(d => d.Outside.FilesUnchanged)),
-            FilesInherited = Saturating.Add(volumes.Total(v => v.Files.Inherited), disks.Total(d => d.Outside.FilesInherited)),
-            BytesInherited = Inherited(disks),
-            BytesUnchanged = Saturating.Add(volumes.Total(v => v.Bytes.Unchanged), disks.Total(d => d.Outside.BytesUnchanged)),
-            Informational = targets.Total(t => t.Findings.Count(f => f.Suppressed is null && BuiltinDetection.IsOnlyWorthKnowing(f.Engine, f.Severity))),
-        };
         return new Report
         {
-            // What is only worth knowing is no detection.
-            Verdict = totals.Findings > totals.Informational ? "detected" : totals.Gaps > 0 ? "incomplete" : "clean",
+            Verdict = totals.Verdict,
             StartedAt = started,
             FinishedAt = time.GetUtcNow(),
             Sandbox = sandbox.Name,
@@ -588,10 +573,8 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         target.Disks.SelectMany(d => d.Volumes).Total(v => Math.Max(0, v.Bytes.Seen - v.Bytes.Read - v.Bytes.Unchanged - v.Bytes.Inherited)),
         target.Disks.Total(d => Math.Max(0, d.Outside.BytesSeen - d.Outside.BytesRead - d.Outside.BytesUnchanged - d.Outside.BytesInherited)));
 
-    private static long Inherited(TargetReport target) => Inherited(target.Disks);
-
-    private static long Inherited(IReadOnlyList<DiskReport> disks) =>
-        Saturating.Add(disks.SelectMany(d => d.Volumes).Total(v => v.Bytes.Inherited), disks.Total(d => d.Outside.BytesInherited));
+    private static long Inherited(TargetReport target) =>
+        Saturating.Add(target.Disks.SelectMany(d => d.Volumes).Total(v => v.Bytes.Inherited), target.Disks.Total(d => d.Outside.BytesInherited));
 
     private sealed record Tracking(TrackedScan Scan, IViewChanges? Changes);
 

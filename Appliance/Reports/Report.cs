@@ -280,26 +280,6 @@ internal enum ReadLoss
     Hypervisor,
 }
 
-/// <param name="Findings">Those that count.</param>
-/// <param name="Suppressed">Findings that allow lists take out.</param>
-internal sealed record ReportTotals(long FilesSeen, long FilesScanned, long BytesSeen, long BytesRead, long Findings, long Gaps, long FilesCached = 0, long Suppressed = 0)
-{
-    /// <summary>What the program itself tells with severity <c>info</c>: part of the findings, but no detections.</summary>
-    public long Informational { get; init; }
-
-    /// <summary>Beside those scanned: an earlier scan did, and none of their bytes was written since.</summary>
-    public long FilesUnchanged { get; init; }
-
-    /// <summary>Theirs, which were not read.</summary>
-    public long BytesUnchanged { get; init; }
-
-    /// <summary>Beside those scanned: they show through whole from a base that was.</summary>
-    public long FilesInherited { get; init; }
-
-    /// <summary>Theirs, which were not read.</summary>
-    public long BytesInherited { get; init; }
-}
-
 /// <summary>How reports and worker messages become JSON.</summary>
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,

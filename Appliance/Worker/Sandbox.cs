@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace Vmsweep.Appliance.Worker;
@@ -79,14 +80,15 @@ internal sealed partial class Sandbox
     /// <param name="heapBytes">The runtime's heap limit.</param>
     public ProcessStartInfo WorkerStart(IReadOnlyList<(string Host, string Inside)> binds, long heapBytes)
     {
-        string program = ProgramPath;
-        string host = HostPath();
+        IReadOnlyList<string> program = Program;
         var environment = new Dictionary<string, string>
         {
-            ["DOTNET_GCHeapHardLimit"] = "0x" + heapBytes.ToString("X", CultureInfo.InvariantCulture),
+            // Hexadecimal, and without 0x: with it a program compiled ahead takes none of these.
+            ["DOTNET_GCHeapHardLimit"] = heapBytes.ToString("X", CultureInfo.InvariantCulture),
             ["DOTNET_gcConcurrent"] = "0",
             // Content is held outside of the heap; a nursery as large as the processor's cache would only keep memory.
-            ["DOTNET_GCgen0size"] = "0x1000000",
+            ["DOTNET_GCgen0size"] = "1000000",
+            // Where dotnet runs the assembly.
             ["DOTNET_EnableDiagnostics"] = "0",
             ["DOTNET_TieredPGO"] = "0",
             ["DOTNET_NOLOGO"] = "1",
@@ -94,7 +96,7 @@ internal sealed partial class Sandbox
         };
         var start = new ProcessStartInfo
         {
-            FileName = IsFull ? Find("bwrap")! : host,
+            FileName = IsFull ? Find("bwrap")! : program[0],
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
@@ -107,8 +109,7 @@ internal sealed partial class Sandbox
                 start.Environment[name] = value;
             }
 
-            start.ArgumentList.Add(program);
-            start.ArgumentList.Add(WorkerCommand);
+            Add(start.ArgumentList, [.. program.Skip(1), WorkerCommand]);
             return start;
         }
 
@@ -120,14 +121,17 @@ internal sealed partial class Sandbox
             Add(arguments, "--setenv", name, value);
         }
 
-        BindReadOnly(arguments, Path.GetDirectoryName(host)!);
-        BindReadOnly(arguments, AppContext.BaseDirectory.TrimEnd('/'));
+        foreach (string folder in program.Select(p => Path.GetDirectoryName(p)!).Distinct())
+        {
+            BindReadOnly(arguments, folder);
+        }
+
         foreach ((string from, string inside) in binds)
         {
             Add(arguments, "--ro-bind", from, inside);
         }
 
-        Add(arguments, "--remount-ro", "/", "--", host, program, WorkerCommand);
+        Add(arguments, ["--remount-ro", "/", "--", .. program, WorkerCommand]);
         return start;
     }
 
@@ -189,22 +193,12 @@ internal sealed partial class Sandbox
         }
     }
 
-    /// <summary>This program, for <see cref="HostPath"/>.</summary>
-    public static string ProgramPath => Path.Combine(AppContext.BaseDirectory, "vmsweep.dll");
+    /// <summary>How this program is started again: the one file that it was compiled to or, in tests, which compile nothing ahead, <c>dotnet</c> with links resolved and the assembly.</summary>
+    public static IReadOnlyList<string> Program { get; } = RuntimeFeature.IsDynamicCodeCompiled
+        ? [Resolved(Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "../../../dotnet"))), Path.Combine(AppContext.BaseDirectory, "vmsweep.dll")]
+        : [Environment.ProcessPath ?? throw new InvalidOperationException("this process has no path")];
 
-    /// <summary>The <c>dotnet</c> that runs this process, links resolved.</summary>
-    public static string HostPath()
-    {
-        string path = Environment.ProcessPath ?? throw new InvalidOperationException("this process has no path");
-        if (Path.GetFileName(path) != "dotnet")
-        {
-            // Started by an apphost: the runtime lies where this assembly of it was loaded from.
-            string runtime = RuntimeEnvironment.GetRuntimeDirectory();
-            path = Path.GetFullPath(Path.Combine(runtime, "..", "..", "..", "dotnet"));
-        }
-
-        return new FileInfo(path).ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? path;
-    }
+    private static string Resolved(string path) => new FileInfo(path).ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? path;
 
     public static string? Find(string program) =>
         $"{Environment.GetEnvironmentVariable("PATH")}:/usr/bin:/usr/sbin:/bin".Split(':', StringSplitOptions.RemoveEmptyEntries)

@@ -11,6 +11,9 @@ namespace Vmsweep.Appliance.Worker;
 /// <summary>The worker process: takes one job from standard input, answers on standard output, ends.</summary>
 internal static class WorkerMain
 {
+    /// <summary>By how much the runtime may round the heap's limit up: a region.</summary>
+    private const long HeapGranularity = 32L << 20;
+
     public static int Run()
     {
         Stream input = Console.OpenStandardInput();
@@ -28,6 +31,13 @@ internal static class WorkerMain
         foreach (string refused in ResourceLimits.Apply(job.Limits, mayWriteFiles: ownsOutput))
         {
             Console.Error.WriteLine($"limit not set: {refused}");
+        }
+
+        // It came by the environment: where a runtime took no notice of it, a hostile image would have the machine's memory.
+        long heap = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        if (heap > job.Limits.HeapBytes + HeapGranularity)
+        {
+            throw new InvalidOperationException($"the heap is limited to {heap} bytes instead of {job.Limits.HeapBytes}");
         }
 
         SystemCallFilter.Apply(withSockets: job.Sockets.Count > 0);

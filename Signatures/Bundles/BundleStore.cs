@@ -62,6 +62,9 @@ public sealed class BundleStore
     /// <summary>The id of the active bundle; null for none.</summary>
     public string? ActiveId => StoreState.Read(_folder).Active;
 
+    /// <summary>The highest version of a name that ever was active here; 0 where none was.</summary>
+    public long NewestVersion(string name) => StoreState.Read(_folder).Newest.TryGetValue(name, out NewestBundle? newest) ? newest.Version : 0;
+
     /// <summary>Opens the active bundle for use; null when there is none.</summary>
     /// <exception cref="BundleException">It cannot be used: damaged, or its publisher is no longer trusted.</exception>
     public OpenBundle? OpenActive()

@@ -43,7 +43,8 @@ bool List(ParseResult p, ImageSet set, BenchmarkRules rules) => ListBenchmark.Ru
 
 bool Cache(ParseResult p, ImageSet set, BenchmarkRules rules) => CacheBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds));
 
-bool Clones(ParseResult p, ImageSet set, BenchmarkRules rules) => ClonesBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds));
+bool Clones(ParseResult p, ImageSet set, BenchmarkRules rules) =>
+    ClonesBenchmark.Run(set, BenchmarkRules.Make(p.GetValue(ruleSources) ?? [], corpus, set, p.GetValue(byChance), fewAreCommon: true), rules, p.GetValue(threads), p.GetValue(rounds));
 
 bool Engines(ParseResult p, ImageSet set, BenchmarkRules rules)
 {
@@ -103,12 +104,19 @@ archives.SetAction(parsed =>
     ArchiveBenchmark.Run(Path.GetFullPath(parsed.GetRequiredValue(work)), parsed.GetValue(copies), parsed.GetValue(rounds));
 });
 
-var vsphere = new Command("vsphere", "A VM's disk from a simulated vCenter against curl, and an inventory of ten thousand VMs.") { rounds };
+var disk = new Option<long>("--size") { Description = "Size of the disk.", DefaultValueFactory = _ => 512L << 20, CustomParser = r => Text.Bytes(r.Tokens[0].Value) };
+var noProgram = new Option<bool>("--no-program") { Description = "Leave out the program: the connector's reader alone, in this process, against curl." };
+var vsphere = new Command("vsphere", "A VM's disk from a simulated vCenter against curl, and an inventory of ten thousand VMs.") { disk, rounds, noProgram };
 vsphere.SetAction(parsed =>
 {
     Measured.Prepare();
-    Programs.Build();
-    return VSphereBenchmark.Run(parsed.GetValue(rounds)) ? 0 : 1;
+    bool isWhole = !parsed.GetValue(noProgram);
+    if (isWhole)
+    {
+        Programs.Build();
+    }
+
+    return VSphereBenchmark.Run(parsed.GetValue(disk), parsed.GetValue(rounds), isWhole) ? 0 : 1;
 });
 var bytes = new Option<long>("--bytes") { Description = "Size of the disk.", DefaultValueFactory = _ => 1L << 30, CustomParser = r => Text.Bytes(r.Tokens[0].Value) };
 var nbd = new Command("nbd", "The NBD client against nbdcopy, on the same server.") { work, bytes, rounds };

@@ -24,6 +24,7 @@ internal sealed class HyperVView : IVmView
     private readonly ViewLimits _limits;
     private readonly TimeProvider _time;
     private readonly ReferencePoint? _reference;
+    private readonly StillFiles _files;
     private string _host;
     private long _lastLook;
     private string? _changed;
@@ -38,6 +39,7 @@ internal sealed class HyperVView : IVmView
         _limits = limits;
         _time = time;
         _lastLook = time.GetTimestamp();
+        _files = new StillFiles(vm);
     }
 
     public Vm Vm { get; }
@@ -210,6 +212,7 @@ internal sealed class HyperVView : IVmView
         return _lease is not null
             ? Checkpoints.Ours(now, _lease.Record) is null ? "somebody removed the checkpoint while it was read; what was read afterwards may be of another moment" : null
             : now.IsMerging ? "its disks were merged while they were read"
-            : _power is "off" or "suspended" && now.Power != _power ? $"the VM was {_power} and is {now.Power}; what it changed meanwhile may have been missed" : null;
+            : _power is not ("off" or "suspended") ? null
+            : now.Power != _power ? $"the VM was {_power} and is {now.Power}; what it changed meanwhile may have been missed" : _files.Change();
     }
 }

@@ -1,4 +1,5 @@
 using Vmsweep.Appliance.Connectors.Datastore;
+using Vmsweep.Appliance.Connectors.Views;
 using Vmsweep.Appliance.Reports;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Inspection;
@@ -6,18 +7,29 @@ using Vmsweep.DiskReaders.Inspection;
 namespace Vmsweep.Appliance.Connectors.Libvirt;
 
 /// <summary>A VM that is off or saved: its image files, read where they lie. Nothing is made on the host.</summary>
-internal sealed class FilesView(LibvirtConnector connector, InventoryVm vm, string target, IReadOnlyList<string> bases) : IVmView
+internal sealed class FilesView : IVmView
 {
     private const string NoSave = "the VM is saved, and its memory is not in the configured folder (\"saves\")";
 
-    public Vm Vm { get; } = WithMemory(
-        Read(vm, target, [.. connector.Settings.Bases, .. bases]),
-        SaveOf(connector, vm),
-        save => HostFile.KindOf(save) == HostFileKind.Regular ? new PlannedFile(0, save, save) : throw new ConnectorException(NoSave));
+    private readonly LibvirtConnector _connector;
+    private readonly InventoryVm _vm;
+    private readonly StillFiles _files;
+
+    public FilesView(LibvirtConnector connector, InventoryVm vm, string target, IReadOnlyList<string> bases)
+    {
+        (_connector, _vm) = (connector, vm);
+        Vm = WithMemory(
+            Read(vm, target, [.. connector.Settings.Bases, .. bases]),
+            SaveOf(connector, vm),
+            save => HostFile.KindOf(save) == HostFileKind.Regular ? new PlannedFile(0, save, save) : throw new ConnectorException(NoSave));
+        _files = new StillFiles(Vm);
+    }
+
+    public Vm Vm { get; }
 
     public string? MustClose() => null;
 
-    public IReadOnlyList<GapReport> Conclude() => Conclude(connector, vm, target);
+    public IReadOnlyList<GapReport> Conclude() => Conclude(_connector, _vm, Vm.Target, _files);
 
     public string? Keep() => null;
 
@@ -26,12 +38,11 @@ internal sealed class FilesView(LibvirtConnector connector, InventoryVm vm, stri
     }
 
     /// <summary>What became of the VM since.</summary>
-    public static IReadOnlyList<GapReport> Conclude(LibvirtConnector connector, InventoryVm vm, string target)
+    public static IReadOnlyList<GapReport> Conclude(LibvirtConnector connector, InventoryVm vm, string target, StillFiles files)
     {
         string now = connector.On(vm.Id, (_, domain) => domain.Power);
-        return now is "running" or "paused" && vm.Power is "off" or "suspended"
-            ? [new CoverageGap(Fault.Refused, target, "VM", -1, 0, "the VM was started while its disks were read; what it changed meanwhile may have been missed").ToReport()]
-            : [];
+        string? change = now is "running" or "paused" && vm.Power is "off" or "suspended" ? "the VM was started while its disks were read; what it changed meanwhile may have been missed" : files.Change();
+        return change is null ? [] : [new CoverageGap(Fault.Refused, target, "VM", -1, 0, change).ToReport()];
     }
 
     /// <summary>Where libvirt keeps the memory of a VM that it saved; null for a VM that is not saved.</summary>

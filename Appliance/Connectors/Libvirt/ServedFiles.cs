@@ -71,6 +71,9 @@ internal sealed class ServedFiles(SshHost ssh, string folder) : IDisposable
         return kind;
     }
 
+    /// <summary>Which file a path is, and when it was last written to; empty where there is none.</summary>
+    public string StateOf(string path) => ssh.TryRun($"stat -L -c '%d:%i %s %.9Y' {SshHost.Quoted(path)}", out string state, out _) ? state : "";
+
     public void Dispose()
     {
         foreach (PlannedFile served in _served.Values)

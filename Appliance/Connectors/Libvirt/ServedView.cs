@@ -21,15 +21,19 @@ internal sealed class ServedView : IVmView
     private readonly SshHost _ssh;
     private readonly Lease _lease;
     private readonly ServedFiles _files;
+    private readonly StillFiles _still;
 
-    private ServedView(LibvirtConnector connector, SshHost ssh, InventoryVm vm, Vm read, Lease lease, ServedFiles files) =>
+    private ServedView(LibvirtConnector connector, SshHost ssh, InventoryVm vm, Vm read, Lease lease, ServedFiles files)
+    {
         (_connector, _ssh, _vm, Vm, _lease, _files) = (connector, ssh, vm, read, lease, files);
+        _still = new StillFiles(read, files.StateOf);
+    }
 
     public Vm Vm { get; }
 
     public string? MustClose() => null;
 
-    public IReadOnlyList<GapReport> Conclude() => FilesView.Conclude(_connector, _vm, Vm.Target);
+    public IReadOnlyList<GapReport> Conclude() => FilesView.Conclude(_connector, _vm, Vm.Target, _still);
 
     public string? Keep() => null;
 

@@ -185,14 +185,14 @@ internal sealed class FolderReader : IDisposable
 
     private void Work()
     {
-        byte[] buffer = new byte[MostChunksAtOnce * ChunkBytes];
         while (Next() is { } job)
         {
             Exception? failure = null;
-            int length = job.Chunks.Sum(c => c.Length);
+            byte[][] buffers = Rent(job.Chunks.Length);
             try
             {
-                _ranges.Get(job.File.Path, job.Chunks[0].Index * ChunkBytes, buffer.AsSpan(0, length), job.File.Length, _stop.Token);
+                // Right to where it is kept: this is most of the work, and any copy shows.
+                _ranges.Get(job.File.Path, job.Chunks[0].Index * ChunkBytes, [.. job.Chunks.Select((c, i) => buffers[i].AsMemory(0, c.Length))], job.File.Length, _stop.Token);
             }
             catch (Exception e) when (e is IOException or OperationCanceledException or ObjectDisposedException or InvalidDataException)
             {
@@ -201,30 +201,36 @@ internal sealed class FolderReader : IDisposable
 
             lock (_lock)
             {
-                int at = 0;
-                foreach (Chunk chunk in job.Chunks)
+                foreach ((int i, Chunk chunk) in job.Chunks.Index())
                 {
                     chunk.Failure = failure;
                     chunk.Waiting = null;
                     if (failure is null)
                     {
-                        chunk.Bytes = _free.TryPop(out byte[]? free) ? free : new byte[ChunkBytes];
-                        buffer.AsSpan(at, chunk.Length).CopyTo(chunk.Bytes);
+                        chunk.Bytes = buffers[i];
                         chunk.Node = _used.AddLast(chunk);
                     }
                     else
                     {
                         // Whoever asks again has it tried again.
+                        _free.Push(buffers[i]);
                         _chunks.Remove((chunk.File, chunk.Index));
                     }
 
-                    at += chunk.Length;
                     chunk.IsDone = true;
                 }
 
                 Evict();
                 Monitor.PulseAll(_lock);
             }
+        }
+    }
+
+    private byte[][] Rent(int count)
+    {
+        lock (_lock)
+        {
+            return [.. Enumerable.Range(0, count).Select(_ => _free.TryPop(out byte[]? free) ? free : new byte[ChunkBytes])];
         }
     }
 

@@ -20,15 +20,14 @@ internal sealed class RangeFetch(VimSession session, string datacenter)
     /// <exception cref="IOException">It cannot be read.</exception>
     public long Length(DatastorePath path, CancellationToken cancellation)
     {
-        Span<byte> one = stackalloc byte[1];
-        return Get(path, 0, one, -1, cancellation);
+        return Get(path, 0, [new byte[1]], -1, cancellation);
     }
 
-    /// <summary>Fills a buffer with the bytes from an offset on.</summary>
+    /// <summary>Fills buffers, one after the other, with the bytes from an offset on.</summary>
     /// <param name="length">Of the file, which must not change; -1: not known yet.</param>
     /// <returns>The file's length.</returns>
     /// <exception cref="IOException">They cannot be had.</exception>
-    public long Get(DatastorePath path, long from, Span<byte> destination, long length, CancellationToken cancellation)
+    public long Get(DatastorePath path, long from, IReadOnlyList<Memory<byte>> destination, long length, CancellationToken cancellation)
     {
         string address = $"/folder/{string.Join('/', path.Path.Split('/').Select(Uri.EscapeDataString))}?dcPath={Uri.EscapeDataString(datacenter)}&dsName={Uri.EscapeDataString(path.Datastore)}";
         long started = Environment.TickCount64;
@@ -87,10 +86,11 @@ internal sealed class RangeFetch(VimSession session, string datacenter)
         Never,
     }
 
-    private (Outcome Outcome, string Why, TimeSpan? Asked, long Length) Once(string address, string cookie, long from, Span<byte> destination, long length, CancellationToken cancellation)
+    private (Outcome Outcome, string Why, TimeSpan? Asked, long Length) Once(string address, string cookie, long from, IReadOnlyList<Memory<byte>> destination, long length, CancellationToken cancellation)
     {
+        long end = from + destination.Sum(d => (long)d.Length);
         using var request = new HttpRequestMessage(HttpMethod.Get, new Uri(session.Http.Address, address));
-        request.Headers.Range = new RangeHeaderValue(from, from + destination.Length - 1);
+        request.Headers.Range = new RangeHeaderValue(from, end - 1);
         request.Headers.TryAddWithoutValidation("Cookie", cookie);
         using HttpResponseMessage response = session.Http.Send(request, cancellation);
         switch (response.StatusCode)
@@ -104,19 +104,19 @@ internal sealed class RangeFetch(VimSession session, string datacenter)
             case HttpStatusCode.NotFound:
                 return (Outcome.Never, "it is not there (404)", null, 0);
             case HttpStatusCode.RequestedRangeNotSatisfiable:
-                return (Outcome.Never, string.Create(CultureInfo.InvariantCulture, $"it ends before byte {from + destination.Length} (416)"), null, 0);
+                return (Outcome.Never, string.Create(CultureInfo.InvariantCulture, $"it ends before byte {end} (416)"), null, 0);
             case HttpStatusCode.ServiceUnavailable or HttpStatusCode.TooManyRequests:
                 return (Outcome.Busy, $"the host has no room ({(int)response.StatusCode})", response.Headers.RetryAfter?.Delta, 0);
             default:
                 return (Outcome.Again, $"the host answers {(int)response.StatusCode}", null, 0);
         }
 
-        if (response.Content.Headers.ContentRange is not { HasRange: true, Unit: "bytes" } range || range.From != from || range.To != from + destination.Length - 1)
+        if (response.Content.Headers.ContentRange is not { HasRange: true, Unit: "bytes" } range || range.From != from || range.To != end - 1)
         {
-            return (Outcome.Again, $"the host answers bytes {from}-{from + destination.Length - 1} with {response.Content.Headers.ContentRange?.ToString() ?? "a range that it does not name"}", null, 0);
+            return (Outcome.Again, $"the host answers bytes {from}-{end - 1} with {response.Content.Headers.ContentRange?.ToString() ?? "a range that it does not name"}", null, 0);
         }
 
-        if (range.Length is not { } whole || whole < from + destination.Length || (length >= 0 && whole != length))
+        if (range.Length is not { } whole || whole < end || (length >= 0 && whole != length))
         {
             return (Outcome.Again, $"the host says that the file has {range.Length?.ToString(CultureInfo.InvariantCulture) ?? "an unknown number of"} bytes, not {length}", null, 0);
         }
@@ -125,15 +125,20 @@ internal sealed class RangeFetch(VimSession session, string datacenter)
         using (cancellation.Register(response.Dispose))
         {
             long started = Environment.TickCount64;
-            for (int filled = 0; filled < destination.Length;)
+            long at = from;
+            foreach (Memory<byte> part in destination)
             {
-                int got = session.Http.ReadSome(body, destination[filled..], started, cancellation);
-                if (got == 0)
+                for (int filled = 0; filled < part.Length;)
                 {
-                    return (Outcome.Again, $"the answer ends after {filled} of {destination.Length} bytes", null, 0);
-                }
+                    int got = session.Http.ReadSome(body, part.Span[filled..], started, cancellation);
+                    if (got == 0)
+                    {
+                        return (Outcome.Again, $"the answer ends after {at - from} of {end - from} bytes", null, 0);
+                    }
 
-                filled += got;
+                    filled += got;
+                    at += got;
+                }
             }
 
             // Read to its end, so that the connection can be used again.

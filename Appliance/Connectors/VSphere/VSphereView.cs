@@ -32,6 +32,7 @@ internal sealed class VSphereView : IVmView
     private readonly DatastoreFiles _files;
     private readonly List<FolderReader> _readers;
     private readonly HotAdd _hotAdd;
+    private readonly StillFiles _mounted;
     private long _lastLook;
     private string? _changed;
     private bool _isKept;
@@ -48,12 +49,16 @@ internal sealed class VSphereView : IVmView
         _files = files;
         _readers = readers;
         _hotAdd = hotAdd;
+        _mounted = new StillFiles(vm);
         _lastLook = time.GetTimestamp();
     }
 
     public Vm Vm { get; }
 
     public IViewChanges? Changes { get; private init; }
+
+    /// <summary>As they were before anything was read.</summary>
+    private IReadOnlyList<DiskFacts> Disks { get; init; } = [];
 
     public string? MustClose()
     {
@@ -155,6 +160,7 @@ internal sealed class VSphereView : IVmView
             var read = new Vm(target, listed.ToReport() with { Name = vm.Name, Power = vm.Power }, disksRead, ways.Gaps) { Memory = memory, Notes = [.. notes, .. ways.Notes] };
             return new VSphereView(connector, reference, vm.Power, read, lease, limits, time, files, readers, hotAdd)
             {
+                Disks = [.. vm.Disks.Where(d => d.Obstacle is null)],
                 Changes = tracking is null ? null : VSphereChanges.Of(connector, vm, snapshot, disks, tracking.Since, lease.Record.Key),
             };
         }
@@ -295,11 +301,21 @@ internal sealed class VSphereView : IVmView
             VmFacts now = VmFacts.Read(_connector.Properties, _reference);
             return _lease.Record.Details.TryGetValue(SnapshotKey, out string? snapshot)
                 ? now.Snapshots.Any(s => s.Name == snapshot) ? null : "somebody removed the snapshot while it was read; what was read afterwards may be of another moment"
-                : _power is "off" or "suspended" && now.Power != _power ? $"the VM was {_power} and is {now.Power}; what it changed meanwhile may have been missed" : null;
+                : _power is not ("off" or "suspended") ? null
+                : now.Power != _power ? $"the VM was {_power} and is {now.Power}; what it changed meanwhile may have been missed"
+                : Disks.FirstOrDefault(d => !IsStill(d, now)) is { } changed ? $"{changed.File} is not what it was: the VM was started or reverted while it was read, and what was read may be of several moments"
+                : _mounted.Change();
         }
         catch (VimFaultException e) when (e.IsGone)
         {
             return "the VM was removed while it was read";
         }
+    }
+
+    /// <summary>True where a disk's files are those that it had, below what somebody's snapshot laid over them meanwhile, and nothing was written to them.</summary>
+    private static bool IsStill(DiskFacts disk, VmFacts now)
+    {
+        DiskFacts? then = now.Disks.FirstOrDefault(d => d.Key == disk.Key);
+        return then is not null && then.Chain.TakeLast(disk.Chain.Count).SequenceEqual(disk.Chain) && then.ContentIds.TakeLast(disk.ContentIds.Count).SequenceEqual(disk.ContentIds);
     }
 }

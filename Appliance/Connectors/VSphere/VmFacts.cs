@@ -14,6 +14,9 @@ internal sealed record DiskFacts(int Key, string Name, string Backing, IReadOnly
     /// <summary>Of its moment in the host's record of changes; empty where there is none.</summary>
     public string ChangeId { get; init; } = "";
 
+    /// <summary>Of each file of the chain: what its bytes and those below it are known by, which is another as soon as they are; empty where the host does not say.</summary>
+    public IReadOnlyList<string> ContentIds { get; init; } = [];
+
     /// <summary>As the guest's kernel is told it (<c>6000C29x-...</c>); empty where the host does not say.</summary>
     public string Uuid { get; init; } = "";
 
@@ -144,12 +147,13 @@ internal sealed class VmFacts
     private static DiskFacts Of(XElement disk, string name)
     {
         XElement? backing = disk.Element("backing");
-        List<string> chain = [];
+        List<string> chain = [], contents = [];
         for (XElement? layer = backing; layer is not null && chain.Count < MostLayers; layer = layer.Element("parent"))
         {
             if (layer.Text("fileName") is { Length: > 0 } file)
             {
                 chain.Add(file);
+                contents.Add(layer.Text("contentId"));
             }
         }
 
@@ -158,6 +162,7 @@ internal sealed class VmFacts
         return new DiskFacts((int)Math.Clamp(Number(disk.Text("key")), int.MinValue, int.MaxValue), name, kind, chain, bytes, backing?.Element("datastore") is { } store ? MoRef.Of(store) : null)
         {
             ChangeId = backing.Text("changeId"),
+            ContentIds = contents,
             Uuid = backing.Text("uuid"),
             Mode = backing.Text("diskMode"),
             IsThin = backing.Text("thinProvisioned") is "true" or "1",

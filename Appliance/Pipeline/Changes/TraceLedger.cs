@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Buffers.Binary;
 using System.Security.Cryptography;
 using System.Text;
@@ -27,23 +28,26 @@ internal sealed class TraceLedger(byte[] key, byte[][] disks, EarlierTraces? ear
 
     public UInt128 Trace(ContentItem item, long length, ContentPlaces places)
     {
-        using var hash = IncrementalHash.CreateHMAC(HashAlgorithmName.SHA256, key);
-        Append(hash, item.HasWhole ? "content" : "area");
+        // All at once: for each of ten thousand files the calls to the library would cost more than the digest.
+        var text = new ArrayBufferWriter<byte>(512);
+        Append(text, item.HasWhole ? "content" : "area");
         foreach (string path in item.Paths)
         {
-            Append(hash, path);
+            Append(text, path);
         }
 
-        Append(hash, item.Owner);
-        Append(hash, length);
+        Append(text, item.Owner);
+        Append(text, length);
         foreach (DiskRange piece in places.Pieces)
         {
-            hash.AppendData(piece.Disk == DiskRange.Nowhere ? NoDisk : disks[layer < 0 ? piece.Disk : 0]);
-            Append(hash, piece.Offset);
-            Append(hash, piece.Length);
+            text.Write(piece.Disk == DiskRange.Nowhere ? NoDisk : disks[layer < 0 ? piece.Disk : 0]);
+            Append(text, piece.Offset);
+            Append(text, piece.Length);
         }
 
-        return BinaryPrimitives.ReadUInt128BigEndian(hash.GetHashAndReset());
+        Span<byte> digest = stackalloc byte[SHA256.HashSizeInBytes];
+        HMACSHA256.HashData(key, text.WrittenSpan, digest);
+        return BinaryPrimitives.ReadUInt128BigEndian(digest);
     }
 
     /// <summary>Null: it is not known.</summary>
@@ -98,17 +102,17 @@ internal sealed class TraceLedger(byte[] key, byte[][] disks, EarlierTraces? ear
         }
     }
 
-    private static void Append(IncrementalHash hash, string text)
+    private static void Append(ArrayBufferWriter<byte> to, string text)
     {
-        byte[] bytes = Encoding.UTF8.GetBytes(text);
-        Append(hash, bytes.Length);
-        hash.AppendData(bytes);
+        int bytes = Encoding.UTF8.GetByteCount(text);
+        Append(to, bytes);
+        Encoding.UTF8.GetBytes(text, to.GetSpan(bytes));
+        to.Advance(bytes);
     }
 
-    private static void Append(IncrementalHash hash, long number)
+    private static void Append(ArrayBufferWriter<byte> to, long number)
     {
-        Span<byte> bytes = stackalloc byte[sizeof(long)];
-        BinaryPrimitives.WriteInt64LittleEndian(bytes, number);
-        hash.AppendData(bytes);
+        BinaryPrimitives.WriteInt64LittleEndian(to.GetSpan(sizeof(long)), number);
+        to.Advance(sizeof(long));
     }
 }

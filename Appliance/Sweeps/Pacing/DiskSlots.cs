@@ -9,8 +9,13 @@ namespace Vmsweep.Appliance.Sweeps.Pacing;
 /// </summary>
 internal sealed class DiskSlots(SweepLimits limits)
 {
+    private const string All = "all datastores";
+
     private readonly Dictionary<string, int> _taken = new(StringComparer.Ordinal);
     private readonly Dictionary<string, int> _most = new(StringComparer.Ordinal);
+
+    /// <summary>All that are taken.</summary>
+    public int Taken => _taken.GetValueOrDefault(All);
 
     /// <summary>The most that were taken at once, by what they were taken of.</summary>
     public IReadOnlyDictionary<string, int> Most => _most;
@@ -65,7 +70,7 @@ internal sealed class DiskSlots(SweepLimits limits)
 
     private IEnumerable<(string Of, int Count, int? Limit)> Wanted(DiskShare vm)
     {
-        yield return ("all datastores", vm.Datastores.Count, limits.Disks);
+        yield return (All, vm.Datastores.Count, limits.Disks);
         foreach (IGrouping<string, string> store in vm.Datastores.GroupBy(d => d))
         {
             yield return ($"datastore {store.Key}", store.Count(), limits.DisksPerDatastore);

@@ -60,6 +60,7 @@ internal sealed class SweepInventory(ConnectorCatalog catalog, LeaseJournal jour
                 Target = target,
                 Power = vm.ToReport().Power,
                 Host = vm.Host,
+                Place = vm.Host.Length > 0 ? $"the host {vm.Host} of {name}" : $"the hypervisor {name}",
                 Folder = folder,
                 Tenant = TenantOf(folder)?.Name ?? "",
                 Scope = TenantOf(folder) is { SharesVerdicts: false } own ? own.Name : "",
@@ -128,6 +129,7 @@ internal sealed class SweepInventory(ConnectorCatalog catalog, LeaseJournal jour
                 Scope = TenantOf(folder) is { SharesVerdicts: false } own ? own.Name : "",
                 Datastores = [.. Enumerable.Repeat(root, Math.Max(1, vm.Disks.Count))],
                 Root = root,
+                Place = $"the datastore {root}",
                 Parents = [.. vm.Disks.SelectMany(d => PlannedLayers.Parents(d.Plan))],
                 Open = stop => new OpenedVm(Again(vm, scope, stop)),
             };

@@ -38,6 +38,9 @@ internal sealed record SweepVm(string Key, string Name)
     /// <summary>The folder of this machine that must be there for it to be read; null for a hypervisor's VM.</summary>
     public string? Root { get; init; }
 
+    /// <summary>The datastore or the hypervisor's machine that it is read through, for people: what is lost there is lost for all its VMs. Empty where that is not known.</summary>
+    public string Place { get; init; } = "";
+
     /// <summary>Whether its hypervisor does not answer now.</summary>
     public Func<bool> IsAway { get; init; } = () => false;
 

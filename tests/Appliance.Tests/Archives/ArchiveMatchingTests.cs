@@ -173,7 +173,7 @@ public sealed class ArchiveMatchingTests : IDisposable
         Assert.Empty(matcher.Match(archive).Gaps);
         Verdict over = matcher.Match(archive);
         Assert.Equal((Fault.Limit, false), (Assert.Single(over.Gaps).Fault, over.IsSettled));
-        Assert.Empty(matcher.Match(archive, isWhole: false).Gaps);
+        Assert.Empty(matcher.MatchWindow(archive).Gaps);
     }
 
     [Fact]
@@ -207,12 +207,23 @@ public sealed class ArchiveMatchingTests : IDisposable
         return HashSets.Open([_scratch[$"{kind}.set"]], kind);
     }
 
+    /// <summary>The same is found whether members are hashed, to know them again, or not.</summary>
     private static Verdict Match(byte[] content, YaraRules rules)
     {
         using var archives = new ArchiveContents(new ArchiveLimits(), 64 << 20, long.MaxValue, () => { });
+        using var others = new ArchiveContents(new ArchiveLimits(), 64 << 20, long.MaxValue, () => { });
         using var engines = new Pipeline.Engines { ByContent = [rules], Archives = archives };
         using var matcher = new ContentMatcher(engines, CancellationToken.None);
-        return matcher.Match(content);
+        using var forgetful = new ContentMatcher(engines with { Archives = others, KnowsMembers = false }, CancellationToken.None);
+        Verdict verdict = matcher.Match(content);
+        Verdict again = forgetful.Match(content);
+        Assert.Equal(verdict.Findings.Select(Said), again.Findings.Select(Said));
+        Assert.Equal(verdict.Gaps.Select(g => g.ToString()), again.Gaps.Select(g => g.ToString()));
+        Assert.Equal((verdict.IsSettled, verdict.HangsOnHashLists), (again.IsSettled, again.HangsOnHashLists));
+        return verdict;
+
+        static string Said(VerdictFinding f) =>
+            $"{f.Detection.Rule} {string.Join(' ', f.Detection.Matches)} {f.Inner?.Sha256} {f.Inner?.SizeBytes} {string.Join(" > ", f.Inner?.Inside ?? [])}";
     }
 
     private static YaraRules Compile(string text)

@@ -30,6 +30,18 @@ public sealed class SignaturesTests : IDisposable
     private static string[] Rules(JsonElement report) => [.. report.Findings().Select(f => f.Split(' ')[0]).Where(r => r != "Name_DoubleExtension").Distinct().Order(StringComparer.Ordinal)];
 
     [Fact]
+    public void Own_rules_added_again_and_again_within_a_second_are_versions_one_after_the_other()
+    {
+        long version = 0;
+        for (int i = 0; i < 4; i++)
+        {
+            long next = Json(0, "signatures", "add", "--unsigned", _kit.Rule(Eicar($"from_{i}"))).GetProperty("active").GetProperty("version").GetInt64();
+            Assert.True(next > version, $"{next} after {version}");
+            version = next;
+        }
+    }
+
+    [Fact]
     public void Build_trust_add_scan_verify_update_and_roll_back()
     {
         string folder = _kit.Rule(Eicar("from_one"));

@@ -69,7 +69,7 @@ internal static class HostileScan
         var listener = new NdjsonListener(events);
         Report report = new ScanRun(Settings, Sandbox.Probe(SandboxMode.Reduced), worker, TimeProvider.System, listener, cancellation)
             .Run([.. targets.SelectMany(finder.Find)]);
-        listener.Summary(report);
+        listener.Finish(report);
         return new ScanResult(report, events.ToString());
     }
 }
@@ -86,7 +86,9 @@ internal sealed record ScanResult(Report Report, string Ndjson)
             using var text = new StringWriter();
             IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(text), Ansi = AnsiSupport.No, ColorSystem = ColorSystemSupport.NoColors });
             console.Profile.Width = 400;
-            TextReport.Write(Report, console);
+            var report = new TextReport(console);
+            Report.Targets.ToList().ForEach(report.Add);
+            report.Finish(Report);
             return text.ToString();
         }
     }

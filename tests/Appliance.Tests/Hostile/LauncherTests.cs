@@ -181,7 +181,7 @@ public sealed class LauncherTests
     {
         for (int i = 0; i < 600; i++, Thread.Sleep(50))
         {
-            string found = Tool.Shell($"for p in /proc/[0-9]*; do if [ -e $p/exe ] && tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q 'dotnet .*vmsweep.dll worker' && ! grep -qa bwrap $p/comm && grep -q -- '{image}' $p/mountinfo 2>/dev/null; then echo ${{p#/proc/}}; fi; done || true").Trim();
+            string found = Tool.Shell($"for p in /proc/[0-9]*; do if [ -e $p/exe ] && tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q 'vmsweep worker' && ! grep -qa bwrap $p/comm && grep -q -- '{image}' $p/mountinfo 2>/dev/null; then echo ${{p#/proc/}}; fi; done || true").Trim();
             if (found.Length > 0 && Directory.Exists($"/proc/{program}"))
             {
                 int worker = int.Parse(found.Split('\n')[0], CultureInfo.InvariantCulture);

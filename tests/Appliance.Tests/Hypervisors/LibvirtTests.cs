@@ -142,6 +142,12 @@ public sealed class LibvirtTests(LibvirtFixture libvirt)
         Report report = libvirt.ScanWith(name, null, () => libvirt.Rig.Virsh("start", name));
         Assert.Contains(report.Targets[0].Gaps, g => g.Fault == "refused" && g.Detail.Contains("was started", StringComparison.Ordinal));
         libvirt.Rig.Virsh("destroy", name);
+
+        // One that ran for a moment is off as before.
+        string disk = Path.Combine(libvirt.Rig.Images, libvirt.Disks("moment")[0]);
+        libvirt.Rig.Define("moment", Path.GetFileName(disk));
+        Report moment = libvirt.ScanWith("moment", null, () => Tool.Run("qemu-io", "-c", "write -P 1 1M 64k", disk));
+        Assert.Contains(moment.Targets[0].Gaps, g => g.Fault == "refused" && g.Detail.Contains("was changed while", StringComparison.Ordinal));
     }
 
     [Theory]

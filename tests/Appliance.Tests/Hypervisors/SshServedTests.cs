@@ -5,6 +5,8 @@ using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Tests.EndToEnd;
+using Vmsweep.DiskReaders.Blocks;
+using Vmsweep.DiskReaders.Inspection;
 using Vmsweep.Golden;
 using Vmsweep.Rigs;
 
@@ -112,6 +114,56 @@ public sealed class SshServedTests(LibvirtFixture libvirt) : IDisposable
 
         AssertNothingServed();
         libvirt.AssertNothingLeft("started-far");
+    }
+
+    [Fact]
+    public void It_can_be_written_to_or_cut_off_while_it_is_read_and_both_are_told_of()
+    {
+        Define("moving");
+        string top = Path.Combine(libvirt.Rig.Images, "moving-top.qcow2"), below = Path.Combine(libvirt.Rig.Images, "moving-base.qcow2");
+        byte[] whole = File.ReadAllBytes(below);
+        using var ssh = new SshRig();
+        using (IConnector connector = Open(ssh))
+        {
+            using (IVmView view = Target(connector, "moving").Open!())
+            {
+                Assert.Empty(view.Conclude());
+
+                // As a VM that ran for a moment: it is off as before.
+                Tool.Run("qemu-io", "-c", "write -P 1 0 64k", top);
+                Assert.Contains("was changed while", Assert.Single(view.Conclude()).Detail, StringComparison.Ordinal);
+            }
+
+            using (IVmView view = Target(connector, "moving").Open!())
+            {
+                // What is beyond the end of a file is zeros to what serves it.
+                using (FileStream file = File.OpenWrite(below))
+                {
+                    file.SetLength(whole.Length / 2);
+                }
+
+                Assert.Contains("moving-base.qcow2 was changed while", Assert.Single(view.Conclude()).Detail, StringComparison.Ordinal);
+            }
+
+            File.WriteAllBytes(below, whole);
+            using (IVmView view = Target(connector, "moving").Open!())
+            {
+                foreach (string process in Serving())
+                {
+                    Tool.Run("kill", "-9", process);
+                }
+
+                Assert.ThrowsAny<IOException>(() =>
+                {
+                    using var chain = new ChainOpener(view.Vm.Disks[0].Plan, new ReadContext(new ScanBudget(64 << 20), new GapList()));
+                    using DiskReaders.Containers.VirtualDisk disk = chain.OpenDisk();
+                    disk.Content.Read(0, new byte[disk.Content.Length]);
+                });
+            }
+        }
+
+        AssertNothingServed();
+        libvirt.AssertNothingLeft("moving");
     }
 
     [Fact]

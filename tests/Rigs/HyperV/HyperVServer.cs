@@ -113,6 +113,12 @@ internal sealed class HyperVServer : IDisposable
             return Send(stream, 401, "WWW-Authenticate: Basic realm=\"WSMAN\"\r\n", "");
         }
 
+        if (_rig.Down.Contains(Node))
+        {
+            // It went down while it waited for this.
+            return false;
+        }
+
         XElement message = XDocument.Parse(body).Root!;
         string action = message.Descendants(HyperVWmi.Addressing + "Action").Single().Value, what = action[(action.LastIndexOf('/') + 1)..];
         _rig.Calls.AddOrUpdate(what, 1, (_, n) => n + 1);

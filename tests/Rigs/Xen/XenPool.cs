@@ -186,6 +186,33 @@ internal sealed class XenPool(XenObjects objects, XenStorage storage, string hos
         return snapshot;
     }
 
+    public void Revert(string vm, string raw)
+    {
+        foreach (string disk in Plugged(vm).ToArray())
+        {
+            storage.Remove(Uuid(objects.Get("VDI", disk)), withTrack: false);
+            objects.Class("VDI").Remove(disk);
+        }
+
+        AddDisk(vm, raw);
+    }
+
+    public void Move(string uuid)
+    {
+        (string reference, JsonObject disk) = objects.Class("VDI").Single(d => Uuid(d.Value) == uuid);
+        var moved = (JsonObject)disk.DeepClone();
+        moved["uuid"] = Guid.NewGuid().ToString();
+        string there = objects.Add("VDI", moved);
+        storage.Copy(uuid, Uuid(moved));
+        storage.Stop(uuid);
+        storage.Remove(uuid, withTrack: true);
+        objects.Class("VDI").Remove(reference);
+        foreach (JsonObject device in objects.Class("VBD").Values.Where(d => d["VDI"]!.GetValue<string>() == reference))
+        {
+            device["VDI"] = there;
+        }
+    }
+
     /// <summary>With its disks, as an administrator removes one.</summary>
     public void Forget(string vm)
     {

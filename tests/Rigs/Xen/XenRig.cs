@@ -72,6 +72,9 @@ public sealed class XenRig : IDisposable
     /// <summary>Where exports are to be fetched; null: here.</summary>
     public string? ExportsAt { get; set; }
 
+    /// <summary>Nothing is answered, and nothing is carried out.</summary>
+    public bool IsDown { get; set; }
+
     /// <summary>How disks are served: <c>qemu-nbd</c>, <c>nbdkit</c>, <c>front</c>, or <c>none</c>.</summary>
     public string NbdWay { get => _pool.NbdWay; set => _pool.NbdWay = value; }
 
@@ -105,6 +108,7 @@ public sealed class XenRig : IDisposable
         }
 
         ExportsAt = null;
+        IsDown = false;
         AddVm(Machine, power, raw);
     }
 
@@ -205,6 +209,18 @@ public sealed class XenRig : IDisposable
     /// <summary>Somebody removes a VM or a snapshot, with its disks.</summary>
     public void Remove(string name) => With("VM", name, (vm, _) => _pool.Forget(vm));
 
+    /// <summary>The VM goes back to a state from before: its disks are others, and none of its snapshots is touched.</summary>
+    public void Revert(string name, string raw) => With("VM", name, (vm, _) => _pool.Revert(vm, raw));
+
+    /// <summary>A disk is moved to other storage, where it is another disk under the same devices.</summary>
+    public void Move(string uuid)
+    {
+        lock (_lock)
+        {
+            _pool.Move(uuid);
+        }
+    }
+
     /// <summary>Somebody makes a snapshot.</summary>
     public void Snapshot(string name, string called) => With("VM", name, (vm, _) => _pool.Snapshot(vm, called, []));
 
@@ -237,6 +253,11 @@ public sealed class XenRig : IDisposable
 
     private void Handle(XenRequest request, Stream stream)
     {
+        if (IsDown)
+        {
+            throw new IOException("down");
+        }
+
         string method = "export";
         JsonElement call = default;
         if (request.Method == "POST")

@@ -35,7 +35,7 @@ public sealed class NegotiateTests
         File.WriteAllText(scratch["secret"], password);
         File.SetUnixFileMode(scratch["secret"], UnixFileMode.UserRead | UnixFileMode.UserWrite);
         File.WriteAllText(scratch["c.json"], $$"""{ "connectors": { "lab": { "address": "hyperv://{{front.Address}}", "account": "{{account}}", "secret": { "file": "{{scratch["secret"]}}" }, "certificate": "{{host.Fingerprint}}" } } }""");
-        (int status, byte[] output, string error) = Tool.Try("env", null, [.. environment, "KRB5CCNAME=MEMORY:", Tool.Find("dotnet"), .. Program.Command, "inventory", "lab", "--format", "json", "--config", scratch["c.json"]]);
+        (int status, byte[] output, string error) = Tool.Try("env", null, [.. environment, "KRB5CCNAME=MEMORY:", Program.Executable, "inventory", "lab", "--format", "json", "--config", scratch["c.json"]]);
         return status == 0 ? JsonDocument.Parse(Encoding.UTF8.GetString(output)).RootElement.GetProperty("vms")[0].GetProperty("name").GetString()! : error + front.ErrorLog;
     }
 }

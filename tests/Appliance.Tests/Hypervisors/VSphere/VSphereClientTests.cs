@@ -189,7 +189,7 @@ public sealed class VSphereClientTests(VSphereFixture vsphere)
         long length = ranges.Length(path, CancellationToken.None);
         byte[] bytes = new byte[3 << 20];
         rig.Arm("folder", action);
-        Exception? failed = Record.Exception(() => ranges.Get(path, 1 << 20, bytes, length, CancellationToken.None));
+        Exception? failed = Record.Exception(() => ranges.Get(path, 1 << 20, [bytes], length, CancellationToken.None));
         if (passes)
         {
             Assert.Null(failed);
@@ -204,7 +204,7 @@ public sealed class VSphereClientTests(VSphereFixture vsphere)
         {
             rig.Reset();
             rig.Arm("folder", action, times: 100);
-            Assert.IsAssignableFrom<IOException>(Record.Exception(() => ranges.Get(path, 1 << 20, bytes, length, CancellationToken.None)));
+            Assert.IsAssignableFrom<IOException>(Record.Exception(() => ranges.Get(path, 1 << 20, [bytes], length, CancellationToken.None)));
         }
 
         rig.Reset();

@@ -327,51 +327,6 @@ public sealed class VSphereViewTests(VSphereFixture vsphere)
     }
 
     [Fact]
-    public void What_happens_to_the_VM_meanwhile_is_a_gap()
-    {
-        VSphereRig rig = vsphere.Fresh("poweredOff");
-        using VSphereConnector connector = vsphere.Connector();
-        using (IVmView view = vsphere.Open(connector))
-        {
-            Assert.Empty(view.Conclude());
-            rig.Vm(Machine, ("power", "poweredOn"));
-            Assert.Contains("was off and is running", Assert.Single(view.Conclude()).Detail, StringComparison.Ordinal);
-        }
-
-        using (IVmView view = vsphere.Open(connector))
-        {
-            connector.Tasks.RemoveSnapshot(connector.Tasks.Find(Reference(connector), rig.Vm(Machine).GetProperty("snapshots")[0].GetString()!)!.Reference);
-            Assert.Contains("somebody removed the snapshot", Assert.Single(view.Conclude()).Detail, StringComparison.Ordinal);
-        }
-
-        // A session that ends while bytes are read is begun anew.
-        using (IVmView view = vsphere.Open(connector))
-        {
-            rig.Control("expire");
-            AssertContent(view);
-            Assert.Empty(view.Conclude());
-        }
-
-        vsphere.AssertNothingLeft();
-    }
-
-    [Fact]
-    public void A_VM_that_is_removed_meanwhile_is_a_gap_and_its_lease_ends()
-    {
-        VSphereRig rig = vsphere.Fresh();
-        using VSphereConnector connector = vsphere.Connector();
-        using (IVmView view = vsphere.Open(connector))
-        {
-            rig.Vm(Machine, ("gone", "1"));
-            Assert.Contains("was removed while it was read", Assert.Single(view.Conclude()).Detail, StringComparison.Ordinal);
-        }
-
-        Assert.Empty(vsphere.Journal.List());
-        vsphere.Fresh();
-        vsphere.AssertNothingLeft();
-    }
-
-    [Fact]
     public void Every_method_that_is_called_is_in_the_list_of_privileges()
     {
         VSphereRig rig = vsphere.Fresh();

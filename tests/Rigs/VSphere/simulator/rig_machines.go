@@ -278,6 +278,9 @@ func (vm *VirtualMachine) changeDisk(q url.Values) {
 		if flat != nil && q.Has("sharing") {
 			flat.Sharing = q.Get("sharing")
 		}
+		if flat != nil && q.Has("content") {
+			flat.ContentId = q.Get("content")
+		}
 		if flat != nil && q.Has("uuid") {
 			flat.Uuid = q.Get("uuid")
 		}
