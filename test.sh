@@ -40,9 +40,9 @@ dotnet build-server shutdown --vbcscompiler >/dev/null 2>&1 || true
 export VMSWEEP_CORPUS="${VMSWEEP_CORPUS-$PWD/../shared/corpus}"
 passed=0 failed=0 skipped=0
 logs=$(mktemp -d)
-trap 'rm -rf "$logs"' EXIT
 row=
-trap '[ -z "$row" ] || kill -- "-$row" 2>/dev/null; exit 130' INT TERM
+trap '[ -z "$row" ] || kill -- "-$row" 2>/dev/null; rm -rf "$logs"' EXIT
+trap 'exit 130' INT TERM
 
 run() {
     echo "== $1"
@@ -84,6 +84,7 @@ set +m
 status=0; run Appliance | tee "$logs/Appliance" || status=$?
 add Appliance "$status"
 wait "$row"
+row=
 for project in DiskReaders Signatures; do
     cat "$logs/$project"
     add "$project" "$(cat "$logs/$project.status")"
