@@ -43,7 +43,8 @@ bool List(ParseResult p, ImageSet set, BenchmarkRules rules) => ListBenchmark.Ru
 
 bool Cache(ParseResult p, ImageSet set, BenchmarkRules rules) => CacheBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds));
 
-bool Clones(ParseResult p, ImageSet set, BenchmarkRules rules) => ClonesBenchmark.Run(set, rules, p.GetValue(threads), p.GetValue(rounds));
+bool Clones(ParseResult p, ImageSet set, BenchmarkRules rules) =>
+    ClonesBenchmark.Run(set, BenchmarkRules.Make(p.GetValue(ruleSources) ?? [], corpus, set, p.GetValue(byChance), fewAreCommon: true), rules, p.GetValue(threads), p.GetValue(rounds));
 
 bool Engines(ParseResult p, ImageSet set, BenchmarkRules rules)
 {

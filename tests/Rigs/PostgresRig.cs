@@ -42,6 +42,19 @@ public sealed class PostgresRig : IDisposable
     /// <summary>In Npgsql's words, without the password.</summary>
     public string Connection => $"Host={Folder};Database={Database};Username={Account}";
 
+    /// <summary>Of the server, and of those of its processes that have ended: one for each connection.</summary>
+    public TimeSpan Processor
+    {
+        get
+        {
+            string pid = File.ReadLines(Path.Combine(Data, "postmaster.pid")).First().Trim();
+            string[] fields = File.ReadAllText($"/proc/{pid}/stat").Split(") ", 2)[1].Split(' ');
+
+            // proc(5): utime, stime, cutime and cstime, in hundredths of a second.
+            return TimeSpan.FromMilliseconds(10 * fields[11..15].Sum(f => long.Parse(f, CultureInfo.InvariantCulture)));
+        }
+    }
+
     private string Data => _scratch["data"];
 
     public void Start()

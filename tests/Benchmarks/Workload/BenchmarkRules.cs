@@ -36,7 +36,8 @@ internal sealed class BenchmarkRules
     /// <param name="corpus">Folder with <c>yara/</c>.</param>
     /// <param name="set">Rules by chance are made from the contents of its files.</param>
     /// <param name="byChance">How many rules of the default set are made by chance from contents: they match everywhere, as few rules of a collection do.</param>
-    public static BenchmarkRules Make(IReadOnlyList<string> given, string corpus, ImageSet set, int byChance)
+    /// <param name="fewAreCommon">As <see cref="PublicStyleRules"/> has it.</param>
+    public static BenchmarkRules Make(IReadOnlyList<string> given, string corpus, ImageSet set, int byChance, bool fewAreCommon = false)
     {
         if (given.Count > 0)
         {
@@ -52,14 +53,14 @@ internal sealed class BenchmarkRules
 
         List<RuleFault> faults = [];
         int published = hasCorpus ? RuleSources.Read([yara], faults).Sum(f => CountRules(f.Text)) : 0;
-        string folder = Path.Combine(set.Scratch, "rules");
+        string folder = Path.Combine(set.Scratch, fewAreCommon ? "rules-few" : "rules");
         if (Directory.Exists(folder))
         {
             Directory.Delete(folder, recursive: true);
         }
 
         Directory.CreateDirectory(folder);
-        var writer = new PublicStyleRules(20261);
+        var writer = new PublicStyleRules(20261, fewAreCommon);
         int left = DefaultCount - published - byChance;
         for (int file = 0; left > 0; file++)
         {

@@ -7,7 +7,8 @@ namespace Vmsweep.Benchmarks.Workload;
 /// Rules in the manner of public collections: most are about malware that is not there, some about things that many files have.
 /// The same for the same seed. None is taken from a collection.
 /// </summary>
-internal sealed class PublicStyleRules(int seed)
+/// <param name="fewAreCommon">Of the rules about what many files have only those that fit a few dozen, as on the disks that people work with; otherwise nearly a tenth of all files is found.</param>
+internal sealed class PublicStyleRules(int seed, bool fewAreCommon = false)
 {
     private static readonly string[] Syllables = ["ra", "to", "vex", "mi", "lok", "zu", "ber", "sha", "kin", "dro", "pel", "gan", "tri", "fo", "nex", "qui", "ol", "bam", "cy", "rus"];
 
@@ -47,6 +48,8 @@ internal sealed class PublicStyleRules(int seed)
         ("elf_no_sections", "$a = \"GCC: (\"", "elf.type == elf.ET_EXEC and not $a"),
     ];
 
+    private static readonly string[] Seldom = ["ip_address", "private_key", "elf_shell_user", "python_exec", "high_entropy_program"];
+
     private readonly Random _random = new(seed);
     private int _number;
 
@@ -55,7 +58,7 @@ internal sealed class PublicStyleRules(int seed)
         var text = new StringBuilder("import \"pe\"\nimport \"elf\"\nimport \"math\"\nimport \"hash\"\n");
         for (int i = 0; i < count; i++, _number++)
         {
-            if (_number < Common.Length)
+            if (_number < Common.Length && (!fewAreCommon || Seldom.Contains(Common[_number].Name)))
             {
                 (string name, string strings, string condition) = Common[_number];
                 Rule(text, "common_" + name, [.. strings.Split(" $").Select((s, n) => n == 0 ? s : "$" + s)], condition);
