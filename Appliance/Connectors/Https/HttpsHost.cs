@@ -65,13 +65,18 @@ internal sealed class HttpsHost : IDisposable
             request.Version = HttpVersion.Version11;
             return _client.Send(request, HttpCompletionOption.ResponseHeadersRead, limit.Token);
         }
+        catch (HttpRequestException e) when (e.GetBaseException() is SocketException { SocketErrorCode: SocketError.TimedOut })
+        {
+            // The socket's own limit is as long, and may be the first that is noticed.
+            throw Silent(e);
+        }
         catch (HttpRequestException e)
         {
             throw e.InnerException is AuthenticationException ? new ConnectorException(_refusedCertificate ?? $"{Address.Authority}: {e.InnerException.Message}", e) : new HostLostException($"{Address.Authority}: {Innermost(e)}", e);
         }
         catch (OperationCanceledException e) when (!cancellation.IsCancellationRequested)
         {
-            throw new HostLostException($"{Address.Authority} does not answer within {_settings.Silence.TotalSeconds} s", e);
+            throw Silent(e);
         }
     }
 
@@ -133,6 +138,8 @@ internal sealed class HttpsHost : IDisposable
 
     /// <summary>For a page of an inventory or some megabytes of a file; who sends slower than that does not want to be read.</summary>
     private TimeSpan MostBody => _settings.Silence * 4;
+
+    private HostLostException Silent(Exception e) => new($"{Address.Authority} does not answer within {_settings.Silence.TotalSeconds} s", e);
 
     private static string Innermost(Exception e) => e.GetBaseException().Message;
 
