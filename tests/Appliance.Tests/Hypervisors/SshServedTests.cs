@@ -119,13 +119,13 @@ public sealed class SshServedTests(LibvirtFixture libvirt) : IDisposable
     [Fact]
     public void It_can_be_written_to_or_cut_off_while_it_is_read_and_both_are_told_of()
     {
-        Define("moving");
+        Define("written");
         string top = Path.Combine(libvirt.Rig.Images, "moving-top.qcow2"), below = Path.Combine(libvirt.Rig.Images, "moving-base.qcow2");
         byte[] whole = File.ReadAllBytes(below);
         using var ssh = new SshRig();
         using (IConnector connector = Open(ssh))
         {
-            using (IVmView view = Target(connector, "moving").Open!())
+            using (IVmView view = Target(connector, "written").Open!())
             {
                 Assert.Empty(view.Conclude());
 
@@ -134,7 +134,7 @@ public sealed class SshServedTests(LibvirtFixture libvirt) : IDisposable
                 Assert.Contains("was changed while", Assert.Single(view.Conclude()).Detail, StringComparison.Ordinal);
             }
 
-            using (IVmView view = Target(connector, "moving").Open!())
+            using (IVmView view = Target(connector, "written").Open!())
             {
                 // What is beyond the end of a file is zeros to what serves it.
                 using (FileStream file = File.OpenWrite(below))
@@ -146,7 +146,7 @@ public sealed class SshServedTests(LibvirtFixture libvirt) : IDisposable
             }
 
             File.WriteAllBytes(below, whole);
-            using (IVmView view = Target(connector, "moving").Open!())
+            using (IVmView view = Target(connector, "written").Open!())
             {
                 foreach (string process in Serving())
                 {
@@ -163,7 +163,7 @@ public sealed class SshServedTests(LibvirtFixture libvirt) : IDisposable
         }
 
         AssertNothingServed();
-        libvirt.AssertNothingLeft("moving");
+        libvirt.AssertNothingLeft("written");
     }
 
     [Fact]
