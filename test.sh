@@ -65,7 +65,7 @@ add() {
 }
 
 # The quick ones first. Then two rows side by side: many tests of the appliance wait for guests and servers while those of the readers keep a processor
-# busy, and some of the readers' wait for tools, so that one more than there are processors run.
+# busy, and some of the readers' wait for tools, so that in each row one more than there are processors run.
 later() {
     local status=0
     run "$@" >"$logs/$1" || status=$?
@@ -82,7 +82,7 @@ row=$!
 set +m
 # The end-to-end tests go through the launcher; its build is done here so that no test waits for it, and beside the readers' tests, which do not.
 ./vmsweep --version
-status=0; run Appliance | tee "$logs/Appliance" || status=$?
+status=0; run Appliance -maxThreads 1.5x | tee "$logs/Appliance" || status=$?
 add Appliance "$status"
 wait "$row"
 row=
