@@ -120,7 +120,7 @@ public sealed class SshServedTests(LibvirtFixture libvirt) : IDisposable
     public void It_can_be_written_to_or_cut_off_while_it_is_read_and_both_are_told_of()
     {
         Define("written");
-        string top = Path.Combine(libvirt.Rig.Images, "moving-top.qcow2"), below = Path.Combine(libvirt.Rig.Images, "moving-base.qcow2");
+        string top = Path.Combine(libvirt.Rig.Images, "written-top.qcow2"), below = Path.Combine(libvirt.Rig.Images, "written-base.qcow2");
         byte[] whole = File.ReadAllBytes(below);
         using var ssh = new SshRig();
         using (IConnector connector = Open(ssh))
@@ -142,7 +142,7 @@ public sealed class SshServedTests(LibvirtFixture libvirt) : IDisposable
                     file.SetLength(whole.Length / 2);
                 }
 
-                Assert.Contains("moving-base.qcow2 was changed while", Assert.Single(view.Conclude()).Detail, StringComparison.Ordinal);
+                Assert.Contains("written-base.qcow2 was changed while", Assert.Single(view.Conclude()).Detail, StringComparison.Ordinal);
             }
 
             File.WriteAllBytes(below, whole);
