@@ -38,7 +38,7 @@ public sealed class LibvirtSaves : IDisposable
               </devices>
             </domain>
             """);
-        File.WriteAllText(_scratch["rig.sh"], Script.ReplaceLineEndings("\n"));
+        File.WriteAllText(_scratch["rig.sh"], $"{LoopDevices.LetGo}\n{Script}".ReplaceLineEndings("\n"));
         Tool.Run("timeout", "-k", "20", "540", Tool.Find("unshare"), "-m", "--propagation", "private", "bash", "-euo", "pipefail", _scratch["rig.sh"], _scratch.Folder, string.Join(' ', Formats));
     }
 

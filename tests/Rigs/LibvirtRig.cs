@@ -162,6 +162,6 @@ public sealed class LibvirtRig : IDisposable
         File.Delete(Socket);
         string binds = string.Join("; ", Folders.Select(f => $"mkdir -p {f} && mount --bind {Folder}{f} {f}"));
         // Without --fork: unshare becomes the shell, and the shell becomes the daemon, so that its process id is the daemon's.
-        return Daemon.Start("unshare", () => Daemon.Listens(Socket) && TryVirsh("version").Status == 0, ["--mount", "--propagation", "private", .. (string[])(_host is null ? [] : ["--uts"]), "bash", "-ec", $"{binds}; {(_host is null ? "" : $"hostname {_host}; ")}exec setsid libvirtd -f {Folder}/libvirtd.conf -p {Folder}/libvirtd.pid"]);
+        return Daemon.Start("unshare", () => Daemon.Listens(Socket) && TryVirsh("version").Status == 0, ["--mount", "--propagation", "private", .. (string[])(_host is null ? [] : ["--uts"]), "bash", "-ec", $"{LoopDevices.LetGo}; {binds}; {(_host is null ? "" : $"hostname {_host}; ")}exec setsid libvirtd -f {Folder}/libvirtd.conf -p {Folder}/libvirtd.pid"]);
     }
 }
