@@ -29,9 +29,19 @@ internal sealed class StillFiles
             ? $"{changed} was changed while it was read: the VM was started or reverted meanwhile, or something else writes to its disks; what was read may be of several moments"
             : null;
 
+    /// <summary>Of the file itself, where the path is a link.</summary>
     private static string Here(string path)
     {
-        var file = new FileInfo(path);
-        return file.Exists ? FormattableString.Invariant($"{file.Length} {file.LastWriteTimeUtc.Ticks} {file.CreationTimeUtc.Ticks}") : "";
+        try
+        {
+            var file = new FileInfo(path);
+            file = file.ResolveLinkTarget(returnFinalTarget: true) as FileInfo ?? file;
+            return file.Exists ? FormattableString.Invariant($"{file.Length} {file.LastWriteTimeUtc.Ticks} {file.CreationTimeUtc.Ticks}") : "";
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // Links in a circle, or beyond a folder that may not be entered: it cannot be read either.
+            return "";
+        }
     }
 }
