@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
 
 namespace Vmsweep.Signatures.Yara;
@@ -9,9 +10,6 @@ internal sealed unsafe class NativeRules : SafeHandle
     private const int RulesTableAt = 8;
     private const int NumRulesAt = 64;
     private const int NumStringsAt = 68;
-    private const int ArenaBuffersAt = 8;
-    private const int ArenaBufferSize = 24;
-    private const int SectionCount = 12;
 
     public NativeRules(nint rules)
         : base(0, ownsHandle: true) => SetHandle(rules);
@@ -22,22 +20,6 @@ internal sealed unsafe class NativeRules : SafeHandle
     public int Count => (int)*(uint*)(handle + NumRulesAt);
 
     public int Strings => (int)*(uint*)(handle + NumStringsAt);
-
-    /// <summary>Bytes of the arena's buffers: what the compiled rules take in memory.</summary>
-    public long Bytes
-    {
-        get
-        {
-            nint arena = *(nint*)handle;
-            long bytes = 0;
-            for (int i = 0; i < SectionCount; i++)
-            {
-                bytes += (long)*(nuint*)(arena + ArenaBuffersAt + (i * ArenaBufferSize) + 8);
-            }
-
-            return bytes;
-        }
-    }
 
     private byte* Table => *(byte**)(handle + RulesTableAt);
 
@@ -68,16 +50,26 @@ internal sealed unsafe class NativeRules : SafeHandle
         }
     }
 
-    /// <summary>Loads what <see cref="Save"/> gave. Only from this product's own supervisor: libyara does not defend itself against forged rules.</summary>
-    public static NativeRules Load(ReadOnlyMemory<byte> bytes)
+    /// <summary>Loads the next <paramref name="length"/> bytes of a stream, which <see cref="Save"/> gave. Only from this product's own supervisor: libyara does not defend itself against forged rules.</summary>
+    /// <exception cref="EndOfStreamException">There are not so many.</exception>
+    public static NativeRules Load(Stream bytes, int length)
     {
-        var pipe = new Pipe { Given = bytes };
+        var pipe = new Pipe { Given = bytes, Left = length };
         var pin = GCHandle.Alloc(pipe);
         try
         {
             var native = new YrStream { UserData = GCHandle.ToIntPtr(pin), Read = &Read };
-            LibYara.Check(LibYara.RulesLoadStream(&native, out nint rules), "yr_rules_load_stream");
-            return new NativeRules(rules);
+            int result = LibYara.RulesLoadStream(&native, out nint rules);
+            pipe.Failure?.Throw();
+            LibYara.Check(result, "yr_rules_load_stream");
+            var loaded = new NativeRules(rules);
+            if (pipe.Left > 0)
+            {
+                loaded.Dispose();
+                throw new YaraException("compiled rules that are longer than libyara finds them");
+            }
+
+            return loaded;
         }
         finally
         {
@@ -98,14 +90,23 @@ internal sealed unsafe class NativeRules : SafeHandle
     {
         var pipe = (Pipe)GCHandle.FromIntPtr(userData).Target!;
         ulong wanted = (ulong)size * count;
-        if (wanted > (ulong)pipe.Given.Length)
+        if (wanted > (ulong)pipe.Left)
         {
             return 0;
         }
 
-        pipe.Given.Span[..(int)wanted].CopyTo(new Span<byte>(buffer, (int)wanted));
-        pipe.Given = pipe.Given[(int)wanted..];
-        return count;
+        try
+        {
+            pipe.Given.ReadExactly(new Span<byte>(buffer, (int)wanted));
+            pipe.Left -= (int)wanted;
+            return count;
+        }
+        catch (Exception e)
+        {
+            // No exception may cross libyara.
+            pipe.Failure = ExceptionDispatchInfo.Capture(e);
+            return 0;
+        }
     }
 
     [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
@@ -129,7 +130,12 @@ internal sealed unsafe class NativeRules : SafeHandle
     {
         public MemoryStream Written { get; init; } = new();
 
-        public ReadOnlyMemory<byte> Given { get; set; }
+        public Stream Given { get; init; } = Stream.Null;
+
+        /// <summary>Bytes of it that may still be read.</summary>
+        public int Left { get; set; }
+
+        public ExceptionDispatchInfo? Failure { get; set; }
 
         public bool Failed { get; set; }
     }

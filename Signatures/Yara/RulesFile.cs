@@ -84,7 +84,7 @@ internal static class RulesFile
         {
             int externals = Number(stream);
             int[] ordinals = Array.ConvertAll(Numbers(stream), o => (int)o);
-            sets.Add(new RuleSet { UsedExternals = externals, Ordinals = ordinals, Rules = NativeRules.Load(Bytes(stream)) });
+            sets.Add(new RuleSet { UsedExternals = externals, Ordinals = ordinals, Rules = NativeRules.Load(stream, Length(stream)) });
         }
     }
 
@@ -132,15 +132,12 @@ internal static class RulesFile
         return BinaryPrimitives.ReadInt32LittleEndian(bytes);
     }
 
+    private static int Length(Stream stream) =>
+        Number(stream) is var length and >= 0 and <= MostBytes ? length : throw new YaraException("compiled rules with an impossible length");
+
     private static byte[] Bytes(Stream stream)
     {
-        int length = Number(stream);
-        if (length is < 0 or > MostBytes)
-        {
-            throw new YaraException("compiled rules with an impossible length");
-        }
-
-        byte[] bytes = new byte[length];
+        byte[] bytes = new byte[Length(stream)];
         stream.ReadExactly(bytes);
         return bytes;
     }

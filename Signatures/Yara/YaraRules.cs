@@ -30,9 +30,6 @@ public sealed class YaraRules : IEngine
 
     public bool UsesNames { get; }
 
-    /// <summary>Memory that the compiled rules and their tables take; shared by all matchers.</summary>
-    public long CompiledBytes => Sets.Concat(Wholes).Sum(s => s.Rules.Bytes) + Prefilter.Bytes;
-
     /// <summary>How many rules a content can only match when it holds one of their literals: the others are tried by head and size alone.</summary>
     public (int Triggered, int Always, int Sets, int Literals) Routes =>
         (Prefilter.Needs.Count(n => !n.HoldsWithoutLiterals), Prefilter.Needs.Count(n => n.HoldsWithoutLiterals), Sets.Length, Prefilter.Literals.Count);

@@ -8,6 +8,8 @@ internal static class LiteralQuality
 
     private const int MostWindow = 8;
 
+    private static readonly byte[] s_ofByte = [.. Enumerable.Range(0, 256).Select(c => Classify((byte)c))];
+
     /// <summary>0: not to be looked for; otherwise the higher the better.</summary>
     public static int Of(ReadOnlySpan<byte> bytes)
     {
@@ -29,8 +31,13 @@ internal static class LiteralQuality
         for (int i = 0; i < window.Length; i++)
         {
             byte c = window[i];
-            bool again = window[..i].Contains(c);
-            int alone = OfByte(c);
+            bool again = false;
+            for (int j = 0; j < i; j++)
+            {
+                again |= window[j] == c;
+            }
+
+            int alone = s_ofByte[c];
             telling += again || alone == 1 ? 0 : 1;
             quality += again ? Math.Min(alone - 1, 1) : alone;
         }
@@ -39,9 +46,11 @@ internal static class LiteralQuality
     }
 
     /// <summary>1 for padding, more for what is seldom.</summary>
-    public static int OfByte(byte c) =>
+    public static int OfByte(byte c) => s_ofByte[c];
+
+    private static byte Classify(byte c) => (byte)(
         c is 0 or 0x20 or 0xFF or 0x90 or 0xCC or (byte)'.' or (byte)'-' or (byte)'=' or (byte)'*' or (byte)'_' or (byte)'#' or (byte)'\t' or (byte)'\n' or (byte)'\r' ? 1
         : c is (byte)'e' or (byte)'t' or (byte)'a' or (byte)'i' or (byte)'n' or (byte)'o' or (byte)'r' or (byte)'s' ? 2
         : c is (>= (byte)'a' and <= (byte)'z') or (byte)'/' or 1 or 0x48 or 0x8B or 0x89 or 0xE8 or 0x24 or 0x44 or 0x0F ? 3
-        : 4;
+        : 4);
 }

@@ -115,6 +115,7 @@ internal sealed class Literal
 
     private readonly int _lead;
     private readonly bool _coreIsExact;
+    private int _quality = -1;
 
     public Literal(byte[] bytes, byte[] mask, int coreStart, int coreLength)
     {
@@ -123,7 +124,11 @@ internal sealed class Literal
         CoreStart = coreStart;
         CoreLength = coreLength;
         _coreIsExact = !mask.AsSpan(coreStart, coreLength).ContainsAnyExcept((byte)0xFF);
-        _lead = Enumerable.Range(coreStart, coreLength).MaxBy(i => LiteralQuality.OfByte(bytes[i]));
+        _lead = coreStart;
+        for (int i = coreStart + 1; i < coreStart + coreLength; i++)
+        {
+            _lead = LiteralQuality.OfByte(bytes[i]) > LiteralQuality.OfByte(bytes[_lead]) ? i : _lead;
+        }
     }
 
     /// <summary>Zero where the mask is.</summary>
@@ -136,6 +141,9 @@ internal sealed class Literal
     public int CoreLength { get; }
 
     public ReadOnlySpan<byte> Core => Bytes.AsSpan(CoreStart, CoreLength);
+
+    /// <summary>Of the core, as <see cref="LiteralQuality"/> has it. Told once: it is asked for by each rule that has the literal, for each kind of content.</summary>
+    public int Quality => _quality >= 0 ? _quality : _quality = LiteralQuality.Of(Core);
 
     public bool IsIn(ReadOnlySpan<byte> content)
     {

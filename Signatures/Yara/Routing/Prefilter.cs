@@ -15,7 +15,10 @@ internal sealed unsafe class Prefilter
 
     private readonly Literal[] _literals;
     private readonly NeedCode[] _codes;
-    private readonly Kind[] _kinds;
+    private readonly Lazy<Dictionary<Literal, int>> _numbers;
+
+    /// <summary>Made when the first content of the kind comes: a worker that has little to match meets few of them, and each costs it more than its start.</summary>
+    private readonly Lazy<Kind>[] _kinds;
 
     /// <param name="literals">Each once.</param>
     /// <param name="needs">By rule, of the literals by number.</param>
@@ -23,30 +26,20 @@ internal sealed unsafe class Prefilter
     {
         _literals = literals;
         _codes = needs;
-        StringLiteral Wrap(int[] numbers) => new("", [.. numbers.Select(n => literals[n])]);
-        Need[] trees = [.. needs.Select(n => n.ToNeed(Wrap))];
-        Dictionary<Literal, int> numbers = new(ReferenceEqualityComparer.Instance);
-        for (int i = 0; i < literals.Length; i++)
-        {
-            numbers.Add(literals[i], i);
-        }
-
-        _kinds = new Kind[ContentKind.Count];
-        Parallel.For(0, _kinds.Length, i => _kinds[i] = Make(ContentKind.FromNumber(i), trees, numbers));
+        _numbers = new(() => literals.Index().ToDictionary(l => l.Item, l => l.Index, (IEqualityComparer<Literal>)ReferenceEqualityComparer.Instance));
+        _kinds = [.. Enumerable.Range(0, ContentKind.Count).Select(i => new Lazy<Kind>(() => Make(ContentKind.FromNumber(i))))];
     }
 
     public IReadOnlyList<Literal> Literals => _literals;
 
     public IReadOnlyList<NeedCode> Needs => _codes;
 
-    public long Bytes => _kinds.Sum(k => k.Sieves.Sum(s => s.Bytes)) + _literals.Sum(l => (2 * l.Bytes.Length) + 96L);
-
     /// <summary>Adds to <paramref name="rules"/> every rule that the content may match.</summary>
     /// <returns>False when the time was over first.</returns>
     public bool Find(ReadOnlySpan<byte> content, PrefilterMarks marks, List<int> rules, Func<bool> timeIsOver)
     {
         marks.Clear();
-        Kind kind = _kinds[ContentKind.Of(content).Number];
+        Kind kind = _kinds[ContentKind.Of(content).Number].Value;
         fixed (byte* start = content)
         {
             int parts = 0;
@@ -84,13 +77,14 @@ internal sealed unsafe class Prefilter
         return true;
     }
 
-    private Kind Make(ContentKind kind, Need[] needs, Dictionary<Literal, int> numbers)
+    private Kind Make(ContentKind kind)
     {
+        Dictionary<Literal, int> numbers = _numbers.Value;
         List<int> always = [];
         Dictionary<int, List<int>> owners = [];
-        for (int rule = 0; rule < needs.Length; rule++)
+        for (int rule = 0; rule < _codes.Length; rule++)
         {
-            Need need = kind.Narrow(needs[rule]);
+            Need need = kind.Narrow(_codes[rule].ToNeed(Wrap));
             if (need.Kind == NeedKind.Nothing)
             {
                 continue;
@@ -133,6 +127,8 @@ internal sealed unsafe class Prefilter
         }
 
         return new Kind([.. sieves], byLiteral, [.. always]);
+
+        StringLiteral Wrap(int[] numbers) => new("", Array.ConvertAll(numbers, n => _literals[n]));
     }
 
     /// <param name="Owners">By literal: the rules that it touches; null where it is not looked for.</param>

@@ -62,12 +62,14 @@ internal sealed class RuleSetCompiler(RuleProgram program, ICollection<RuleFault
             return new RuleSet
             {
                 // Loading what was saved gives buffers of just the size needed.
-                Rules = NativeRules.Load(fresh.Save()),
+                Rules = Again(fresh.Save()),
                 Ordinals = [.. units.Select(u => mine.Contains(u) ? u.Ordinal : -1)],
                 UsedExternals = ExternalNames.Index().Where(e => units.Exists(u => u.Names.Contains(e.Item))).Sum(e => 1 << e.Index),
             };
         }
     }
+
+    private static NativeRules Again(byte[] saved) => NativeRules.Load(new MemoryStream(saved), saved.Length);
 
     /// <summary>The rules, the rules they refer to and the global rules of their namespaces, in source order.</summary>
     private List<(RuleSpace Space, List<RuleUnit> Units)> Members(List<RuleUnit> owned)

@@ -30,6 +30,8 @@ internal sealed unsafe class Sieve
     /// <summary>More windows alike than this are worth a worse place.</summary>
     private const int MostCrowd = 12;
 
+    private const int MostOnStack = 256;
+
     private readonly SieveClass _class;
     private readonly Literal[] _literals;
     private readonly ulong[] _table;
@@ -68,8 +70,6 @@ internal sealed unsafe class Sieve
 
         _windows = [.. windows];
     }
-
-    public long Bytes => (_table.Length * 8L) + (_heads.Length * 4L) + (_windows.Length * 24L);
 
     /// <summary>Marks the literals with a probed window in <c>[from, to)</c>; <paramref name="from"/> is a multiple of every stride.</summary>
     public void Scan(byte* start, int from, int to, ReadOnlySpan<byte> content, PrefilterMarks marks)
@@ -146,21 +146,28 @@ internal sealed unsafe class Sieve
     private int BestPlace(Literal literal, List<Window> windows)
     {
         byte[] bytes = literal.Bytes;
-        int best = literal.CoreStart;
+        int places = literal.CoreLength - _class.WindowBytes + 1;
+        Span<int> qualities = places <= MostOnStack ? stackalloc int[places] : new int[places];
+        for (int w = 0; w < places; w++)
+        {
+            ulong gram = Gram(bytes, literal.CoreStart + w);
+            int crowd = 0;
+            for (int i = _heads[gram * Spread >> _shift >> HeadShift]; i >= 0 && crowd < MostCrowd; i = windows[i].Next)
+            {
+                crowd += windows[i].Gram == gram ? 1 : 0;
+            }
+
+            qualities[w] = LiteralQuality.OfWindow(bytes.AsSpan(literal.CoreStart + w, _class.WindowBytes)) - crowd;
+        }
+
+        int best = 0;
         int bestQuality = int.MinValue;
-        for (int at = literal.CoreStart; at + _class.WindowBytes + _class.Stride - 1 <= literal.CoreStart + literal.CoreLength; at++)
+        for (int at = 0; at + _class.Stride <= places; at++)
         {
             int quality = int.MaxValue;
-            for (int w = at; w < at + _class.Stride; w++)
+            foreach (int window in qualities.Slice(at, _class.Stride))
             {
-                ulong gram = Gram(bytes, w);
-                int crowd = 0;
-                for (int i = _heads[gram * Spread >> _shift >> HeadShift]; i >= 0 && crowd < MostCrowd; i = windows[i].Next)
-                {
-                    crowd += windows[i].Gram == gram ? 1 : 0;
-                }
-
-                quality = Math.Min(quality, LiteralQuality.OfWindow(bytes.AsSpan(w, _class.WindowBytes)) - crowd);
+                quality = Math.Min(quality, window);
             }
 
             if (quality > bestQuality)
@@ -169,7 +176,7 @@ internal sealed unsafe class Sieve
             }
         }
 
-        return best;
+        return literal.CoreStart + best;
     }
 
     private readonly record struct Window(ulong Gram, int Literal, int At, int Next);

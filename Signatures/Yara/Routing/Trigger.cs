@@ -82,5 +82,5 @@ internal static class Trigger
     }
 
     /// <summary>How often it may be found, roughly.</summary>
-    private static double CostOf(Literal literal) => Math.Pow(2, -LiteralQuality.Of(literal.Core) / 2.0);
+    private static double CostOf(Literal literal) => Math.Pow(2, -literal.Quality / 2.0);
 }
