@@ -39,7 +39,14 @@ public static class GuestName
     /// </summary>
     public static string Escape(ReadOnlySpan<byte> name, bool controls)
     {
+        // Nearly all names are plain ASCII.
+        if (!name.ContainsAnyExceptInRange((byte)' ', (byte)'~') && !name.Contains((byte)'\\'))
+        {
+            return Encoding.ASCII.GetString(name);
+        }
+
         var text = new StringBuilder(name.Length);
+        Span<char> units = stackalloc char[2];
         while (!name.IsEmpty)
         {
             bool valid = Rune.DecodeFromUtf8(name, out Rune rune, out int consumed) == System.Buffers.OperationStatus.Done;
@@ -59,7 +66,7 @@ public static class GuestName
                     '\\' => text.Append(@"\\"),
                     '\t' => text.Append(@"\t"),
                     '\n' => text.Append(@"\n"),
-                    _ => text.Append(rune.ToString()),
+                    _ => text.Append(units[..rune.EncodeToUtf16(units)]),
                 };
             }
         }
