@@ -51,12 +51,11 @@ internal sealed class DiskContents
         }
 
         contents._items.Sort((a, b) => a.Order.CompareTo(b.Order));
-        foreach (IGrouping<long, ContentItem> twins in contents._items.GroupBy(i => i.SizeBytes).Where(g => g.Key > 0 && g.Skip(1).Any()))
+        Dictionary<long, ContentItem> bySize = [];
+        foreach (ContentItem item in contents._items.Where(i => i.SizeBytes > 0 && !bySize.TryAdd(i.SizeBytes, i)))
         {
-            foreach (ContentItem twin in twins)
-            {
-                twin.MayHaveTwin = true;
-            }
+            bySize[item.SizeBytes].MayHaveTwin = true;
+            item.MayHaveTwin = true;
         }
 
         return contents;

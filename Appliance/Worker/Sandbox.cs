@@ -88,6 +88,8 @@ internal sealed partial class Sandbox
             ["DOTNET_gcConcurrent"] = "0",
             // Content is held outside of the heap; a nursery as large as the processor's cache would only keep memory.
             ["DOTNET_GCgen0size"] = "1000000",
+            // The collector goes through the whole heap for each few megabytes of large arrays, such as lists of a disk's files.
+            ["DOTNET_GCLOHThreshold"] = "200000",
             // Where dotnet runs the assembly.
             ["DOTNET_EnableDiagnostics"] = "0",
             ["DOTNET_TieredPGO"] = "0",

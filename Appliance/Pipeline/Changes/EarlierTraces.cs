@@ -21,37 +21,34 @@ internal sealed class EarlierTraces
     /// <exception cref="IOException">It cannot be read.</exception>
     public EarlierTraces(string path)
     {
-        using FileStream file = File.OpenRead(path);
-        using var reader = new BinaryReader(file);
-        try
+        ReadOnlySpan<byte> file = File.ReadAllBytes(path);
+        long count = file.Length < sizeof(long) ? -1 : BinaryPrimitives.ReadInt64LittleEndian(file);
+        if (count < 0 || count > (file.Length - sizeof(long)) / RecordBytes)
         {
-            long count = reader.ReadInt64();
-            if (count < 0 || count > (file.Length - sizeof(long)) / RecordBytes)
-            {
-                throw new InvalidDataException($"{path}: {count} traces do not fit");
-            }
-
-            _traces = new UInt128[count];
-            _checks = new ulong[count];
-            for (long i = 0; i < count; i++)
-            {
-                _traces[i] = Read(reader);
-                _checks[i] = BinaryPrimitives.ReverseEndianness(reader.ReadUInt64());
-            }
-
-            Array.Sort(_traces, _checks);
-            while (file.Position < file.Length)
-            {
-                UInt128 trace = Read(reader);
-                uint length = reader.ReadUInt32();
-                _findings[trace] = length <= Worker.TracedFindings.MostPayloadBytes && reader.ReadBytes((int)length) is var payload && payload.Length == length
-                    ? payload
-                    : throw new InvalidDataException($"{path}: a payload is cut off");
-            }
+            throw new InvalidDataException($"{path}: {count} traces do not fit");
         }
-        catch (EndOfStreamException e)
+
+        file = file[sizeof(long)..];
+        _traces = new UInt128[count];
+        _checks = new ulong[count];
+        for (int i = 0; i < count; i++, file = file[RecordBytes..])
         {
-            throw new InvalidDataException($"{path}: it ends too early", e);
+            _traces[i] = BinaryPrimitives.ReadUInt128BigEndian(file);
+            _checks[i] = BinaryPrimitives.ReadUInt64BigEndian(file[TraceBytes..]);
+        }
+
+        Array.Sort(_traces, _checks);
+        while (!file.IsEmpty)
+        {
+            uint length = file.Length < TraceBytes + sizeof(uint) ? uint.MaxValue : BinaryPrimitives.ReadUInt32LittleEndian(file[TraceBytes..]);
+            int whole = TraceBytes + sizeof(uint);
+            if (length > Worker.TracedFindings.MostPayloadBytes || length > file.Length - whole)
+            {
+                throw new InvalidDataException($"{path}: a payload is cut off");
+            }
+
+            _findings[BinaryPrimitives.ReadUInt128BigEndian(file)] = file.Slice(whole, (int)length).ToArray();
+            file = file[(whole + (int)length)..];
         }
     }
 
@@ -63,11 +60,5 @@ internal sealed class EarlierTraces
         int at = Array.BinarySearch(_traces, trace);
         check = at >= 0 ? _checks[at] : 0;
         return at >= 0;
-    }
-
-    private static UInt128 Read(BinaryReader reader)
-    {
-        byte[] bytes = reader.ReadBytes(TraceBytes);
-        return bytes.Length == TraceBytes ? BinaryPrimitives.ReadUInt128BigEndian(bytes) : throw new EndOfStreamException();
     }
 }
