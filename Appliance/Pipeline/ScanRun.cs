@@ -166,21 +166,38 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
         Bases = vms.SelectMany(v => v.Disks).SelectMany(d => PlannedLayers.Parents(d.Plan)).Concat(Bases).ToHashSet(StringComparer.Ordinal);
         take ??= targets.Add;
         ReportTotals totals = ReportTotals.None;
-        for (int i = 0; i < vms.Count; i++)
+        Task recording = Task.CompletedTask;
+        try
         {
-            DateTimeOffset begun = time.GetUtcNow();
-            TargetReport target = Scan(vms[i], lane, i + 1, vms.Count);
-            Recorder?.Record(new FinishedScan(null, "", target, lane.Reports, settings.Bundle, begun, time.GetUtcNow())
+            for (int i = 0; i < vms.Count; i++)
             {
-                Depth = new ScanDepth(settings.IncludeDeleted, settings.Archives is not null),
-                Rules = lane.RuleIndex,
-            });
-            target.Seen.Clear();
-            totals = totals.Plus(ReportTotals.Of(target));
-            take(target);
+                DateTimeOffset begun = time.GetUtcNow();
+                TargetReport target = Scan(vms[i], lane, i + 1, vms.Count);
+                DateTimeOffset ended = time.GetUtcNow();
+                recording.GetAwaiter().GetResult();
+
+                // While the next VM is read: its worker has nothing to tell at first.
+                recording = Recorder is { } recorder ? Task.Run(() => Record(recorder, target, lane, begun, ended), CancellationToken.None) : Task.CompletedTask;
+                totals = totals.Plus(ReportTotals.Of(target));
+                take(target);
+            }
+        }
+        finally
+        {
+            recording.GetAwaiter().GetResult();
         }
 
         return Finish(started, lane, targets, totals);
+    }
+
+    private void Record(IResultRecorder recorder, TargetReport target, ScanLane lane, DateTimeOffset begun, DateTimeOffset ended)
+    {
+        recorder.Record(new FinishedScan(null, "", target, lane.Reports, settings.Bundle, begun, ended)
+        {
+            Depth = new ScanDepth(settings.IncludeDeleted, settings.Archives is not null),
+            Rules = lane.RuleIndex,
+        });
+        target.Seen.Clear();
     }
 
     /// <summary>One VM of several.</summary>
