@@ -8,13 +8,16 @@ namespace Vmsweep.Benchmarks.FileSystems;
 /// <summary>The same files in each file system, as raw images. Made once and kept.</summary>
 internal sealed class MountedImages
 {
+    /// <summary>The kind whose files are packed.</summary>
+    public const string Packed = "Btrfs, zstd";
+
     /// <summary>The file system, how it is made, how it is mounted.</summary>
     public static readonly (string Name, string Make, string Mount)[] Kinds =
     [
         ("ext4", "mke2fs -q -F -t ext4 -m 0 \"$image\"", "mount -o loop \"$image\" \"$mount\""),
         ("XFS", "mkfs.xfs -q -f \"$image\"", "mount -o loop \"$image\" \"$mount\""),
         ("Btrfs", "mkfs.btrfs -q -f \"$image\"", "mount -o loop \"$image\" \"$mount\""),
-        ("Btrfs, zstd", "mkfs.btrfs -q -f \"$image\"", "mount -o loop,compress-force=zstd \"$image\" \"$mount\""),
+        (Packed, "mkfs.btrfs -q -f \"$image\"", "mount -o loop,compress-force=zstd \"$image\" \"$mount\""),
         ("NTFS", "mkntfs -q -Q -F \"$image\" > /dev/null 2>&1", "ntfs-3g \"$image\" \"$mount\""),
     ];
 
