@@ -9,7 +9,7 @@ namespace Vmsweep.Rigs;
 public sealed class SshRig : IDisposable
 {
     private readonly Scratch _scratch = new();
-    private readonly Daemon _server;
+    private Daemon _server;
 
     /// <param name="path">Where its sessions find programs; null for where they are by default.</param>
     public SshRig(string? path = null)
@@ -27,8 +27,7 @@ public sealed class SshRig : IDisposable
             printf '%s\n' 'ListenAddress 127.0.0.1' 'Port {Port.ToString(CultureInfo.InvariantCulture)}' "HostKey $PWD/host" "AuthorizedKeysFile $PWD/authorized" 'StrictModes no' 'UsePAM no' 'PasswordAuthentication no' 'PermitRootLogin prohibit-password' 'PidFile none' 'LogLevel VERBOSE' '{(path is null ? "" : "SetEnv PATH=" + path)}' > sshd.conf
             """,
             _scratch.Folder);
-        // It starts itself again for each client, and wants to know by which path.
-        _server = Daemon.Start(Tool.Find("sshd"), Answers, "-D", "-e", "-f", _scratch["sshd.conf"]);
+        _server = Start();
     }
 
     public int Port { get; }
@@ -43,11 +42,24 @@ public sealed class SshRig : IDisposable
 
     public string Said => _server.Said;
 
+    /// <summary>As a crash of the host: the server is gone, every connection to it, and what these had begun.</summary>
+    public void Kill() => _server.Kill();
+
+    /// <summary>The host is back, at the same place and with the same key.</summary>
+    public void Restart()
+    {
+        _server.Dispose();
+        _server = Start();
+    }
+
     public void Dispose()
     {
         _server.Dispose();
         _scratch.Dispose();
     }
+
+    /// <summary>It starts itself again for each client, and wants to know by which path.</summary>
+    private Daemon Start() => Daemon.Start(Tool.Find("sshd"), Answers, "-D", "-e", "-f", _scratch["sshd.conf"]);
 
     private bool Answers()
     {

@@ -19,6 +19,9 @@ internal sealed class DiskWays(VSphereConnector connector, VmFacts vm, MoRef? sn
 
     public List<GapReport> Gaps { get; } = [];
 
+    /// <summary>Those that are read by their files, for as long as these lie where they are.</summary>
+    public List<DiskFacts> ByFiles { get; } = [];
+
     /// <summary>What is worth telling and is no gap.</summary>
     public List<string> Notes { get; } = [];
 
@@ -101,6 +104,7 @@ internal sealed class DiskWays(VSphereConnector connector, VmFacts vm, MoRef? sn
             }
 
             _read.Add(disk, new VmDisk(disk.File, plan, policy.Refused));
+            ByFiles.Add(disk);
             return true;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException)

@@ -19,6 +19,7 @@ internal sealed class VSphereView : IVmView
     private const string SnapshotKey = "snapshot";
     private const string SpoolKey = "spool";
     private const string Prefix = "vmsweep-";
+    private const string Removed = "the VM was removed while it was read";
 
     /// <summary>Asking the server is no look at a local file system.</summary>
     private static readonly TimeSpan Looked = TimeSpan.FromSeconds(20);
@@ -60,6 +61,12 @@ internal sealed class VSphereView : IVmView
     /// <summary>As they were before anything was read.</summary>
     private IReadOnlyList<DiskFacts> Disks { get; init; } = [];
 
+    /// <summary>Null where the VM stands still without one.</summary>
+    private MoRef? Snapshot { get; init; }
+
+    /// <summary>Of the snapshot, those whose files are read where they lie.</summary>
+    private List<DiskFacts> ByFiles { get; init; } = [];
+
     public string? MustClose()
     {
         if (_time.GetElapsedTime(_lastLook) < Looked)
@@ -68,7 +75,7 @@ internal sealed class VSphereView : IVmView
         }
 
         _lastLook = _time.GetTimestamp();
-        return _limits.Exceeded() ?? (_changed ??= Change());
+        return _limits.Exceeded() ?? (_changed ??= Change() ?? Moved());
     }
 
     public IReadOnlyList<GapReport> Conclude() =>
@@ -149,7 +156,7 @@ internal sealed class VSphereView : IVmView
             if (needsSnapshot)
             {
                 // What is read is what the snapshot has, never what the VM has meanwhile.
-                (MoRef made, disks) = Snapshot(connector, vm, lease.Record, notes);
+                (MoRef made, disks) = MakeSnapshot(connector, vm, lease.Record, notes);
                 snapshot = made;
                 vm = VmFacts.Read(connector.Properties, reference);
             }
@@ -161,6 +168,8 @@ internal sealed class VSphereView : IVmView
             return new VSphereView(connector, reference, vm.Power, read, lease, limits, time, files, readers, hotAdd)
             {
                 Disks = [.. vm.Disks.Where(d => d.Obstacle is null)],
+                Snapshot = snapshot,
+                ByFiles = ways.ByFiles,
                 Changes = tracking is null ? null : VSphereChanges.Of(connector, vm, snapshot, disks, tracking.Since, lease.Record.Key),
             };
         }
@@ -241,7 +250,7 @@ internal sealed class VSphereView : IVmView
     private static Func<DatastorePath, FolderReader> Ranges(VSphereConnector connector, Places places, List<FolderReader> made) =>
         connector.Settings.Ways.Contains(ReadWay.Ranges) ? places.Reader(made) : path => throw new IOException($"{path}: \"ranges\" is not among the \"ways\" that are configured");
 
-    private static (MoRef Snapshot, IReadOnlyList<DiskFacts> Disks) Snapshot(VSphereConnector connector, VmFacts vm, LeaseRecord lease, List<string> notes)
+    private static (MoRef Snapshot, IReadOnlyList<DiskFacts> Disks) MakeSnapshot(VSphereConnector connector, VmFacts vm, LeaseRecord lease, List<string> notes)
     {
         string name = lease.Details[SnapshotKey], description = $"being scanned for malware; removed when that ends, or by: vmsweep leases reap {lease.Id}";
         MoRef snapshot;
@@ -298,17 +307,54 @@ internal sealed class VSphereView : IVmView
     {
         try
         {
-            VmFacts now = VmFacts.Read(_connector.Properties, _reference);
+            // One that was registered anew has its snapshots still.
+            if (_connector.Locate(_lease.Record.VmId, _reference.Value) is not { } vm)
+            {
+                return Removed;
+            }
+
+            VmFacts now = VmFacts.Read(_connector.Properties, vm);
             return _lease.Record.Details.TryGetValue(SnapshotKey, out string? snapshot)
                 ? now.Snapshots.Any(s => s.Name == snapshot) ? null : "somebody removed the snapshot while it was read; what was read afterwards may be of another moment"
                 : _power is not ("off" or "suspended") ? null
                 : now.Power != _power ? $"the VM was {_power} and is {now.Power}; what it changed meanwhile may have been missed"
-                : Disks.FirstOrDefault(d => !IsStill(d, now)) is { } changed ? $"{changed.File} is not what it was: the VM was started or reverted while it was read, and what was read may be of several moments"
+                : Disks.FirstOrDefault(d => !IsStill(d, now)) is { } changed ? $"{changed.File} is not what it was: the VM was started, reverted or moved while it was read, and what was read may be of several moments"
                 : _mounted.Change();
         }
         catch (VimFaultException e) when (e.IsGone)
         {
-            return "the VM was removed while it was read";
+            return Removed;
+        }
+    }
+
+    /// <summary>
+    /// Where the frozen files of a running VM lie now, if elsewhere: it was moved to other storage, or a snapshot below was merged. What was read before is right,
+    /// and the rest cannot be had: no file of a large disk need be tried for that.
+    /// </summary>
+    private string? Moved()
+    {
+        if (Snapshot is not { } snapshot || ByFiles.Count == 0)
+        {
+            return null;
+        }
+
+        try
+        {
+            IReadOnlyList<DiskFacts> now = VmFacts.DisksOf(_connector.Properties.Get(snapshot, "config.hardware.device")["config.hardware.device"]);
+            foreach (DiskFacts disk in ByFiles)
+            {
+                if (now.FirstOrDefault(n => n.Key == disk.Key) is { } at && !at.Chain.SequenceEqual(disk.Chain))
+                {
+                    return $"{disk.File} is {at.File} now: the VM was moved to other storage, or a snapshot below was removed, while it was read; what was not read until then is missing";
+                }
+            }
+
+            return null;
+        }
+        catch (VimFaultException e) when (e.IsGone)
+        {
+            // Registered anew, the VM has its snapshot under another reference.
+            return null;
         }
     }
 

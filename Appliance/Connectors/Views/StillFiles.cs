@@ -24,10 +24,14 @@ internal sealed class StillFiles
     }
 
     /// <summary>What became of them, that spoils what was read; null where nothing did.</summary>
-    public string? Change() =>
-        _files.Find(f => _state(f.Name) != f.State) is { Name: { } changed }
-            ? $"{changed} was changed while it was read: the VM was started or reverted meanwhile, or something else writes to its disks; what was read may be of several moments"
-            : null;
+    public string? Change()
+    {
+        // One that is gone between its opening and the first look is read on by who holds it open.
+        (string name, string before) = _files.Find(f => f.State.Length == 0 || _state(f.Name) != f.State);
+        return name is null ? null
+            : before.Length == 0 ? $"{name} cannot be looked at since it was opened: it was deleted or moved, and whether it stood still is not known"
+            : $"{name} was changed while it was read: the VM was started or reverted meanwhile, or something else writes to its disks; what was read may be of several moments";
+    }
 
     /// <summary>Of the file itself, where the path is a link.</summary>
     private static string Here(string path)

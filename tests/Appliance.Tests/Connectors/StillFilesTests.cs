@@ -36,6 +36,10 @@ public sealed class StillFilesTests : IDisposable
         Assert.NotNull(files.Change());
     }
 
+    [Fact]
+    public void One_that_is_gone_before_the_first_look_is_not_taken_for_one_that_stood_still() =>
+        Assert.Contains("cannot be looked at", Of(_scratch["gone.raw"]).Change(), StringComparison.Ordinal);
+
     private static StillFiles Of(string path) =>
         new(new Vm("vm", new VmReport("id", "vm", "off", ""), [new VmDisk(path, new ChainPlan("raw", [new PlannedFile(0, path, path)], []), [])], []));
 }

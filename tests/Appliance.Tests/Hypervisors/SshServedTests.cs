@@ -5,6 +5,7 @@ using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Leases;
 using Vmsweep.Appliance.Tests.EndToEnd;
+using Vmsweep.Appliance.Tests.Hypervisors.VSphere;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.Inspection;
 using Vmsweep.Golden;
@@ -167,6 +168,117 @@ public sealed class SshServedTests(LibvirtFixture libvirt) : IDisposable
     }
 
     [Fact]
+    public void Disks_that_are_deleted_while_they_are_read_are_a_gap_and_nothing_is_left_on_either()
+    {
+        Define("deleted");
+        string top = Path.Combine(libvirt.Rig.Images, "deleted-top.qcow2"), below = Path.Combine(libvirt.Rig.Images, "deleted-base.qcow2");
+        byte[][] whole = [File.ReadAllBytes(top), File.ReadAllBytes(below)];
+        using var ssh = new SshRig();
+        using (IConnector connector = Open(ssh))
+        using (IVmView view = Target(connector, "deleted").Open!())
+        {
+            // What serves them holds them open, so that every byte is there still; that the VM stood still cannot be told any more.
+            File.Delete(below);
+            using (var chain = new ChainOpener(view.Vm.Disks[0].Plan, new ReadContext(new ScanBudget(64 << 20), new GapList())))
+            using (DiskReaders.Containers.VirtualDisk disk = chain.OpenDisk())
+            {
+                byte[] read = new byte[disk.Content.Length];
+                disk.Content.Read(0, read);
+                Assert.Equal(File.ReadAllBytes(_scratch["disk.raw"]), read);
+            }
+
+            Assert.Contains("deleted-base.qcow2 was changed while", Assert.Single(view.Conclude()).Detail, StringComparison.Ordinal);
+        }
+
+        AssertNothingServed();
+        libvirt.AssertNothingLeft("deleted");
+
+        // Under a scan that finds nothing: it is no clean VM.
+        File.WriteAllBytes(below, whole[1]);
+        File.WriteAllText(_scratch["none.yar"], "rule none { condition: false }");
+        string[] options = ["--state", libvirt.State, "--config", Configured(ssh)];
+        using (Process scan = Program.Start(["scan", "far/deleted", "--no-progress", "--format", "json", "--out", _scratch["report.json"], "--rules", _scratch["none.yar"], .. options]))
+        {
+            SpinWait.SpinUntil(() => scan.HasExited || Serving().Length == 2, TimeSpan.FromSeconds(120));
+            File.Delete(top);
+            File.Delete(below);
+            scan.WaitForExit();
+            Assert.Equal(3, scan.ExitCode);
+        }
+
+        JsonElement report = JsonDocument.Parse(File.ReadAllText(_scratch["report.json"])).RootElement;
+        Assert.Equal("incomplete", report.GetProperty("verdict").GetString());
+        Assert.Contains(report.Gaps(), g => g.GetProperty("detail").GetString()!.Contains("deleted-", StringComparison.Ordinal));
+        AssertNothingServed();
+        libvirt.AssertNothingLeft("deleted");
+
+        // Before one: there is nothing to read.
+        report = Program.Scan(["far/deleted", .. options]);
+        Assert.Equal("transport", Assert.Single(report.Gaps()).GetProperty("fault").GetString());
+        libvirt.AssertNothingLeft("deleted");
+        File.WriteAllBytes(top, whole[0]);
+        File.WriteAllBytes(below, whole[1]);
+    }
+
+    [Fact]
+    public void A_host_that_goes_away_in_the_middle_is_lost_and_what_is_left_there_is_removed_when_it_is_back()
+    {
+        Define("away");
+        using var ssh = new SshRig();
+        using (IConnector connector = Open(ssh))
+        {
+            IVmView view = Target(connector, "away").Open!();
+            ssh.Kill();
+            Assert.ThrowsAny<IOException>(() =>
+            {
+                using var chain = new ChainOpener(view.Vm.Disks[0].Plan, new ReadContext(new ScanBudget(64 << 20), new GapList()));
+                chain.OpenDisk().Dispose();
+            });
+            Assert.True(HostLoss.Is(Assert.ThrowsAny<IOException>(() => view.Conclude())));
+            Assert.ThrowsAny<IOException>(view.Dispose);
+        }
+
+        // It stays a lease while the host is away, and what is told of it names the host and why.
+        Assert.False(Assert.Single(Journal.List()).IsHeld);
+        Assert.Contains("127.0.0.1", Assert.Single(Reaped(ssh)).Failure, StringComparison.Ordinal);
+        (int status, _, string error) = Program.Run("inventory", "far", "--config", Configured(ssh));
+        Assert.Equal(2, status);
+        Assert.Contains("Connection refused", error, StringComparison.Ordinal);
+        ssh.Restart();
+        Assert.Null(Assert.Single(Reaped(ssh)).Failure);
+        AssertNothingServed();
+        libvirt.AssertNothingLeft("away");
+    }
+
+    [Fact]
+    public void Killed_at_every_step()
+    {
+        Define("killed");
+        using var ssh = new SshRig();
+        string[] options = ["--state", libvirt.State, "--config", Configured(ssh)];
+        foreach (string step in (string[])["lease", "folder", "first", "ending"])
+        {
+            string Made(string key, string name) => Path.Combine(libvirt.Rig.Views, key, name);
+            string lease = KilledScan.At(
+                step,
+                Path.Combine(libvirt.State, "leases"),
+                () => Program.Start(["scan", "far/killed", "--no-progress", .. options]),
+                key => File.Exists(Made(key, "1.s")),
+                scan => step switch
+                {
+                    "lease" => true,
+                    "folder" => Directory.Exists(Made(scan.Key, "")),
+                    "first" => File.Exists(Made(scan.Key, "0.s")),
+                    "ending" => scan.WasOpen && !File.Exists(Made(scan.Key, "0.s")),
+                    _ => throw new ArgumentOutOfRangeException(step),
+                });
+            Assert.True(Reaped(ssh).All(r => r.Failure is null), step);
+            AssertNothingServed();
+            libvirt.AssertNothingLeft("killed", lease);
+        }
+    }
+
+    [Fact]
     public void A_saved_VM_is_read_with_its_memory()
     {
         (string name, GuestSerial serial) = libvirt.Guest();
@@ -218,7 +330,7 @@ public sealed class SshServedTests(LibvirtFixture libvirt) : IDisposable
     private IConnector Open(SshRig ssh) => new ConnectorCatalog(ApplianceConfiguration.Read(Configured(ssh)), TimeProvider.System).Open("far");
 
     private Vm Target(IConnector connector, string name) =>
-        connector.Target(connector.List().Single(v => v.Name == name), "far/" + name, new ViewRequest(new LeaseJournal(Path.Combine(libvirt.State, "leases"), TimeProvider.System), []));
+        connector.Target(connector.List().Single(v => v.Name == name), "far/" + name, new ViewRequest(Journal, []));
 
     private string Configured(SshRig ssh)
     {
@@ -229,6 +341,10 @@ public sealed class SshServedTests(LibvirtFixture libvirt) : IDisposable
             """);
         return _scratch["far.json"];
     }
+
+    private LeaseJournal Journal => new(Path.Combine(libvirt.State, "leases"), TimeProvider.System);
+
+    private IReadOnlyList<(LeaseRecord Record, string? Failure)> Reaped(SshRig ssh) => new LeaseReaper(Journal, _ => Open(ssh), new VSphereKillTests.Later()).Run();
 
     private static void Reap(string[] options)
     {

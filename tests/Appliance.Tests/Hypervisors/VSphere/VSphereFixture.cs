@@ -75,17 +75,16 @@ public sealed class VSphereFixture : IDisposable
 
     public string[] Options(string more = "") => ["--config", Configuration(more), "--state", State];
 
-    internal VSphereConnector Connector(string more = "", string? secret = null) =>
-        (VSphereConnector)new ConnectorCatalog(ApplianceConfiguration.Read(Configuration(more, secret)), TimeProvider.System).Open("lab");
+    internal VSphereConnector Connector(string more = "", string? secret = null, TimeProvider? time = null) =>
+        (VSphereConnector)new ConnectorCatalog(ApplianceConfiguration.Read(Configuration(more, secret)), time ?? TimeProvider.System).Open("lab");
 
     internal LeaseJournal Journal => new(Path.Combine(State, "leases"), TimeProvider.System);
 
     /// <summary>A view of the VM, opened in this process.</summary>
-    internal IVmView Open(VSphereConnector connector, string name = VSphereRig.Machine)
-    {
-        InventoryVm vm = connector.List().Single(v => v.Name == name);
-        return connector.Target(vm, "lab/" + name, new ViewRequest(Journal, [])).Open!();
-    }
+    internal IVmView Open(VSphereConnector connector, string name = VSphereRig.Machine) => Target(connector, name).Open!();
+
+    internal Vm Target(VSphereConnector connector, string name = VSphereRig.Machine) =>
+        connector.Target(connector.List().Single(v => v.Name == name), "lab/" + name, new ViewRequest(Journal, []));
 
     /// <summary>Nothing of ours is left: no snapshot, no delta, no socket, no lease; the VM is as it was.</summary>
     public void AssertNothingLeft(string disk = Disk)

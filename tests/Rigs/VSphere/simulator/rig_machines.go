@@ -50,7 +50,7 @@ func (vm *VirtualMachine) CreateSnapshotTask(req *types.CreateSnapshot_Task) soa
 	return res
 }
 
-// RemoveSnapshotTask as on a host: the delta that was made with it is merged away.
+// RemoveSnapshotTask as on a host: the delta that was made with it is merged away, wherever in the chains it lies by now. What several branches stand on stays.
 func (v *VirtualMachineSnapshot) RemoveSnapshotTask(ctx *Context, req *types.RemoveSnapshot_Task) soap.HasFault {
 	vm := Map.Get(v.Vm).(*VirtualMachine)
 	below := map[int32]string{}
@@ -79,17 +79,36 @@ func (v *VirtualMachineSnapshot) RemoveSnapshotTask(ctx *Context, req *types.Rem
 	}
 	res := v.removeSnapshotTaskOfSimulator(ctx, req)
 	vm.Config.Hardware.Device = devices
-	vm.replaceDisks(func(disk *types.VirtualDisk) {
-		backing, ok := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
-		if !ok {
-			return
+	above, isUsed := map[string]map[string]bool{}, map[string]bool{}
+	vm.changeLayers(func(key int32, layer *types.VirtualDiskFlatVer2BackingInfo) *types.VirtualDiskFlatVer2BackingInfo {
+		isUsed[layer.FileName] = true
+		if layer.Parent != nil && layer.Parent.FileName == below[key] {
+			if above[below[key]] == nil {
+				above[below[key]] = map[string]bool{}
+			}
+			above[below[key]][layer.FileName] = true
 		}
-		if backing.Parent != nil && backing.Parent.FileName == below[disk.Key] {
-			remove(backing.FileName)
-			remove(strings.TrimSuffix(backing.FileName, ".vmdk") + "-delta.vmdk")
-			disk.Backing = backing.Parent
-		}
+		return layer
 	})
+	vm.changeLayers(func(key int32, layer *types.VirtualDiskFlatVer2BackingInfo) *types.VirtualDiskFlatVer2BackingInfo {
+		if layer.Parent == nil || len(above[below[key]]) != 1 {
+			return layer
+		}
+		for merged := range above[below[key]] {
+			if layer.FileName == merged {
+				removeLayer(merged)
+				return layer.Parent
+			}
+			nameParent(layer.FileName, merged, below[key])
+		}
+		return layer
+	})
+	for _, file := range below {
+		// The end of a branch that the VM has left by a revert.
+		if !isUsed[file] && deltaPattern.MatchString(file) {
+			removeLayer(file)
+		}
+	}
 	return res
 }
 
@@ -104,8 +123,12 @@ func (vm *VirtualMachine) ConsolidateVMDisksTask(req *types.ConsolidateVMDisks_T
 
 // replaceDisks changes copies, because snapshots keep the devices of their time.
 func (vm *VirtualMachine) replaceDisks(change func(*types.VirtualDisk)) {
-	devices := make([]types.BaseVirtualDevice, len(vm.Config.Hardware.Device))
-	for i, device := range vm.Config.Hardware.Device {
+	replaceDisksOf(&vm.Config.Hardware, change)
+}
+
+func replaceDisksOf(hardware *types.VirtualHardware, change func(*types.VirtualDisk)) {
+	devices := make([]types.BaseVirtualDevice, len(hardware.Device))
+	for i, device := range hardware.Device {
 		if disk, ok := device.(*types.VirtualDisk); ok {
 			fresh := *disk
 			change(&fresh)
@@ -113,7 +136,106 @@ func (vm *VirtualMachine) replaceDisks(change func(*types.VirtualDisk)) {
 		}
 		devices[i] = device
 	}
-	vm.Config.Hardware.Device = devices
+	hardware.Device = devices
+}
+
+func (vm *VirtualMachine) snapshots() []*VirtualMachineSnapshot {
+	var all []*VirtualMachineSnapshot
+	if vm.Snapshot != nil {
+		for _, reference := range allSnapshotsInTree(vm.Snapshot.RootSnapshotList) {
+			all = append(all, Map.Get(reference).(*VirtualMachineSnapshot))
+		}
+	}
+	return all
+}
+
+// changeLayers gives each layer of each disk, of the VM and of its snapshots, for another that takes its place; the lowest is asked for first.
+func (vm *VirtualMachine) changeLayers(change func(int32, *types.VirtualDiskFlatVer2BackingInfo) *types.VirtualDiskFlatVer2BackingInfo) {
+	var through func(int32, *types.VirtualDiskFlatVer2BackingInfo) *types.VirtualDiskFlatVer2BackingInfo
+	through = func(key int32, layer *types.VirtualDiskFlatVer2BackingInfo) *types.VirtualDiskFlatVer2BackingInfo {
+		fresh := *layer
+		if fresh.Parent != nil {
+			fresh.Parent = through(key, fresh.Parent)
+		}
+		return change(key, &fresh)
+	}
+	all := []*types.VirtualHardware{&vm.Config.Hardware}
+	for _, snapshot := range vm.snapshots() {
+		all = append(all, &snapshot.Config.Hardware)
+	}
+	for _, hardware := range all {
+		replaceDisksOf(hardware, func(disk *types.VirtualDisk) {
+			if flat, ok := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok {
+				disk.Backing = through(disk.Key, flat)
+			}
+		})
+	}
+}
+
+func removeLayer(name string) {
+	remove(name)
+	remove(strings.TrimSuffix(name, ".vmdk") + "-delta.vmdk")
+}
+
+// revert has the VM go on over a snapshot without what it wrote since.
+func (vm *VirtualMachine) revert(name string) {
+	for _, snapshot := range vm.snapshots() {
+		if findSnapshotInTree(vm.Snapshot.RootSnapshotList, snapshot.Self).Name != name {
+			continue
+		}
+		below := map[int32]*types.VirtualDiskFlatVer2BackingInfo{}
+		replaceDisksOf(&snapshot.Config.Hardware, func(disk *types.VirtualDisk) {
+			below[disk.Key], _ = disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
+		})
+		vm.replaceDisks(func(disk *types.VirtualDisk) {
+			flat, _ := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
+			if flat == nil || below[disk.Key] == nil {
+				return
+			}
+			over := *flat
+			over.Parent = below[disk.Key]
+			over.FileName = nextDelta(over.Parent.FileName)
+			writeDelta(over.FileName, over.Parent.FileName)
+			removeLayer(flat.FileName)
+			disk.Backing = &over
+		})
+		vm.Snapshot.CurrentSnapshot = &snapshot.Self
+	}
+}
+
+// nameParent has the descriptor of a layer name another file below it.
+func nameParent(name, from, to string) {
+	hint := func(parent string) string { return fmt.Sprintf("parentFileNameHint=\"%s\"", path.Base(fileOf(parent))) }
+	if text, _ := ioutil.ReadFile(fileOf(name)); strings.Contains(string(text), hint(from)) {
+		_ = ioutil.WriteFile(fileOf(name), []byte(strings.Replace(string(text), hint(from), hint(to), 1)), 0600)
+	}
+}
+
+// move has the VM's disks lie in another folder of the datastore, with all that snapshots hold of them.
+func (vm *VirtualMachine) move(folder string) {
+	vm.changeLayers(func(_ int32, layer *types.VirtualDiskFlatVer2BackingInfo) *types.VirtualDiskFlatVer2BackingInfo {
+		to := fmt.Sprintf("%s%s/%s", layer.FileName[:strings.Index(layer.FileName, "]")+2], folder, path.Base(layer.FileName))
+		_ = os.MkdirAll(path.Dir(fileOf(to)), 0700)
+		for _, part := range []string{"", "-flat", "-delta"} {
+			_ = os.Rename(strings.TrimSuffix(fileOf(layer.FileName), ".vmdk")+part+".vmdk", strings.TrimSuffix(fileOf(to), ".vmdk")+part+".vmdk")
+		}
+		layer.FileName = to
+		return layer
+	})
+}
+
+// register gives the VM another reference, as one has that was taken out of the inventory and registered anew.
+func (vm *VirtualMachine) register(reference string) {
+	before := vm.Self
+	folder := Map.Get(*vm.Parent).(*Folder)
+	RemoveReference(&folder.ChildEntity, before)
+	Map.Remove(before)
+	vm.Self.Value = reference
+	Map.Put(vm)
+	folder.ChildEntity = append(folder.ChildEntity, vm.Self)
+	for _, snapshot := range vm.snapshots() {
+		snapshot.Vm = vm.Self
+	}
 }
 
 var deltaPattern = regexp.MustCompile(`-(\d{6})\.vmdk$`)
@@ -192,6 +314,15 @@ func changeVm(q url.Values) map[string]interface{} {
 	if name := q.Get("rename"); name != "" {
 		vm.Name, vm.Config.Name = name, name
 	}
+	if folder := q.Get("move"); folder != "" {
+		vm.move(folder)
+	}
+	if reference := q.Get("register"); reference != "" {
+		vm.register(reference)
+	}
+	if snapshot := q.Get("revert"); snapshot != "" {
+		vm.revert(snapshot)
+	}
 	vm.changeOptions(q)
 	if how := q.Get("tracking"); how != "" {
 		vm.track(how)
@@ -232,8 +363,7 @@ func changeVm(q url.Values) map[string]interface{} {
 		vm.Snapshot = nil
 		vm.replaceDisks(func(disk *types.VirtualDisk) {
 			for b, ok := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok && b.Parent != nil; b, ok = disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo) {
-				remove(b.FileName)
-				remove(strings.TrimSuffix(b.FileName, ".vmdk") + "-delta.vmdk")
+				removeLayer(b.FileName)
 				disk.Backing = b.Parent
 			}
 		})
