@@ -90,8 +90,8 @@ internal sealed class ServedFiles(SshHost ssh, string folder) : IDisposable
         // A number may be another process by now: only one that was started with this folder's socket is ours.
         ssh.Run(
             $"if test -d {at} && ! test -L {at}; then cd {at} || exit 1; for f in *.pid; do if test -f \"$f\"; then p=$(cat \"$f\"); "
-            + $"if tr '\\0' ' ' < /proc/\"$p\"/cmdline 2>/dev/null | grep -qF -- {SshHost.Quoted("--socket=" + folder + "/")}; then kill \"$p\"; "
-            + "n=0; while kill -0 \"$p\" 2>/dev/null && test $n -lt 50; do n=$((n+1)); sleep 0.1; done; fi; fi; done; "
+            + $"n=0; while tr '\\0' ' ' < /proc/\"$p\"/cmdline 2>/dev/null | grep -qF -- {SshHost.Quoted("--socket=" + folder + "/")} && test $n -lt 50; "
+            + "do kill \"$p\"; n=$((n+1)); sleep 0.1; done; fi; done; "
             + $"rm -f ./*.pid ./*.s && cd / && rmdir {at}; fi");
     }
 }

@@ -64,8 +64,8 @@ internal sealed class SshHost : IDisposable
     /// <exception cref="ConnectorException">It cannot be had, or ended by itself.</exception>
     public string Serve(string remote, IReadOnlyList<string> program)
     {
-        // Whatever becomes of the connection, the shell's standard input ends with it.
-        string line = $"exec 3<&0; {string.Join(' ', program.Select(Quoted))} </dev/null 3<&- & p=$!; (read x <&3; kill $p) & w=$!; "
+        // Whatever becomes of the connection, the shell's standard input ends with it. A program that is just starting may lose the signal: qemu-nbd does.
+        string line = $"exec 3<&0; {string.Join(' ', program.Select(Quoted))} </dev/null 3<&- & p=$!; (read x <&3; while kill $p 2>/dev/null; do sleep 1; done) & w=$!; "
             + $"while kill -0 $p 2>/dev/null; do if test -S {Quoted(remote)}; then echo {Ready}; break; fi; sleep 0.1; done; wait $p; s=$?; kill $w 2>/dev/null; exit $s";
         return Begin(remote, line);
     }

@@ -195,7 +195,7 @@ public sealed class SshServedTests(LibvirtFixture libvirt) : IDisposable
 
         // Under a scan that finds nothing: it is no clean VM.
         File.WriteAllBytes(below, whole[1]);
-        File.WriteAllText(_scratch["none.yar"], "rule none { condition: false }");
+        File.WriteAllText(_scratch["none.yar"], "rule nothing { condition: false }");
         string[] options = ["--state", libvirt.State, "--config", Configured(ssh)];
         using (Process scan = Program.Start(["scan", "far/deleted", "--no-progress", "--format", "json", "--out", _scratch["report.json"], "--rules", _scratch["none.yar"], .. options]))
         {

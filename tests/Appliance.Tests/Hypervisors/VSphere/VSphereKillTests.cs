@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Text.Json;
 using Vmsweep.Appliance.Leases;
+using Vmsweep.Golden;
 using Vmsweep.Rigs;
 
 namespace Vmsweep.Appliance.Tests.Hypervisors.VSphere;
@@ -16,6 +17,7 @@ public sealed class VSphereKillTests(VSphereFixture vsphere)
     [InlineData("lease", "", "")]
     [InlineData("asked", "CreateSnapshot_Task", "delay:2000")]
     [InlineData("made", "CreateSnapshot_Task", "delayafter:2000")]
+    [InlineData("spool", "HttpNfcLeaseComplete", "delay:2000")]
     [InlineData("socket", "", "")]
     [InlineData("worker", "", "")]
     [InlineData("later", "", "")]
@@ -29,8 +31,10 @@ public sealed class VSphereKillTests(VSphereFixture vsphere)
             rig.Arm("soap", action, method);
         }
 
-        using Process scan = Program.Start(["scan", $"lab/{VSphereRig.Machine}", "--no-progress", .. vsphere.Options()]);
-        bool isReached = SpinWait.SpinUntil(() => scan.HasExited || Is(step, scan), TimeSpan.FromSeconds(120)) && !scan.HasExited;
+        using var spool = new Scratch();
+        string[] options = vsphere.Options(step == "spool" ? $", \"ways\": [\"export\"], \"spool\": \"{spool.Folder}\"" : "");
+        using Process scan = Program.Start(["scan", $"lab/{VSphereRig.Machine}", "--no-progress", .. options]);
+        bool isReached = SpinWait.SpinUntil(() => scan.HasExited || Is(step, scan, spool.Folder), TimeSpan.FromSeconds(120)) && !scan.HasExited;
         scan.Kill();
         scan.WaitForExit();
         Assert.True(isReached, $"{step} was not met");
@@ -43,10 +47,11 @@ public sealed class VSphereKillTests(VSphereFixture vsphere)
         }
 
         vsphere.AssertNothingLeft();
+        Assert.Empty(Directory.GetFileSystemEntries(spool.Folder));
         Assert.Equal("poweredOn", rig.Vm(VSphereRig.Machine).GetProperty("power").GetString());
     }
 
-    private bool Is(string step, Process scan)
+    private bool Is(string step, Process scan, string spool)
     {
         string leases = Path.Combine(vsphere.State, "leases");
         if (!Directory.Exists(leases) || Directory.GetFiles(leases, "*.json") is not [string record, ..])
@@ -65,6 +70,8 @@ public sealed class VSphereKillTests(VSphereFixture vsphere)
                 return Called("CreateSnapshot_Task") && Rig().ValueKind == JsonValueKind.Null;
             case "made":
                 return Rig().ValueKind == JsonValueKind.Array;
+            case "spool":
+                return Directory.GetFiles(spool, "*.vmdk", SearchOption.AllDirectories).Length > 0;
             case "socket":
                 return Serves();
             case "worker":

@@ -157,6 +157,7 @@ public sealed class VSphereTests(VSphereFixture vsphere)
         string[] tags = [.. vm.GetProperty("tags").EnumerateArray().Select(t => t.GetString()!)];
         Assert.Contains("prod <&>", tags);
         Assert.Contains("owner=alice", tags);
+        Assert.Contains("pool:F0/DC0/host/F0/DC0_C0", tags);
 
         // Without its tags an inventory is still one.
         rig.Arm("rest", "garbage", times: 9);

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.VSphere;
 using Vmsweep.Appliance.Leases;
@@ -14,7 +15,7 @@ namespace Vmsweep.Appliance.Tests.Hypervisors.VSphere;
 /// <summary>Views of VMs in this process: what they hold, what is left alone, and what becomes of them when something happens meanwhile.</summary>
 [Collection(VSphereCollection.Name)]
 [Trait("Category", "Slow")]
-public sealed class VSphereViewTests(VSphereFixture vsphere)
+public sealed partial class VSphereViewTests(VSphereFixture vsphere)
 {
     private const string Machine = VSphereRig.Machine;
 
@@ -212,6 +213,13 @@ public sealed class VSphereViewTests(VSphereFixture vsphere)
 
                 rig.Reset();
             }
+
+            // One that ends too early, and says nothing of its length, is no disk with zeros at its end.
+            rig.Arm("export", "half");
+            using (IVmView view = vsphere.Open(connector))
+            {
+                Assert.True(view.Vm.Gaps.Count == 1 || Record.Exception(() => AssertContent(view)) is DiskFormatException or IOException);
+            }
         }
 
         using (VSphereConnector connector = vsphere.Connector(spooled + ", \"spoolSize\": \"1K\""))
@@ -354,9 +362,21 @@ public sealed class VSphereViewTests(VSphereFixture vsphere)
             Assert.Contains($"'{privilege}'", script, StringComparison.Ordinal);
         }
 
+        // Nor does the role have any that nothing is called with.
+        string[] known = [.. Privileges.Needed.Concat(Privileges.OfActs).Concat(Privileges.OfChanges).Concat(Privileges.OfExports).Concat(Privileges.OfHotAdd).Select(p => p.Privilege)];
+        Assert.All(Quoted().Matches(script).Select(m => m.Groups[1].Value), p => Assert.Contains(p, known));
+
+        // Tags go by another interface: what is asked of it, and nothing else of it.
+        string[] asked = [.. calls.EnumerateObject().Select(c => c.Name).Where(n => n.Contains(' ', StringComparison.Ordinal)).Select(n => n.Replace("/rest/com/vmware/cis/", "", StringComparison.Ordinal).Split("/id:")[0].Split("/urn:")[0]).Distinct()];
+        string[] listed = ["POST session", "DELETE session", "GET tagging/category", "POST tagging/category", "GET tagging/tag", "POST tagging/tag", "POST tagging/tag-association"];
+        Assert.All(asked, a => Assert.Contains(a, listed));
+
         rig.Vm(Machine, ("power", "poweredOn"));
         vsphere.AssertNothingLeft();
     }
+
+    [GeneratedRegex("'([A-Za-z]+(?:\\.[A-Za-z]+)+)'")]
+    private static partial Regex Quoted();
 
     private static MoRef Reference(VSphereConnector connector) => connector.Locate(connector.List().Single(v => v.Name == Machine).Id, "gone")!.Value;
 

@@ -17,6 +17,7 @@ public sealed class XenKillTests(XenFixture xen)
     [InlineData("enabled", "Async.VM.snapshot", true)]
     [InlineData("asked", "Async.VM.snapshot", false)]
     [InlineData("made", "VDI.get_nbd_info", true)]
+    [InlineData("spooled", "", false)]
     [InlineData("worker", "", false)]
     [InlineData("ending", "Async.VDI.destroy", false)]
     [InlineData("half", "Async.VM.destroy", false)]
@@ -30,7 +31,14 @@ public sealed class XenKillTests(XenFixture xen)
             rig.Arm(method, method.StartsWith("Async.", StringComparison.Ordinal) ? "delay:1500" : "hang");
         }
 
-        using Process scan = Program.Start(["scan", $"lab/{XenRig.Machine}", "--no-progress", .. isTracked ? ["--changed"] : Array.Empty<string>(), .. xen.Options()]);
+        string more = "";
+        if (step == "spooled")
+        {
+            rig.NbdWay = "none";
+            more = $", \"spool\": \"{xen.Spool}\"";
+        }
+
+        using Process scan = Program.Start(["scan", $"lab/{XenRig.Machine}", "--no-progress", .. isTracked ? ["--changed"] : Array.Empty<string>(), .. xen.Options(more)]);
         bool isReached = SpinWait.SpinUntil(() => scan.HasExited || Is(step, method, scan), TimeSpan.FromSeconds(120)) && !scan.HasExited;
         scan.Kill();
         scan.WaitForExit();
@@ -66,6 +74,7 @@ public sealed class XenKillTests(XenFixture xen)
             "lease" => true,
             "enabled" or "asked" => xen.Rig.Calls(method) > 0 && xen.Rig.Left().Snapshots.Length == 0,
             "made" or "ending" => xen.Rig.Calls(method) > 0 && xen.Rig.Left().Snapshots.Length == 1,
+            "spooled" => Directory.GetFiles(xen.Spool, "*", SearchOption.AllDirectories).Length > 0,
             "half" => xen.Rig.Calls(method) > 0,
             "worker" => isServed && KilledScan.HasChild(scan),
             _ => throw new ArgumentOutOfRangeException(nameof(step)),

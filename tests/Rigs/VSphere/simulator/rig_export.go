@@ -11,7 +11,8 @@ import (
 )
 
 // stream sends a disk as a host exports it: streamOptimized, made by qemu-img.
-func stream(w http.ResponseWriter, disk string) {
+// Half of it may come to a proper end, as if that were all.
+func stream(w http.ResponseWriter, disk string, isHalf bool) {
 	folder, err := ioutil.TempDir("", "export")
 	if err != nil {
 		w.WriteHeader(http.StatusInternalServerError)
@@ -30,5 +31,10 @@ func stream(w http.ResponseWriter, disk string) {
 		return
 	}
 	defer file.Close()
-	_, _ = io.Copy(w, file)
+	info, _ := file.Stat()
+	size := info.Size()
+	if isHalf {
+		size /= 2
+	}
+	_, _ = io.CopyN(w, file, size)
 }

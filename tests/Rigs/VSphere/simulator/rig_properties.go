@@ -126,8 +126,9 @@ func (r *Rig) serveExport(w http.ResponseWriter, req *http.Request) {
 		http.NotFound(w, req)
 		return
 	}
-	if f := r.take("export", req.Method, req.URL.Path); f != nil && r.spoil(f, w, req) {
+	f := r.take("export", req.Method, req.URL.Path)
+	if f != nil && r.spoil(f, w, req) {
 		return
 	}
-	stream(w, name)
+	stream(w, name, f != nil && f.action == "half")
 }
