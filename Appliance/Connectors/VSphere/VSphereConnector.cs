@@ -24,7 +24,7 @@ internal sealed class VSphereConnector : IConnector
         Settings = settings;
         _time = time;
         var address = new UriBuilder("https", settings.Address.Host, settings.Address.Port > 0 ? settings.Address.Port : 443).Uri;
-        _session = new Lazy<VimSession>(() => new VimSession(address, settings));
+        _session = new Lazy<VimSession>(() => new VimSession(address, settings, time));
     }
 
     public string Name { get; }

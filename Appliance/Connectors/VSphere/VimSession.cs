@@ -32,19 +32,19 @@ internal sealed class VimSession : IDisposable
     private readonly ConnectorSettings _settings;
     private readonly HostGate _gate;
     private readonly Lock _logIn = new();
-    private readonly Timer _alive;
+    private readonly ITimer _alive;
     private readonly Lazy<XElement> _content;
     private volatile string? _cookie;
     private volatile string? _refused;
     private int _generation;
 
-    public VimSession(Uri address, ConnectorSettings settings)
+    public VimSession(Uri address, ConnectorSettings settings, TimeProvider time)
     {
         _settings = settings;
         Http = new HttpsHost(address, settings);
         _gate = HostGate.Of(address);
         _content = new Lazy<XElement>(() => Post("RetrieveServiceContent", ServiceInstance, [], true, true).Element("returnval") ?? throw Wrong("RetrieveServiceContent"), LazyThreadSafetyMode.PublicationOnly);
-        _alive = new Timer(_ => KeepAlive(), null, KeepAliveEvery, KeepAliveEvery);
+        _alive = time.CreateTimer(_ => KeepAlive(), null, KeepAliveEvery, KeepAliveEvery);
     }
 
     public HttpsHost Http { get; }

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text.Json;
+using Microsoft.Extensions.Time.Testing;
 using Vmsweep.Appliance.Connectors;
 using Vmsweep.Appliance.Connectors.Https;
 using Vmsweep.Appliance.Connectors.VSphere;
@@ -47,6 +48,33 @@ public sealed class VSphereClientTests(VSphereFixture vsphere)
         rig.Arm("soap", "close", "ContinueRetrievePropertiesEx", skip: 2);
         Assert.Equal(all, connector.List().Count);
         rig.Control("pages", ("objects", "0"));
+    }
+
+    [Fact]
+    public void A_session_that_nothing_is_asked_of_is_kept_alive()
+    {
+        VSphereRig rig = vsphere.Fresh();
+        var time = new FakeTimeProvider();
+        using (VSphereConnector connector = vsphere.Connector(time: time))
+        {
+            connector.Check();
+            int asked = Calls("CurrentTime");
+
+            // Servers forget a session of which nothing was heard for thirty minutes.
+            for (int minutes = 5; minutes <= 30; minutes += 5)
+            {
+                time.Advance(TimeSpan.FromMinutes(5));
+                Assert.Equal(asked + (minutes / 5), Calls("CurrentTime"));
+            }
+
+            rig.Control("expire");
+            time.Advance(TimeSpan.FromMinutes(5));
+            Assert.Equal(2, Calls("Login"));
+        }
+
+        int ended = Calls("CurrentTime");
+        time.Advance(TimeSpan.FromMinutes(30));
+        Assert.Equal(ended, Calls("CurrentTime"));
     }
 
     [Fact]
