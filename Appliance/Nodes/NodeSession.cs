@@ -1,4 +1,6 @@
 using System.Data.Common;
+using System.Text.Json;
+using System.Text.Json.Serialization;
 using Serilog;
 using Vmsweep.Appliance.Results;
 using Vmsweep.Appliance.Results.Postgres;
@@ -22,6 +24,7 @@ internal sealed class NodeSession : IDisposable
     private readonly Timer _timer;
     private string _run;
     private bool _isIdle;
+    private string _leaves = "[]";
     private bool _isEnded;
     private bool _isSilent;
 
@@ -65,13 +68,15 @@ internal sealed class NodeSession : IDisposable
     }
 
     /// <summary>What it takes part in, and whether it waits there for nothing but others.</summary>
-    public void Work(string run, bool isIdle)
+    /// <param name="leaves">VMs that it leaves to them, because it does not reach them.</param>
+    public void Work(string run, bool isIdle, params IReadOnlyList<LeftVm> leaves)
     {
+        string left = JsonSerializer.Serialize(leaves, LeftVmJson.Default.IReadOnlyListLeftVm);
         lock (_lock)
         {
-            if (_run != run || _isIdle != isIdle)
+            if (_run != run || _isIdle != isIdle || _leaves != left)
             {
-                (_run, _isIdle) = (run, isIdle);
+                (_run, _isIdle, _leaves) = (run, isIdle, left);
                 Say();
             }
         }
@@ -99,10 +104,10 @@ internal sealed class NodeSession : IDisposable
     /// <summary>Its row may be gone: others took it for dead when it was only slow.</summary>
     private void Say() => _database.Change(
         $"""
-        INSERT INTO node (id, name, process, since, seen, run, idle) VALUES ($id, $name, $process, {Now}, {Now}, $run, $idle)
-        ON CONFLICT (id) DO UPDATE SET seen = excluded.seen, run = excluded.run, idle = excluded.idle
+        INSERT INTO node (id, name, process, since, seen, run, idle, leaves) VALUES ($id, $name, $process, {Now}, {Now}, $run, $idle, $leaves)
+        ON CONFLICT (id) DO UPDATE SET seen = excluded.seen, run = excluded.run, idle = excluded.idle, leaves = excluded.leaves
         """,
-        ("$id", Id), ("$name", Settings.Node), ("$process", Environment.ProcessId), ("$run", _run), ("$idle", _isIdle ? 1 : 0));
+        ("$id", Id), ("$name", Settings.Node), ("$process", Environment.ProcessId), ("$run", _run), ("$idle", _isIdle ? 1 : 0), ("$leaves", _leaves));
 
     private void Beat()
     {
@@ -134,3 +139,14 @@ internal sealed class NodeSession : IDisposable
         }
     }
 }
+
+/// <summary>A VM that a node does not reach, and the most that it read of it before.</summary>
+/// <param name="Number">Its number in the run.</param>
+internal sealed record LeftVm(int Number, long Findings, long Bytes)
+{
+    /// <summary>What was found is more than what was only read.</summary>
+    public bool IsLessThan(LeftVm other) => (Findings, Bytes).CompareTo((other.Findings, other.Bytes)) < 0;
+}
+
+[JsonSerializable(typeof(IReadOnlyList<LeftVm>))]
+internal sealed partial class LeftVmJson : JsonSerializerContext;

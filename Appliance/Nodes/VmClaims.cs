@@ -77,11 +77,7 @@ internal sealed class VmClaims(Database database, NodeSession node) : IDisposabl
                 continue;
             }
 
-            var claim = new VmClaim(vm.Key, Guid.NewGuid().ToString("N"));
-            database.Change(
-                "INSERT INTO sweep_claim (key, token, node, sweep, run, number, name, share) VALUES ($key, $token, $node, $sweep, $run, $number, $name, $share)",
-                ("$key", claim.Key), ("$token", claim.Token), ("$node", node.Id), ("$sweep", sweep.Name), ("$run", run), ("$number", row.Number), ("$name", vm.Name),
-                ("$share", JsonSerializer.Serialize(DiskShare.Of(vm), DiskShareJson.Default.DiskShare)));
+            VmClaim claim = Insert(run, sweep.Name, row, DiskShare.Of(vm));
             SetVm(run, row.Number, row.Report with { State = SweepVmStates.Running, StartedAt = now });
             transaction.Commit();
             return new NodeTurn(i, claim, done, held, true);
@@ -106,10 +102,24 @@ internal sealed class VmClaims(Database database, NodeSession node) : IDisposabl
         return true;
     });
 
+    /// <summary>Takes a VM that is not to be scanned any more, to tell of what was read of it before. Null: another node scans it, or has done so.</summary>
+    public VmClaim? Take(SweepRunRow run, SweepVmRow row) => Do(() =>
+    {
+        using DatabaseTransaction transaction = database.Begin(isWriting: true);
+        ReleaseDead();
+        VmClaim? claim = database.Number("SELECT count(*) FROM sweep_claim WHERE key = $key", ("$key", row.Key)) == 0
+            && ReportOf(run.Id, row.Number) is { State: SweepVmStates.Waiting or SweepVmStates.Running }
+            ? Insert(run.Id, run.Sweep, row, DiskShare.Nothing)
+            : null;
+        transaction.Commit();
+        return claim;
+    });
+
     /// <summary>A VM is not scanned in this run. False: another node scans it, or has done so.</summary>
     public bool Settle(string run, int number, SweepVmReport report) => Do(() =>
     {
         using DatabaseTransaction transaction = database.Begin(isWriting: true);
+        ReleaseDead();
         if (database.Number("SELECT count(*) FROM sweep_claim WHERE run = $run AND number = $number", ("$run", run), ("$number", number)) > 0
             || ReportOf(run, number) is { State: not (SweepVmStates.Waiting or SweepVmStates.Running) })
         {
@@ -128,6 +138,21 @@ internal sealed class VmClaims(Database database, NodeSession node) : IDisposabl
     /// <param name="andWorks">Only such as have something to do there.</param>
     public bool IsShared(string run, bool andWorks = false) => Do(() => database.Number(
         $"SELECT count(*) FROM node WHERE run = $run AND id <> $id AND {node.IsAlive}{(andWorks ? " AND idle = 0" : "")}", ("$run", run), ("$id", node.Id)) > 0);
+
+    /// <summary>VMs of a run that other nodes which live do not reach, told by those that wait for nothing but others.</summary>
+    public ILookup<int, LeftVm> LeftByOthers(string run) => Do(() =>
+    {
+        List<LeftVm> left = [];
+        using DbCommand find = database.Command($"SELECT leaves FROM node WHERE run = $run AND id <> $id AND idle = 1 AND {node.IsAlive}", "$run", "$id");
+        database.Set(find, run, node.Id);
+        using DbDataReader row = find.ExecuteReader();
+        while (row.Read())
+        {
+            left.AddRange(JsonSerializer.Deserialize(row.GetString(0), LeftVmJson.Default.IReadOnlyListLeftVm) ?? []);
+        }
+
+        return left.ToLookup(l => l.Number);
+    });
 
     /// <summary>Keeps others from planning a sweep, until what is answered is disposed.</summary>
     public IDisposable Planning(string sweep, CancellationToken cancellation)
@@ -149,6 +174,16 @@ internal sealed class VmClaims(Database database, NodeSession node) : IDisposabl
     private static string? WhyNot(SweepLimits limits, SweepVm vm, DiskSlots slots, int mine) => limits.DisksPerNode is { } most && mine > 0 && mine + vm.Datastores.Count > most
         ? string.Create(CultureInfo.InvariantCulture, $"no more than {most} disks at once of one node")
         : slots.WhyNot(DiskShare.Of(vm));
+
+    private VmClaim Insert(string run, string sweep, SweepVmRow row, DiskShare share)
+    {
+        var claim = new VmClaim(row.Key, Guid.NewGuid().ToString("N"));
+        database.Change(
+            "INSERT INTO sweep_claim (key, token, node, sweep, run, number, name, share) VALUES ($key, $token, $node, $sweep, $run, $number, $name, $share)",
+            ("$key", claim.Key), ("$token", claim.Token), ("$node", node.Id), ("$sweep", sweep), ("$run", run), ("$number", row.Number), ("$name", row.Report.Name),
+            ("$share", JsonSerializer.Serialize(share, DiskShareJson.Default.DiskShare)));
+        return claim;
+    }
 
     /// <summary>VMs of nodes that are dead wait again.</summary>
     private void ReleaseDead()

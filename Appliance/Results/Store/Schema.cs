@@ -226,5 +226,9 @@ internal static class Schema
             local INTEGER NOT NULL,
             record TEXT NOT NULL);
         """,
+        // What a node that has nothing else to do leaves to the others.
+        """
+        ALTER TABLE node ADD COLUMN leaves TEXT NOT NULL DEFAULT '[]';
+        """,
     ];
 }

@@ -7,6 +7,9 @@ namespace Vmsweep.Appliance.Sweeps.Pacing;
 /// <param name="Datastores">The datastore of each of its disks.</param>
 internal sealed record DiskShare(IReadOnlyList<string> Datastores, string Host, string Tenant)
 {
+    /// <summary>Of a VM that is not read.</summary>
+    public static readonly DiskShare Nothing = new([], "", "");
+
     public static DiskShare Of(SweepVm vm) => new(vm.Datastores, vm.Host, vm.Tenant);
 }
 

@@ -9,7 +9,8 @@ namespace Vmsweep.Appliance.Sweeps.Running;
 /// VMs whose datastore or hypervisor was lost while they were read: when each is tried again, and the most that was read of it until then. What is lost with one is lost with all that are
 /// read through it: until it is looked for again none of them is begun, so that not each waits for an answer that does not come. Safe for many threads.
 /// </summary>
-internal sealed class LostVms(TimeProvider time)
+/// <param name="hasOthers">Other nodes may reach what this one does not.</param>
+internal sealed class LostVms(TimeProvider time, bool hasOthers = false)
 {
     /// <summary>What is away is looked for so often, over a good hour.</summary>
     public const int MostTries = 8;
@@ -23,7 +24,7 @@ internal sealed class LostVms(TimeProvider time)
 
     /// <summary>A VM was scanned: puts it off when it is worth trying again, and with it all that are read through what was lost.</summary>
     /// <param name="number">Its number in the run.</param>
-    /// <returns>False: it is not, or was often enough.</returns>
+    /// <returns>False: it is not, or was often enough. Where there are other nodes it is put off then, too, and <see cref="GiveUp"/> has it.</returns>
     public bool PutOff(int number, SweepVm vm, SweepScan scan)
     {
         lock (_lock)
@@ -46,12 +47,13 @@ internal sealed class LostVms(TimeProvider time)
 
             Lost? before = _lost.GetValueOrDefault(number);
             int tries = before?.Tries ?? 0;
-            if (scan.Retries <= tries || IsGivenUp(vm))
+            bool isGivenUp = scan.Retries <= tries || IsGivenUp(vm);
+            if (isGivenUp && (!hasOthers || scan.Retries < MostTries))
             {
                 return false;
             }
 
-            _lost[number] = new Lost(tries + 1, NextTry(tries), Richer(before?.Best, scan));
+            _lost[number] = new Lost(tries + 1, NextTry(tries), Richer(before?.Best, scan), isGivenUp);
             return true;
         }
     }
@@ -68,17 +70,18 @@ internal sealed class LostVms(TimeProvider time)
         }
     }
 
-    /// <summary>What there is of a VM that is read through what was lost and looked for often enough; null: it may be begun in its turn.</summary>
+    /// <summary>What there is of a VM that was tried, or that is read through what was looked for, often enough; null: it may be begun in its turn.</summary>
     public SweepScan? GiveUp(int number, SweepVm vm)
     {
         lock (_lock)
         {
-            if (!IsGivenUp(vm))
+            Lost? lost = _lost.GetValueOrDefault(number);
+            if (lost is not { IsGivenUp: true } && !IsGivenUp(vm))
             {
                 return null;
             }
 
-            if (_lost.GetValueOrDefault(number) is { } lost)
+            if (lost is not null)
             {
                 return lost.Best;
             }
@@ -109,15 +112,16 @@ internal sealed class LostVms(TimeProvider time)
         }
     }
 
-    private static string Until(string what, DateTimeOffset at) => string.Create(CultureInfo.InvariantCulture, $"{what} was lost; tried again at {at.UtcDateTime:HH:mm} UTC");
-
-    private static SweepScan Richer(SweepScan? before, SweepScan now) => before is null || Read(now).CompareTo(Read(before)) >= 0 ? now : before;
-
-    private static (long, long) Read(SweepScan scan)
+    /// <summary>What was found and how much was read, most first: by this it is told which of two scans has more.</summary>
+    public static (long Findings, long Bytes) Read(SweepScan scan)
     {
         SweepVmReport report = SweepVmReports.Done(new SweepVmReport { Id = "", Name = "", State = SweepVmStates.Running }, scan.Target, default);
         return (report.Findings, report.Bytes.Read);
     }
+
+    private static string Until(string what, DateTimeOffset at) => string.Create(CultureInfo.InvariantCulture, $"{what} was lost; tried again at {at.UtcDateTime:HH:mm} UTC");
+
+    private static SweepScan Richer(SweepScan? before, SweepScan now) => before is null || Read(now).CompareTo(Read(before)) >= 0 ? now : before;
 
     private bool IsGivenUp(SweepVm vm) => _away.GetValueOrDefault(vm.Place) is { Times: > MostTries };
 
@@ -127,7 +131,7 @@ internal sealed class LostVms(TimeProvider time)
         return time.GetUtcNow() + (wait < MostWait ? wait : MostWait);
     }
 
-    private sealed record Lost(int Tries, DateTimeOffset NotBefore, SweepScan Best);
+    private sealed record Lost(int Tries, DateTimeOffset NotBefore, SweepScan Best, bool IsGivenUp);
 
     /// <param name="Times">How often it was not there.</param>
     private sealed record Away(int Times, DateTimeOffset NotBefore, DateTimeOffset Since);

@@ -25,6 +25,30 @@ internal sealed class RunLedger(SweepStore store, IResultRecorder recorder, VmCl
         return claims.Settle(run, row.Number, left) ? left : null;
     }
 
+    /// <summary>A VM is not tried again: what was read of it is all.</summary>
+    /// <returns>Null: another node scans it, or has done so, or another sweep scans it.</returns>
+    public SweepVmReport? Settle(SweepRunRow run, SweepVmRow row, SweepVm vm, SweepScan read)
+    {
+        VmClaim? claim = claims?.Take(run, row);
+        if (claim is null && claims is not null)
+        {
+            return null;
+        }
+
+        try
+        {
+            return Record(run.Id, row, vm, onlyChanges: false, read, claim);
+        }
+        catch (ClaimLostException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>The same at the run's end: what another sweep scans then is that one's to tell of.</summary>
+    public SweepVmReport? SettleOrLeave(SweepRunRow run, SweepVmRow row, SweepVm vm, SweepScan read) =>
+        Settle(run, row, vm, read) ?? Leave(run.Id, row, "another sweep is scanning it", SweepVmStates.Skipped);
+
     /// <summary>A run that could not go on, unless others go on with it.</summary>
     public void Fail(string run, Exception e)
     {

@@ -36,7 +36,7 @@ internal sealed class SweepRunner : IDisposable
     private readonly RunningScans _scans;
     private readonly VmTurns _turns;
     private readonly Lock _sharing = new();
-    private readonly List<SweepVmRow> _missing = [];
+    private readonly LeftToOthers? _others;
 
     /// <param name="claims">Where several nodes share the work; null: this process does all of it.</param>
     public SweepRunner(
@@ -46,7 +46,8 @@ internal sealed class SweepRunner : IDisposable
         (_sweep, _store, _time, _listener, _options, _claims) = (sweep, store, time, listener, options ?? new(), claims);
         _ledger = new RunLedger(store, recorder, claims, time);
         _pace = new PaceBoard(sweep.Limits, time);
-        _lost = new LostVms(time);
+        _lost = new LostVms(time, hasOthers: claims is not null);
+        _others = claims is null ? null : new LeftToOthers(store, claims, _ledger, listener, () => !_options.WaitsForWindow && _sweep.AtEnd != WindowEnd.End && !IsOpen());
         _scans = new RunningScans(sweep, scanner, _ledger, _lost, _pace, listener, time);
         _turns = new VmTurns(sweep, store, locks, claims, _scans, time, IsOpen);
     }
@@ -87,10 +88,10 @@ internal sealed class SweepRunner : IDisposable
             {
                 waiting.Add((vm with { Report = SweepVmReports.Planned(found) }, found));
             }
-            else if (_claims is not null)
+            else if (_others is not null)
             {
                 // Another node may see it.
-                _missing.Add(vm);
+                _others.AddMissing(vm);
             }
             else
             {
@@ -167,7 +168,7 @@ internal sealed class SweepRunner : IDisposable
             _listener.OnProgress(progress.Now(_turns.Held));
             if (!isScanning && (!stays || waiting.Count == 0))
             {
-                if (isEnding || waiting.Count > 0 || !WaitsForMissing(run, progress))
+                if (isEnding || waiting.Count > 0 || _others?.Wait(working) != true)
                 {
                     return;
                 }
@@ -221,7 +222,7 @@ internal sealed class SweepRunner : IDisposable
         waiting.AddRange(broken.Where(b => _lost.Best(b.Row.Number) is not null));
     }
 
-    /// <summary>VMs that are read through what was looked for in vain, often enough: what there is of them is all.</summary>
+    /// <summary>VMs that are read through what was looked for in vain, often enough: what there is of them is all, unless other nodes reach them.</summary>
     private void GiveUp(SweepRun run, List<(SweepVmRow Row, SweepVm Vm)> waiting)
     {
         foreach ((SweepVmRow Row, SweepVm Vm) left in waiting.ToArray())
@@ -229,29 +230,25 @@ internal sealed class SweepRunner : IDisposable
             if (_lost.GiveUp(left.Row.Number, left.Vm) is { } read)
             {
                 waiting.Remove(left);
-                Settle(run, left.Row, left.Vm, read);
+                if (_others is not null)
+                {
+                    _others.AddLost(left.Row, left.Vm, read);
+                }
+                else
+                {
+                    Tell(run.Progress, _ledger.Settle(run.Row, left.Row, left.Vm, read));
+                }
             }
         }
-    }
 
-    /// <summary>A VM that is not tried again, unless another node has more of it.</summary>
-    private void Settle(SweepRun run, SweepVmRow left, SweepVm vm, SweepScan read)
-    {
-        if (_claims?.Settle(run.Id, left.Number, left.Report) == false)
-        {
-            return;
-        }
-
-        SweepVmReport done = _ledger.Record(run.Id, left, vm, onlyChanges: false, read, null);
-        run.Progress.Add(done);
-        _listener.OnVm(done);
+        _others?.SettleLost(run);
     }
 
     private (string State, string? Detail) Conclude(SweepRun run, List<(SweepVmRow Row, SweepVm Vm)> waiting)
     {
         TakeBack(waiting);
         bool isCancelled = IsCancelled(run.Id);
-        if (waiting.Count == 0 && !isCancelled)
+        if (waiting.Count == 0 && _others?.Any != true && !isCancelled)
         {
             return (SweepStates.Finished, null);
         }
@@ -260,31 +257,35 @@ internal sealed class SweepRunner : IDisposable
         bool closed = !IsOpen();
         if (isCancelled || (closed && _sweep.AtEnd == WindowEnd.End))
         {
+            string why = isCancelled ? "the sweep was cancelled" : "the window closed before its turn";
             foreach ((SweepVmRow left, SweepVm vm) in waiting)
             {
                 // It had its turn, and is not tried again: what was read of it until it was lost is what there is.
                 if (_lost.Best(left.Number) is { } read)
                 {
-                    Settle(run, left, vm, read);
+                    Tell(run.Progress, _ledger.SettleOrLeave(run.Row, left, vm, read));
                 }
                 else
                 {
-                    Leave(run.Id, left, run.Progress, isCancelled ? "the sweep was cancelled" : "the window closed before its turn", SweepVmStates.Skipped);
+                    Leave(run.Id, left, run.Progress, why, SweepVmStates.Skipped);
                 }
             }
 
+            _others?.End(run, why);
             return isCancelled ? (SweepStates.Cancelled, "cancelled by the operator") : (SweepStates.Finished, "the window closed before all VMs had their turn");
         }
 
         return (SweepStates.Paused, closed ? Until(open?.Start) : "interrupted");
     }
 
-    private void Leave(string run, SweepVmRow vm, ProgressBoard progress, string why, string state)
+    private void Leave(string run, SweepVmRow vm, ProgressBoard progress, string why, string state) => Tell(progress, _ledger.Leave(run, vm, why, state));
+
+    private void Tell(ProgressBoard progress, SweepVmReport? report)
     {
-        if (_ledger.Leave(run, vm, why, state) is { } left)
+        if (report is not null)
         {
-            progress.Add(left);
-            _listener.OnVm(left);
+            progress.Add(report);
+            _listener.OnVm(report);
         }
     }
 
@@ -302,27 +303,6 @@ internal sealed class SweepRunner : IDisposable
 
     private string Until(DateTimeOffset? start) =>
         start is { } at ? $"the window is closed until {TimeZoneInfo.ConvertTime(at, _sweep.Zone):yyyy-MM-dd HH:mm zzz}" : "the window does not open again";
-
-    /// <summary>VMs that this node does not see are another's; what none of those that are at work sees is there no more. True: another may still see it.</summary>
-    private bool WaitsForMissing(string run, ProgressBoard progress)
-    {
-        if (_missing.Count == 0)
-        {
-            return false;
-        }
-
-        HashSet<int> left = [.. _store.Vms(run).Where(v => v.Report.State is SweepVmStates.Waiting or SweepVmStates.Running).Select(v => v.Number)];
-        _missing.RemoveAll(m => !left.Contains(m.Number));
-        _claims!.Node.Work(run, isIdle: true);
-        if (_missing.Count > 0 && _claims.IsShared(run, andWorks: true))
-        {
-            return true;
-        }
-
-        _missing.ForEach(m => Leave(run, m, progress, "it is not in the inventory of any node", SweepVmStates.Failed));
-        _missing.Clear();
-        return false;
-    }
 
     /// <summary>On the clock's own thread, so that the window's end is kept whatever the loop waits for.</summary>
     private void OnTick()
