@@ -154,7 +154,9 @@ internal sealed class RunningScans(SweepSettings sweep, ISweepScanner scanner, R
             }
             else if (lost.PutOff(row.Number, vm, scan))
             {
-                Log.Warning("the datastore or the hypervisor of {Vm} was lost while it was read; it is tried again", vm.Target);
+                Log.Warning(scan.Retries < LostVms.MostTries
+                    ? "not all of {Vm} could be read; it is tried once more"
+                    : "the datastore or the hypervisor of {Vm} was lost while it was read; it is tried again", vm.Target);
                 ledger.GiveBack(run.Id, row, claim);
             }
             else

@@ -157,6 +157,28 @@ public sealed class ScanTests : IDisposable
     }
 
     [Fact]
+    public void What_the_account_may_not_read_is_a_gap_each_and_the_rest_is_scanned()
+    {
+        byte[] image = Hostile.HostileScan.Fat($"printf '{Hostile.HostileScan.Mark}' > a.txt; mcopy -i image a.txt ::A.TXT");
+        foreach (string name in (string[])["open", "base", "closed/inside"])
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(_scratch[$"ds/{name}"])!);
+            File.WriteAllBytes(_scratch[$"ds/{name}.raw"], image);
+        }
+
+        File.WriteAllText(_scratch["mark.yar"], $"rule Marked {{ strings: $a = \"{Hostile.HostileScan.Mark}\" condition: $a }}");
+        Tool.Shell("qemu-img create -q -f qcow2 -b base.raw -F raw ds/over.qcow2; chmod 755 . ds; chmod 644 ds/over.qcow2 ds/open.raw mark.yar; chmod 000 ds/base.raw; chmod 700 ds/closed", _scratch.Folder);
+        (int status, string output, string error) = Hypervisors.Program.RunAsNobody("scan", "--format", "json", "--state", "none", "--rules", _scratch["mark.yar"], _scratch["ds"]);
+        Assert.True(status == 1, error);
+        JsonElement report = JsonDocument.Parse(output).RootElement;
+        Assert.Equal("Marked v1/A.TXT", Assert.Single(report.Findings()));
+        Assert.All(report.Gaps(), g => Assert.Equal("transport", g.GetProperty("fault").GetString()));
+        Assert.All(report.Gaps(), g => Assert.Contains("is denied", g.GetProperty("detail").GetString(), StringComparison.Ordinal));
+        Assert.Equal(
+            [_scratch["ds/base.raw"], _scratch["ds/closed"], _scratch["ds/over.qcow2"]], report.Gaps().Select(g => g.GetProperty("path").GetString()).Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
     public void A_broken_rule_is_left_out_and_named_unless_rules_are_strict()
     {
         string disk = Marked();
