@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
+using Vmsweep.Appliance.Connectors.Configuration;
 using Vmsweep.Appliance.Connectors.Datastore;
 using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Appliance.Reports;
@@ -76,6 +77,7 @@ internal static class HuntCommand
                 using Hypervisors hypervisors = Hypervisors.Open(parsed.GetValue(configuration), parsed.GetValue(state), parsed.GetValue(bases) ?? []);
                 hypervisors.Reap();
                 List<Vm> vms = Known(new HuntQueries(database).Machines(), parsed.GetValue(vm) ?? [], t => hypervisors.Find(t, finder));
+                Audit.Note(parsed.GetValue(state), ApplianceConfiguration.Read(parsed.GetValue(configuration)).Server, "hunt", rules, string.Create(CultureInfo.InvariantCulture, $"{vms.Count} VMs"));
                 Sandbox box = Sandboxes.Open(parsed.GetValue(sandbox) ?? SandboxMode.Full);
                 using TextWriter report = Outputs.OpenText(file);
                 return ScanCommand.Run(vms, settings, box, null, parsed.GetRequiredValue(format), report, Outputs.IsTerminal(file), !parsed.GetValue(noProgress), cancellation);

@@ -68,6 +68,7 @@ public sealed class ResultCommandTests : IDisposable
         string audit = Run(0, "state", "audit");
         Assert.Equal(2, audit.Split('\n').Count(l => l.Contains("  configuration  ", StringComparison.Ordinal)));
         Assert.Contains("  backup  ", audit, StringComparison.Ordinal);
+        Assert.Equal(2, audit.Split('\n').Count(l => l.Contains("  hunt  ", StringComparison.Ordinal)));
         Assert.Equal(2, audit.Split('\n').Count(l => l.Contains("  scan  ", StringComparison.Ordinal)));
         Assert.StartsWith("removed 0 scans", Run(0, "state", "prune"), StringComparison.Ordinal);
     }
