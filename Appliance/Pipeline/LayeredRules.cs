@@ -38,10 +38,18 @@ internal sealed class LayeredRules(IReadOnlyList<RuleLayer> layers, Lazy<RuleInd
 
     private static YaraRules Load(RuleLayer layer, YaraOptions options)
     {
-        // Of some hundred thousand small pieces, most of them.
-        using FileStream file = new(layer.File, new FileStreamOptions { BufferSize = 1 << 16 });
-        file.Seek(layer.Part.Offset, SeekOrigin.Begin);
-        return YaraRules.Load(file, options);
+        // Of some ten thousand small pieces, most of them.
+        FileStream file = new(layer.File, new FileStreamOptions { BufferSize = 1 << 16 });
+        try
+        {
+            file.Seek(layer.Part.Offset, SeekOrigin.Begin);
+            return YaraRules.Load(file, options);
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
     }
 
     /// <summary>An earlier compilation may hold rules that were removed or changed since.</summary>

@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
 
 namespace Vmsweep.Signatures.Yara;
@@ -50,30 +49,15 @@ internal sealed unsafe class NativeRules : SafeHandle
         }
     }
 
-    /// <summary>Loads the next <paramref name="length"/> bytes of a stream, which <see cref="Save"/> gave. Only from this product's own supervisor: libyara does not defend itself against forged rules.</summary>
-    /// <exception cref="EndOfStreamException">There are not so many.</exception>
-    public static NativeRules Load(Stream bytes, int length)
+    /// <summary>Loads what <see cref="Save"/> gave. Only from this product's own supervisor: libyara does not defend itself against forged rules.</summary>
+    public static NativeRules Load(ReadOnlySpan<byte> bytes)
     {
-        var pipe = new Pipe { Given = bytes, Left = length };
-        var pin = GCHandle.Alloc(pipe);
-        try
+        fixed (byte* start = bytes)
         {
-            var native = new YrStream { UserData = GCHandle.ToIntPtr(pin), Read = &Read };
-            int result = LibYara.RulesLoadStream(&native, out nint rules);
-            pipe.Failure?.Throw();
-            LibYara.Check(result, "yr_rules_load_stream");
-            var loaded = new NativeRules(rules);
-            if (pipe.Left > 0)
-            {
-                loaded.Dispose();
-                throw new YaraException("compiled rules that are longer than libyara finds them");
-            }
-
-            return loaded;
-        }
-        finally
-        {
-            pin.Free();
+            var given = new Given { At = start, Left = (nuint)bytes.Length };
+            var native = new YrStream { UserData = (nint)(&given), Read = &Read };
+            LibYara.Check(LibYara.RulesLoadStream(&native, out nint rules), "yr_rules_load_stream");
+            return new NativeRules(rules);
         }
     }
 
@@ -84,29 +68,21 @@ internal sealed unsafe class NativeRules : SafeHandle
 
     protected override bool ReleaseHandle() => LibYara.RulesDestroy(handle) == LibYara.ErrorSuccess;
 
-    /// <summary>Whole items only, as <c>fread</c>; libyara reads on until there are no more.</summary>
+    /// <summary>Whole items only, as <c>fread</c>; libyara reads on until there are no more. Called for each of a hundred thousand addresses.</summary>
     [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
     private static nuint Read(byte* buffer, nuint size, nuint count, nint userData)
     {
-        var pipe = (Pipe)GCHandle.FromIntPtr(userData).Target!;
-        ulong wanted = (ulong)size * count;
-        if (wanted > (ulong)pipe.Left)
+        var given = (Given*)userData;
+        nuint wanted = size * count;
+        if (wanted > given->Left)
         {
             return 0;
         }
 
-        try
-        {
-            pipe.Given.ReadExactly(new Span<byte>(buffer, (int)wanted));
-            pipe.Left -= (int)wanted;
-            return count;
-        }
-        catch (Exception e)
-        {
-            // No exception may cross libyara.
-            pipe.Failure = ExceptionDispatchInfo.Capture(e);
-            return 0;
-        }
+        Buffer.MemoryCopy(given->At, buffer, wanted, wanted);
+        given->At += wanted;
+        given->Left -= wanted;
+        return count;
     }
 
     [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
@@ -126,16 +102,15 @@ internal sealed unsafe class NativeRules : SafeHandle
         }
     }
 
+    private struct Given
+    {
+        public byte* At;
+        public nuint Left;
+    }
+
     private sealed class Pipe
     {
         public MemoryStream Written { get; init; } = new();
-
-        public Stream Given { get; init; } = Stream.Null;
-
-        /// <summary>Bytes of it that may still be read.</summary>
-        public int Left { get; set; }
-
-        public ExceptionDispatchInfo? Failure { get; set; }
 
         public bool Failed { get; set; }
     }

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.InteropServices;
 using System.Text;
 using Vmsweep.Signatures.Matching;
 using Vmsweep.Signatures.Yara.Language;
@@ -41,8 +42,6 @@ internal static class RulesFile
 
     public static YaraRules Read(Stream stream, YaraOptions options)
     {
-        List<RuleSet> sets = [];
-        List<RuleSet> wholes = [];
         try
         {
             byte[] magic = new byte[Magic.Length];
@@ -55,8 +54,9 @@ internal static class RulesFile
             string version = Encoding.UTF8.GetString(Bytes(stream));
             string bundle = Encoding.UTF8.GetString(Bytes(stream));
             int count = Number(stream);
-            ReadSets(stream, sets);
-            ReadSets(stream, wholes);
+            var reading = new Lock();
+            RuleSet[] sets = ReadSets(stream, reading);
+            RuleSet[] wholes = ReadSets(stream, reading);
 
             int[] setOfRule = Array.ConvertAll(Numbers(stream), s => (int)s);
             NeedCode[] needs = Array.ConvertAll(setOfRule, _ => new NeedCode(Numbers(stream)));
@@ -68,23 +68,53 @@ internal static class RulesFile
                 literals[i] = new Literal(Bytes(stream), Bytes(stream), coreStart, coreLength);
             }
 
-            return new YaraRules(new EngineFacts(YaraRules.EngineName, version, count, bundle), [.. sets], [.. wholes], setOfRule, new Prefilter(literals, needs), options);
+            return new YaraRules(new EngineFacts(YaraRules.EngineName, version, count, bundle), sets, wholes, setOfRule, new Prefilter(literals, needs), options) { Source = stream };
         }
-        catch (Exception e)
+        catch (Exception e) when (e is not YaraException)
         {
-            sets.ForEach(s => s.Dispose());
-            wholes.ForEach(s => s.Dispose());
-            throw e is EndOfStreamException ? new YaraException("compiled rules end too early", e) : e is YaraException ? e : new YaraException("compiled rules cannot be loaded", e);
+            throw new YaraException(e is EndOfStreamException ? "compiled rules end too early" : "compiled rules cannot be loaded", e);
         }
     }
 
-    private static void ReadSets(Stream stream, List<RuleSet> sets)
+    /// <summary>The rules themselves are left where they are until they are needed.</summary>
+    private static RuleSet[] ReadSets(Stream stream, Lock reading)
     {
+        List<RuleSet> sets = [];
         for (int left = Number(stream); left > 0; left--)
         {
             int externals = Number(stream);
             int[] ordinals = Array.ConvertAll(Numbers(stream), o => (int)o);
-            sets.Add(new RuleSet { UsedExternals = externals, Ordinals = ordinals, Rules = NativeRules.Load(stream, Length(stream)) });
+            int length = Length(stream);
+            long at = stream.Position;
+            sets.Add(new RuleSet(new Lazy<NativeRules>(() => Load(stream, reading, at, length))) { UsedExternals = externals, Ordinals = ordinals });
+            stream.Position = at + length;
+        }
+
+        return [.. sets];
+    }
+
+    private static unsafe NativeRules Load(Stream stream, Lock reading, long at, int length)
+    {
+        // Outside of the heap: some megabytes for a moment would cost a collection of all of it.
+        byte* bytes = (byte*)NativeMemory.Alloc((nuint)length);
+        try
+        {
+            var part = new Span<byte>(bytes, length);
+            lock (reading)
+            {
+                stream.Position = at;
+                stream.ReadExactly(part);
+            }
+
+            return NativeRules.Load(part);
+        }
+        catch (EndOfStreamException e)
+        {
+            throw new YaraException("compiled rules end too early", e);
+        }
+        finally
+        {
+            NativeMemory.Free(bytes);
         }
     }
 

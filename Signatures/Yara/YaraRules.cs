@@ -43,6 +43,9 @@ public sealed class YaraRules : IEngine
 
     internal Prefilter Prefilter { get; }
 
+    /// <summary>Where the sets are loaded from; null where all of them are.</summary>
+    internal Stream? Source { get; init; }
+
     /// <summary>Compiles rules. What does not compile is left out and told of; the rest is in use.</summary>
     /// <param name="files">In the order in which matches are reported.</param>
     /// <param name="faults">Errors and warnings, each with file and line. With strict rules the caller refuses any that is no warning.</param>
@@ -54,6 +57,7 @@ public sealed class YaraRules : IEngine
     public void Save(Stream stream) => RulesFile.Write(this, stream);
 
     /// <summary>Loads what <see cref="Save"/> wrote. Only from this product's own supervisor: libyara does not defend itself against forged rules.</summary>
+    /// <param name="stream">Taken over when nothing is thrown: it is read when a content needs rules of which none did before. It must be able to seek.</param>
     /// <exception cref="YaraException">libyara is missing or another version, or the stream holds something else.</exception>
     public static YaraRules Load(Stream stream, YaraOptions options)
     {
@@ -67,5 +71,6 @@ public sealed class YaraRules : IEngine
     {
         Array.ForEach(Sets, s => s.Dispose());
         Array.ForEach(Wholes, s => s.Dispose());
+        Source?.Dispose();
     }
 }

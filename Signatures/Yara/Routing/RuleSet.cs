@@ -11,7 +11,12 @@ internal sealed class RuleSet : IDisposable
     /// <summary>The bit of <c>filetype</c>, which follows from the content.</summary>
     public const int FileTypeBit = 8;
 
-    public required NativeRules Rules { get; init; }
+    private readonly Lazy<NativeRules> _rules;
+
+    /// <param name="rules">Of a large collection most sets are for contents that few disks have: they are loaded when one comes.</param>
+    public RuleSet(Lazy<NativeRules> rules) => _rules = rules;
+
+    public NativeRules Rules => _rules.Value;
 
     /// <summary>By index in <see cref="Rules"/>: the rule's place in reports; -1 where it is here only for others to refer to.</summary>
     public required int[] Ordinals { get; init; }
@@ -19,7 +24,13 @@ internal sealed class RuleSet : IDisposable
     /// <summary>Which external variables its conditions name.</summary>
     public required int UsedExternals { get; init; }
 
-    public void Dispose() => Rules.Dispose();
+    public void Dispose()
+    {
+        if (_rules.IsValueCreated)
+        {
+            _rules.Value.Dispose();
+        }
+    }
 }
 
 /// <summary>Compiles a set, leaving out what does not compile.</summary>
@@ -59,17 +70,14 @@ internal sealed class RuleSetCompiler(RuleProgram program, ICollection<RuleFault
             }
 
             HashSet<RuleUnit> mine = [.. owned];
-            return new RuleSet
+            // Loading what was saved gives buffers of just the size needed.
+            return new RuleSet(new Lazy<NativeRules>(NativeRules.Load(fresh.Save())))
             {
-                // Loading what was saved gives buffers of just the size needed.
-                Rules = Again(fresh.Save()),
                 Ordinals = [.. units.Select(u => mine.Contains(u) ? u.Ordinal : -1)],
                 UsedExternals = ExternalNames.Index().Where(e => units.Exists(u => u.Names.Contains(e.Item))).Sum(e => 1 << e.Index),
             };
         }
     }
-
-    private static NativeRules Again(byte[] saved) => NativeRules.Load(new MemoryStream(saved), saved.Length);
 
     /// <summary>The rules, the rules they refer to and the global rules of their namespaces, in source order.</summary>
     private List<(RuleSpace Space, List<RuleUnit> Units)> Members(List<RuleUnit> owned)
