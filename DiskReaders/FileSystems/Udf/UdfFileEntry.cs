@@ -79,8 +79,9 @@ internal readonly struct UdfFileEntry
         HashSet<long> continued = [];
         ReadOnlySpan<byte> descriptors = bytes.Slice(_at, _length);
         long total = 0;
+        long covered = 0;
         using RentedBuffer buffer = volume.Context.Budget.Rent(volume.BlockBytes);
-        while (total < InformationLength)
+        while (covered < InformationLength)
         {
             if (descriptors.Length < size)
             {
@@ -110,18 +111,20 @@ internal readonly struct UdfFileEntry
                 continue;
             }
 
-            long wanted = Math.Min(length, InformationLength - total);
-            if (wanted == length && length % volume.BlockBytes != 0 && total + length < InformationLength)
+            // All but the last are whole blocks (4/12.1). Linux leaves others where it appended to a file, and goes by the block: each begins in the extent that has its first byte.
+            long from = RoundUp(total, volume.BlockBytes);
+            total += length;
+            covered = Math.Min(RoundUp(total, volume.BlockBytes), InformationLength);
+            if (covered > from)
             {
-                throw Corrupt("allocation descriptors: an extent within the file is not whole blocks");
+                Add(volume, extents, from, covered - from, kind, block, partition);
             }
-
-            Add(volume, extents, total, wanted, kind, block, partition);
-            total += wanted;
         }
 
         return [.. extents];
     }
+
+    private static long RoundUp(long bytes, int unit) => (bytes + unit - 1) / unit * unit;
 
     // Strategy 4096 (UDF 2.60, 6.6.3), for media written once: behind the entry lies an Indirect Entry that leads to a newer one.
     private static (long Offset, int Partition, int Tag) ReadLast(UdfVolume volume, uint block, int partition, Span<byte> bytes)

@@ -15,6 +15,7 @@ internal sealed class UdfWalk(UdfVolume volume)
     private const int MostLinkBytes = 64 << 10;
 
     // FileCharacteristics.
+    private const int IsHidden = 1;
     private const int IsDirectory = 2;
     private const int IsDeleted = 4;
     private const int IsParent = 8;
@@ -53,6 +54,10 @@ internal sealed class UdfWalk(UdfVolume volume)
             }
         }
     }
+
+    // Blocks that must not be used, and the like: streams of the volume, before UDF 2.00 a hidden file (UDF 2.60, 3.3.7.2; 1.50, 2.3.13).
+    private static bool IsOfUdf(Pending folder, ReadOnlySpan<byte> name, int flags) => folder.Depth == 0
+        && (folder.Streams is null ? (flags & IsHidden) != 0 && name.SequenceEqual("Non-Allocatable Space"u8) : name.StartsWith("*UDF "u8));
 
     private static string PathOf(Pending folder) =>
         folder.Streams is { } link ? GuestName.Escape(link.Path(), controls: false)
@@ -105,7 +110,7 @@ internal sealed class UdfWalk(UdfVolume volume)
         try
         {
             v.Require(icb.IsThere, 20, "ICB: it names no extent");
-            return Make(folder, name, icb, (flags & IsDirectory) != 0);
+            return Make(folder, name, icb, flags);
         }
         catch (DiskFormatException fault)
         {
@@ -135,8 +140,9 @@ internal sealed class UdfWalk(UdfVolume volume)
         }
     }
 
-    private UdfFile Make(Pending folder, byte[] name, UdfLongAd icb, bool saysFolder)
+    private UdfFile Make(Pending folder, byte[] name, UdfLongAd icb, int flags)
     {
+        bool saysFolder = (flags & IsDirectory) != 0;
         var entry = new UdfFileEntry(volume, icb.Block, icb.Partition, _block);
         var link = folder.Streams ?? new GuestLink(folder.Folder, name);
         (long at, _) = volume.Locate(icb.Block, icb.Partition);
@@ -162,7 +168,7 @@ internal sealed class UdfWalk(UdfVolume volume)
             _ when isFolder => GuestFileKind.Folder,
             UdfFileEntry.TypeLink => GuestFileKind.Link,
             UdfFileEntry.TypeBlockDevice or UdfFileEntry.TypeCharacterDevice or UdfFileEntry.TypeFifo or UdfFileEntry.TypeSocket => GuestFileKind.Device,
-            _ => GuestFileKind.Regular,
+            _ => IsOfUdf(folder, name, flags) ? GuestFileKind.System : GuestFileKind.Regular,
         };
         byte[]? target = null;
         if (kind == GuestFileKind.Link && fault is null)
