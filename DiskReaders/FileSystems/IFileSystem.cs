@@ -87,9 +87,16 @@ public class GuestFile
     /// <summary>Why the content cannot be read although the file exists (encrypted, unsupported, corrupt); null when it can.</summary>
     public DiskFormatException? Fault { get; init; }
 
+    /// <summary>The subvolume whose topmost folder this is (Btrfs); null for all else.</summary>
+    public virtual GuestSubvolume? RootOf => null;
+
     /// <summary>The owner as the guest keeps it: a uid in decimal or a SID; empty when not known.</summary>
     public virtual string Owner => "";
 }
+
+/// <summary>A part of a file system that a guest can mount by itself.</summary>
+/// <param name="IsDefault">It is what a mount shows where none is named.</param>
+public sealed record GuestSubvolume(ulong Id, bool IsDefault);
 
 /// <summary>What a file system says of itself.</summary>
 /// <param name="Kind">Lower case, with its variant: <c>ntfs</c>, <c>ext4</c>, <c>fat32</c>.</param>

@@ -17,5 +17,9 @@ internal sealed class BtrfsFile : GuestFile
 
     public uint Uid { get; init; }
 
+    public GuestSubvolume? Topmost { get; init; }
+
+    public override GuestSubvolume? RootOf => Topmost;
+
     public override string Owner => Subvolume is null ? "" : Uid.ToString(CultureInfo.InvariantCulture);
 }

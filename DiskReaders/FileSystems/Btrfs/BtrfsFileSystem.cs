@@ -93,7 +93,16 @@ internal sealed class BtrfsFileSystem : IFileSystem
             (Subvolume subvolume, GuestFolder place) = waiting.Dequeue();
             if (place.Parent is not null)
             {
-                yield return new BtrfsFile { Kind = GuestFileKind.Folder, Id = subvolume.RootFolder, SizeBytes = 0, FirstByte = -1, Links = [new GuestLink(place.Parent, place.Name)], Subvolume = subvolume };
+                yield return new BtrfsFile
+                {
+                    Kind = GuestFileKind.Folder,
+                    Id = subvolume.RootFolder,
+                    SizeBytes = 0,
+                    FirstByte = -1,
+                    Links = [new GuestLink(place.Parent, place.Name)],
+                    Subvolume = subvolume,
+                    Topmost = new GuestSubvolume(subvolume.Id, subvolume.Id == _volume.Roots.Default),
+                };
             }
 
             var walk = new SubvolumeWalk(_volume, subvolume, place);

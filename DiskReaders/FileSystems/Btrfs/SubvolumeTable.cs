@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.FileSystems.Btrfs.Trees;
+using Vmsweep.DiskReaders.FileSystems.Btrfs.Walking;
 
 namespace Vmsweep.DiskReaders.FileSystems.Btrfs;
 
@@ -36,6 +37,9 @@ internal sealed class SubvolumeTable
     }
 
     public TreeRoot? CsumTree { get; private set; }
+
+    /// <summary>The subvolume that a mount shows where none is named; the top level unless another was chosen.</summary>
+    public ulong Default { get; private set; } = ObjectId.FsTree;
 
     public IReadOnlyDictionary<ulong, Subvolume> ById => _byId;
 
@@ -119,6 +123,25 @@ internal sealed class SubvolumeTable
             var view = new LeView(leaf.Data(index), "btrfs_root_ref", (long)leaf.Logical);
             int length = view.U16(16);
             _places.Add(new SubvolumePlace(key.Id, view.U64(0), view.Field(RefHeaderBytes, length).ToArray(), key.Offset));
+        }
+        else if (key is { Id: ObjectId.RootTreeFolder, Type: ItemType.DirItem })
+        {
+            ReadDefault(new LeView(leaf.Data(index), "btrfs_dir_item", (long)leaf.Logical));
+        }
+    }
+
+    // The root tree has one folder, and this the one name in it.
+    private void ReadDefault(LeView view)
+    {
+        for (int at = 0; at < view.Length;)
+        {
+            var item = new DirItem(view.Inner(at, view.Length - at, "btrfs_dir_item"));
+            if (item.Name.SequenceEqual("default"u8))
+            {
+                Default = item.Location.Id;
+            }
+
+            at += item.Bytes;
         }
     }
 

@@ -6,8 +6,9 @@ namespace Vmsweep.DiskReaders.Inspection.Guest;
 /// <summary>A line of a file system table. Spec: Linux man-pages fstab(5).</summary>
 /// <param name="Spec">The device, as it is named there.</param>
 /// <param name="File">Where it is mounted.</param>
-/// <param name="Subvolume">Btrfs: which part of it.</param>
-internal sealed record MountEntry(string Spec, string File, string Subvolume);
+/// <param name="Subvolume">Btrfs: which part of it, by its path; empty where the path is not said.</param>
+/// <param name="SubvolumeId">Btrfs: the same by its id; null where it is not said.</param>
+internal sealed record MountEntry(string Spec, string File, string Subvolume, ulong? SubvolumeId);
 
 /// <summary><c>/etc/fstab</c>, and which volumes it speaks of.</summary>
 internal static class FileSystemTable
@@ -23,10 +24,10 @@ internal static class FileSystemTable
                 continue;
             }
 
-            string options = fields.Length > 3 ? fields[3] : "";
-            string subvolume = options.Split(',').LastOrDefault(o => o.StartsWith("subvol=", StringComparison.Ordinal)) is { } named ? named["subvol=".Length..] : "";
+            string[] options = fields.Length > 3 ? fields[3].Split(',') : [];
+            ulong? id = ulong.TryParse(Option(options, "subvolid="), NumberStyles.None, CultureInfo.InvariantCulture, out ulong number) ? number : null;
             string file = Unescape(fields[1]);
-            entries.Add(new MountEntry(Unescape(fields[0]).Trim('"'), file.Length > 1 ? file.TrimEnd('/') : file, Unescape(subvolume)));
+            entries.Add(new MountEntry(Unescape(fields[0]).Trim('"'), file.Length > 1 ? file.TrimEnd('/') : file, Unescape(Option(options, "subvol=")), id));
         }
 
         return entries;
@@ -79,6 +80,9 @@ internal static class FileSystemTable
             ? disk.Volumes.FirstOrDefault(v => v.Partition.Scheme is "mbr" or "gpt" && v.Partition.Number == number)
             : null;
     }
+
+    private static string Option(string[] options, string name) =>
+        options.LastOrDefault(o => o.StartsWith(name, StringComparison.Ordinal)) is { } option ? option[name.Length..] : "";
 
     /// <summary>Space, tab, newline and backslash stand as three octal digits.</summary>
     private static string Unescape(string field)

@@ -12,13 +12,14 @@ internal sealed class FoundFiles
     /// <summary>Subvolumes looked into. Snapshots beyond them repeat what is known.</summary>
     private const int MostRoots = 256;
 
-    /// <summary>Btrfs: the root folder's object id in every subvolume, BTRFS_FIRST_FREE_OBJECTID of the on-disk format.</summary>
-    private const ulong SubvolumeRoot = 256;
+    /// <summary>Btrfs: the id of the top level; 0 means it too.</summary>
+    private const ulong TopLevel = 5;
 
     private const int LongestName = 64;
 
     private readonly Dictionary<string, GuestFile> _files = new(StringComparer.Ordinal);
     private readonly List<string> _roots = [""];
+    private readonly Dictionary<ulong, string> _subvolumes = new() { [0] = "", [TopLevel] = "" };
 
     public FoundFiles(InspectedVolume volume) => Volume = volume;
 
@@ -27,6 +28,9 @@ internal sealed class FoundFiles
     /// <summary>Where a system's root folder can be: the volume's own, and those of subvolumes, each followed by <c>/</c>.</summary>
     public IReadOnlyList<string> Roots => _roots;
 
+    /// <summary>That of <see cref="Roots"/> which a mount shows where no subvolume is named.</summary>
+    public string DefaultRoot { get; private set; } = "";
+
     /// <summary>Names below <c>lib/modules</c>, by the path of that folder.</summary>
     public Dictionary<string, List<string>> Modules { get; } = new(StringComparer.Ordinal);
 
@@ -34,6 +38,9 @@ internal sealed class FoundFiles
 
     /// <param name="path">From the volume's root, <c>/</c> between names.</param>
     public GuestFile? Find(string path) => _files.GetValueOrDefault(IgnoresCase ? path.ToLowerInvariant() : path);
+
+    /// <summary>The root of a subvolume by its id; null when there is none.</summary>
+    public string? RootOfSubvolume(ulong id) => _subvolumes.GetValueOrDefault(id);
 
     /// <summary>Takes a file that the walk met, if it tells of the guest.</summary>
     public void Look(GuestFile file)
@@ -58,9 +65,12 @@ internal sealed class FoundFiles
 
     private void LookAtFolder(GuestFile folder, GuestLink link)
     {
-        if (folder.Id == SubvolumeRoot && Volume.Kind == "btrfs" && _roots.Count < MostRoots)
+        if (folder.RootOf is { } subvolume && (subvolume.IsDefault || _roots.Count < MostRoots))
         {
-            _roots.Add(Encoding.UTF8.GetString(link.Path()) + "/");
+            string root = Encoding.UTF8.GetString(link.Path()) + "/";
+            _roots.Add(root);
+            _subvolumes[subvolume.Id] = root;
+            DefaultRoot = subvolume.IsDefault ? root : DefaultRoot;
         }
         else if (link.Folder.Name.AsSpan().SequenceEqual("modules"u8) && link.Name.Length <= LongestName)
         {

@@ -11,7 +11,7 @@ internal static class LinuxSystem
     /// <summary>Where a Linux begins on a volume; null when none does.</summary>
     public static string? RootOf(FoundFiles files) => files.Roots
         .Where(r => Describes(files, r))
-        .OrderBy(Rank)
+        .OrderBy(r => r.Length > 0 && r == files.DefaultRoot ? -1 : Rank(r))
         .ThenBy(r => r, StringComparer.Ordinal)
         .FirstOrDefault();
 
@@ -50,7 +50,7 @@ internal static class LinuxSystem
         ((string[])[WantedFiles.OsRelease, WantedFiles.VendorOsRelease, WantedFiles.RedHatRelease, WantedFiles.SuseRelease, WantedFiles.DebianVersion])
             .Any(p => files.Find(root + p) is not null);
 
-    // What distributions call the subvolume of their root; snapshots of it come last.
+    // What distributions call the subvolume of their root; snapshots of it come last, but SUSE's, which make one of them the default and boot that.
     private static int Rank(string root) => root switch
     {
         "" => 0,

@@ -29,12 +29,20 @@ internal sealed class LinuxTree
                 continue;
             }
 
-            shown.Add(new GuestMount(volume.Id, Fact(entry.File), Fact(entry.Subvolume)));
-            hasRoot |= entry.File == "/";
-            if (entry.File != "/" && all.FirstOrDefault(f => f.Volume == volume) is { } there)
+            FoundFiles? there = all.FirstOrDefault(f => f.Volume == volume);
+            string? subvolume = entry.Subvolume.Trim('/') is { Length: > 0 } named ? named + "/"
+                : entry.SubvolumeId is { } id ? there?.RootOfSubvolume(id)
+                : entry.Subvolume.Length > 0 ? "" : there?.DefaultRoot ?? "";
+            if (subvolume is null)
             {
-                string subvolume = entry.Subvolume.Trim('/');
-                _mounts.Add((entry.File.Trim('/') + "/", there, subvolume.Length > 0 ? subvolume + "/" : ""));
+                continue;
+            }
+
+            shown.Add(new GuestMount(volume.Id, Fact(entry.File), Fact(entry.Subvolume.Length > 1 ? entry.Subvolume : subvolume.TrimEnd('/'))));
+            hasRoot |= entry.File == "/";
+            if (entry.File != "/" && there is not null)
+            {
+                _mounts.Add((entry.File.Trim('/') + "/", there, subvolume));
             }
         }
 

@@ -26,6 +26,7 @@ internal static class ObjectId
 {
     public const ulong Devices = 1;
     public const ulong FsTree = 5;
+    public const ulong RootTreeFolder = 6;
     public const ulong CsumTree = 7;
     public const ulong FirstFree = 256;
     public const ulong FirstChunkTree = 256;

@@ -125,6 +125,32 @@ public sealed class GuestInspectorTests : IDisposable
         Assert.Empty(facts.OtherSystems);
     }
 
+    [Fact]
+    public void The_snapshot_that_a_SUSE_boots_is_the_default_subvolume()
+    {
+        const string Id = "11111111-2222-3333-4444-555555555555";
+        Tree("root", "etc/fstab", $"UUID={Id} / btrfs defaults 0 0\nUUID={Id} /var btrfs subvol=/@/var 0 0\nUUID={Id} /home btrfs subvolid=HOME 0 0\nUUID={Id} /top btrfs subvolid=5 0 0\nUUID={Id} /gone btrfs subvolid=9999 0 0\n");
+        Tree("var", "log/wtmp", "");
+        Tool.Shell($$"""
+            PATH=$PATH:/sbin:/usr/sbin
+            truncate -s 128M disk; mkfs.btrfs -q -U {{Id}} disk
+            mkdir mnt; mount -o loop disk mnt
+            trap 'umount mnt' EXIT
+            for i in @ @/home @/var @/.snapshots; do btrfs -q subvolume create mnt/$i; done
+            mkdir mnt/@/.snapshots/1 mnt/@/.snapshots/2; btrfs -q subvolume create mnt/@/.snapshots/1/snapshot
+            cp -a root/. mnt/@/.snapshots/1/snapshot; cp -a var/. mnt/@/var
+            sed -i s/HOME/$(btrfs inspect-internal rootid mnt/@/home)/ mnt/@/.snapshots/1/snapshot/etc/fstab
+            echo 'PRETTY_NAME="before"' > mnt/@/.snapshots/1/snapshot/etc/os-release
+            btrfs -q subvolume snapshot mnt/@/.snapshots/1/snapshot mnt/@/.snapshots/2/snapshot
+            echo 'PRETTY_NAME="rolled back"' > mnt/@/.snapshots/2/snapshot/etc/os-release
+            btrfs subvolume set-default mnt/@/.snapshots/2/snapshot
+            """, _scratch.Folder);
+        (GuestFacts? facts, IReadOnlyList<CoverageGap> gaps) = Inspect("disk");
+        Assert.Empty(gaps);
+        Assert.Equal("rolled back", facts!.OperatingSystem);
+        Assert.Equal([new GuestMount("v1", "/", "@/.snapshots/2/snapshot"), new GuestMount("v1", "/var", "/@/var"), new GuestMount("v1", "/home", "@/home"), new GuestMount("v1", "/top", "")], facts.MountPoints);
+    }
+
     [Theory]
     [InlineData("var/lib/rpm/rpmdb.sqlite", "rpm (sqlite)")]
     [InlineData("usr/lib/sysimage/rpm/Packages.db", "rpm (ndb)")]
