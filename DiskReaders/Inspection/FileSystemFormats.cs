@@ -30,13 +30,20 @@ public static class FileSystemFormats
         || Readable.Any(f => f is not FatFormat && f.Probe(source))
         || KnownFileSystems.Recognise(source) is not null;
 
+    /// <summary>True when anything is known of what the bytes hold.</summary>
+    internal static bool IsKnown(IBlockSource source) => SaysItself(source) || Readable.Any(f => f is FatFormat && f.Probe(source));
+
+    /// <summary>True for a file system of optical discs.</summary>
+    internal static bool IsDisc(IBlockSource source) => Disc(source) is not null;
+
     /// <summary>What a volume holds. Several answers are possible where somebody wants a scanner to see another file system than the guest does.</summary>
     public static VolumeIdentity Identify(IBlockSource volume)
     {
         // Membership of an array or an encrypted volume comes first: what shows through a mirror's first bytes is not the volume.
         if (KnownVolumes.Recognise(volume) is { } member)
         {
-            return new VolumeIdentity([], member);
+            // Discs that Macs boot too have an Apple map beside what all others read; its partitions are looked at as those of any other table.
+            return member.Name == KnownVolumes.AppleMapName && Disc(volume) is { } disc ? new VolumeIdentity([disc], null) : new VolumeIdentity([], member);
         }
 
         List<IFileSystemFormat> readable = [.. Readable.Where(f => f.Probe(volume))];
@@ -54,6 +61,8 @@ public static class FileSystemFormats
 
         return new VolumeIdentity(readable, known);
     }
+
+    private static IFileSystemFormat? Disc(IBlockSource volume) => Readable.FirstOrDefault(f => f is UdfFormat or Iso9660Format && f.Probe(volume));
 }
 
 /// <param name="Readable">Formats whose first structures are there, the most telling first.</param>

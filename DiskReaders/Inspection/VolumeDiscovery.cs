@@ -79,6 +79,10 @@ internal sealed class VolumeDiscovery(ReadContext context) : IDisposable
             {
                 Divide(node, PartitionTables.Read(content, node.SectorBytes, context with { Gaps = new PlacedGaps(context.Gaps, node.Name) }));
             }
+            else if (node.MayBeDivided)
+            {
+                DivideBeside(node);
+            }
         }
         catch (DiskFormatException e)
         {
@@ -117,20 +121,66 @@ internal sealed class VolumeDiscovery(ReadContext context) : IDisposable
 
         foreach (Partition partition in layout.Partitions)
         {
-            var child = new VolumeNode
-            {
-                Name = $"{node.AreaPrefix}/partition@{node.AreaBase + partition.OffsetBytes}",
-                Partition = partition,
-                Content = Inside(node.Content!, partition),
-                SectorBytes = node.SectorBytes,
-                Depth = node.Depth,
-                AreaPrefix = node.AreaPrefix,
-                AreaBase = node.AreaBase + partition.OffsetBytes,
-            };
-            if (Add(node, child))
-            {
-                Classify(child);
-            }
+            AddPartition(node, partition);
+        }
+    }
+
+    /// <summary>
+    /// Looks for a partition table in the bytes that a file system on the whole disk leaves free. Discs that boot as disks too have both on
+    /// purpose; elsewhere the guest sees the one or the other. Only partitions that hold something known count, as those bytes may be anything.
+    /// </summary>
+    private void DivideBeside(VolumeNode node)
+    {
+        IBlockSource content = node.Content!;
+        DiskLayout layout;
+        try
+        {
+            layout = PartitionTables.Read(content, node.SectorBytes, context with { Gaps = new GapList(0) });
+        }
+        catch (DiskFormatException)
+        {
+            // The file system says what of itself is not there.
+            return;
+        }
+
+        bool isDisc = FileSystemFormats.IsDisc(content);
+        List<Partition> partitions =
+        [
+            .. layout.Partitions.Concat(isDisc ? AppleMap.Read(content) : [])
+                .DistinctBy(p => p.OffsetBytes)
+                .Where(p => p.OffsetBytes > 0 && Inside(content, p) is var part && (VolumeFormats.Of(part) is not null || FileSystemFormats.IsKnown(part)))
+                .OrderBy(p => p.OffsetBytes),
+        ];
+        if (partitions.Count == 0)
+        {
+            return;
+        }
+
+        if (!isDisc)
+        {
+            context.Gaps.Add(new CoverageGap(Fault.Corrupt, node.Name, "partition table", 0, 0, "one file system or volume covers the disk, and a partition table divides it; both are read, the guest may see only one"));
+        }
+
+        node.Scheme = partitions[0].Scheme;
+        node.Children = [new VolumeNode { Name = node.Name, Partition = node.Partition, Content = content, SectorBytes = node.SectorBytes, Depth = node.Depth, AreaPrefix = node.AreaPrefix, AreaBase = node.AreaBase, VolumeName = node.VolumeName, Notes = node.Notes }];
+        partitions.ForEach(p => AddPartition(node, p));
+    }
+
+    private void AddPartition(VolumeNode node, Partition partition)
+    {
+        var child = new VolumeNode
+        {
+            Name = $"{node.AreaPrefix}/partition@{node.AreaBase + partition.OffsetBytes}",
+            Partition = partition,
+            Content = Inside(node.Content!, partition),
+            SectorBytes = node.SectorBytes,
+            Depth = node.Depth,
+            AreaPrefix = node.AreaPrefix,
+            AreaBase = node.AreaBase + partition.OffsetBytes,
+        };
+        if (Add(node, child))
+        {
+            Classify(child);
         }
     }
 

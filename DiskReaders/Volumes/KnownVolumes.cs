@@ -10,6 +10,8 @@ namespace Vmsweep.DiskReaders.Volumes;
 /// </summary>
 public static class KnownVolumes
 {
+    internal const string AppleMapName = "apple-partition-map";
+
     // FreeBSD sys/disklabel.h; OpenSolaris sys/vtoc.h, sys/dklabel.h; Inside Macintosh: Devices.
     private static readonly Signature[] Table =
     [
@@ -32,7 +34,7 @@ public static class KnownVolumes
 
     /// <summary>What the bytes are, when they are a volume that no reader here opens; null otherwise.</summary>
     public static Recognised? Recognise(IBlockSource volume) =>
-        Signature.Find(volume, Table) ?? Zfs(volume) ?? BsdLabel(volume) ?? AppleMap(volume);
+        Signature.Find(volume, Table) ?? Zfs(volume) ?? BsdLabel(volume) ?? Apple(volume);
 
     // "ZFS On-Disk Specification" section 1.3: label 0 is 256 KiB at the start, its second half a ring of uberblocks of at least
     // 1 KiB. They begin with 0x00BAB10C in the writer's byte order. One alone may be stale; two are a pool.
@@ -66,18 +68,7 @@ public static class KnownVolumes
         return null;
     }
 
-    // Driver descriptor "ER" with its block size, then the map's first entry "PM" in block 1.
-    private static Recognised? AppleMap(IBlockSource volume)
-    {
-        Span<byte> start = stackalloc byte[4];
-        if (!volume.TryRead(0, start) || !start.StartsWith("ER"u8))
-        {
-            return null;
-        }
-
-        int block = BinaryPrimitives.ReadUInt16BigEndian(start[2..]);
-        return volume.HasAt(512, "PM"u8) || (block is 1024 or 2048 or 4096 && volume.HasAt(block, "PM"u8))
-            ? new Recognised("apple-partition-map", Fault.Unsupported, "Apple partition map, blocks of " + block.ToString(CultureInfo.InvariantCulture))
-            : null;
-    }
+    private static Recognised? Apple(IBlockSource volume) => AppleMap.BlockBytes(volume) is > 0 and var block
+        ? new Recognised(AppleMapName, Fault.Unsupported, "Apple partition map, blocks of " + block.ToString(CultureInfo.InvariantCulture))
+        : null;
 }
