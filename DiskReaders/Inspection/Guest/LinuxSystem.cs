@@ -8,6 +8,8 @@ internal static class LinuxSystem
     /// <summary>Databases of five thousand packages have some 300 MB.</summary>
     private const long MostRpmBytes = 4L << 30;
 
+    private const long MostLogInBytes = 1L << 30;
+
     /// <summary>Where a Linux begins on a volume; null when none does.</summary>
     public static string? RootOf(FoundFiles files) => files.Roots
         .Where(r => Describes(files, r))
@@ -159,6 +161,17 @@ internal static class LinuxSystem
         if (tree.Find(WantedFiles.LogIns) is { } records)
         {
             text.With(records.Files.Volume, records.File, records.Path, long.MaxValue, content => last = LogInRecords.ReadWtmp(content, text.Context));
+        }
+
+        // Where the database is kept, the records are what was left by an older release.
+        if (tree.Find(WantedFiles.LogInsDatabase) is { } database)
+        {
+            text.With(database.Files.Volume, database.File, database.Path, MostLogInBytes, content =>
+            {
+                (DateTimeOffset? boot, DateTimeOffset? logIn, string user) = LogInRecords.ReadWtmpdb(content, text.Context);
+                last = (boot > last.Boot || last.Boot is null ? boot : last.Boot, last.LogIn, last.User);
+                last = logIn > last.LogIn || last.LogIn is null ? (last.Boot, logIn, user) : last;
+            });
         }
 
         if (last.LogIn is null && tree.Find(WantedFiles.LastLogIns) is { } users)

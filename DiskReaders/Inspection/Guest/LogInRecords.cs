@@ -58,6 +58,32 @@ internal static class LogInRecords
         return (boot, logIn, user);
     }
 
+    /// <summary>The last boot and log-in of wtmpdb's database: ID, Type, User, Login in microseconds. Spec: wtmpdb(8) and its <c>wtmpdb.h</c>.</summary>
+    public static (DateTimeOffset? Boot, DateTimeOffset? LogIn, string User) ReadWtmpdb(IBlockSource content, ReadContext context)
+    {
+        const int Boot = 1, User = 3;
+        const int MostRowBytes = 4 << 10;
+        const long MicrosecondsPerSecond = 1_000_000;
+        long boot = 0;
+        long logIn = 0;
+        string user = "";
+        SqliteTable.Read(content, context, "wtmp", MostRowBytes, row =>
+        {
+            long type = SqliteTable.Integer(row, 1);
+            long time = SqliteTable.Integer(row, 3) / MicrosecondsPerSecond;
+            if (type == Boot)
+            {
+                boot = Math.Max(boot, time);
+            }
+            else if (type == User && time > logIn)
+            {
+                logIn = time;
+                user = Encoding.UTF8.GetString(SqliteTable.Column(row, 2, out _));
+            }
+        });
+        return (Time(boot), Time(logIn), user);
+    }
+
     /// <summary>The latest log-in of a lastlog file.</summary>
     public static DateTimeOffset? ReadLastLog(IBlockSource content, ReadContext context)
     {

@@ -19,6 +19,7 @@ internal static class WantedFiles
     public const string FileSystemTable = "etc/fstab";
     public const string LogIns = "var/log/wtmp";
     public const string LastLogIns = "var/log/lastlog";
+    public const string LogInsDatabase = "var/lib/wtmpdb/wtmp.db";
     public const string Dpkg = "var/lib/dpkg/status";
 
     public static readonly string[] Apk = ["lib/apk/db/installed", "usr/lib/apk/db/installed"];
@@ -49,7 +50,7 @@ internal static class WantedFiles
     private static readonly string[] Wanted =
     [
         OsRelease, VendorOsRelease, RedHatRelease, SuseRelease, DebianVersion, HostName, RedHatNetwork, TimeZone, LocalTime, MachineId, FileSystemTable,
-        LogIns, LastLogIns, Dpkg, .. Apk, .. Rpm.Select(r => r.Path), .. ToolPrograms.Select(t => t.Path),
+        LogIns, LastLogIns, LogInsDatabase, Dpkg, .. Apk, .. Rpm.Select(r => r.Path), .. ToolPrograms.Select(t => t.Path),
         .. from folder in WindowsFolders from hive in (string[])["software", "system"] from log in (string[])["", ".log", ".log1", ".log2"] select HivePath(folder, hive + log),
     ];
 

@@ -152,6 +152,33 @@ public sealed class GuestInspectorTests : IDisposable
     }
 
     [Theory]
+    [InlineData(1, "alice")]
+    [InlineData(2000, "user1999")]
+    public void A_Debian_13_keeps_log_ins_in_a_database(int users, string last)
+    {
+        Tree("root", "etc/os-release", "PRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\n");
+        Tree("root", "var/lib/wtmpdb/empty", "");
+        Tool.Shell($"""
+            PATH=$PATH:/sbin:/usr/sbin
+            python3 - <<'END'
+            import sqlite3
+            d = sqlite3.connect('root/var/lib/wtmpdb/wtmp.db')
+            d.execute('CREATE TABLE wtmp(ID INTEGER PRIMARY KEY, Type INTEGER, User TEXT NOT NULL, Login INTEGER, Logout INTEGER, TTY TEXT, RemoteHost TEXT, Service TEXT)')
+            t = {Moment.ToUnixTimeSeconds()} * 1000000
+            row = lambda kind, user, time: d.execute('INSERT INTO wtmp (Type, User, Login, TTY) VALUES (?, ?, ?, ?)', (kind, user, time, '~'))
+            row(1, 'reboot', t - 7200000000)
+            for i in range({users}): row(3, 'user%d' % i if {users} > 1 else 'alice', t - 3600000000 + i * 1000000)
+            row(1, 'reboot', t); row(2, 'runlevel', t + 9000000)
+            d.commit()
+            END
+            mke2fs -q -F -t ext4 -d root disk 8M
+            """, _scratch.Folder);
+        (GuestFacts? facts, IReadOnlyList<CoverageGap> gaps) = Inspect("disk");
+        Assert.Empty(gaps);
+        Assert.Equal((Moment, Moment.AddSeconds(users - 3601), last), (facts!.LastBoot, facts.LastLogOn, facts.LastUser));
+    }
+
+    [Theory]
     [InlineData("var/lib/rpm/rpmdb.sqlite", "rpm (sqlite)")]
     [InlineData("usr/lib/sysimage/rpm/Packages.db", "rpm (ndb)")]
     [InlineData("var/lib/rpm/Packages", "rpm (Berkeley DB)")]
