@@ -57,7 +57,7 @@ public static class LinuxGuest
         List<string> arguments =
         [
             "900", "qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "2048", "-nodefaults", "-no-reboot", "-nographic", "-serial", "stdio",
-            "-kernel", UnpackedKernel, "-initrd", scratch["initrd"], "-append", "console=ttyS0 quiet no_timer_check panic=-1",
+            "-kernel", UnpackedKernel, "-initrd", scratch["initrd"], "-append", "console=ttyS0 quiet no_timer_check mitigations=off panic=-1",
         ];
         foreach (string disk in (string[])[scratch["out"], scratch["initrd"], .. disks])
         {
