@@ -74,10 +74,11 @@ internal static class HuntCommand
                     Secrets = KeyFile.Read(parsed.GetValue(key)),
                 };
                 var finder = new TargetFinder(parsed.GetValue(bases) ?? [], cancellation);
-                using Hypervisors hypervisors = Hypervisors.Open(parsed.GetValue(configuration), parsed.GetValue(state), parsed.GetValue(bases) ?? []);
+                ApplianceConfiguration configured = ApplianceConfiguration.Read(parsed.GetValue(configuration));
+                using Hypervisors hypervisors = Hypervisors.Of(configured, parsed.GetValue(state), parsed.GetValue(bases) ?? []);
                 hypervisors.Reap();
                 List<Vm> vms = Known(new HuntQueries(database).Machines(), parsed.GetValue(vm) ?? [], t => hypervisors.Find(t, finder));
-                Audit.Note(parsed.GetValue(state), ApplianceConfiguration.Read(parsed.GetValue(configuration)).Server, "hunt", rules, string.Create(CultureInfo.InvariantCulture, $"{vms.Count} VMs"));
+                Audit.Note(parsed.GetValue(state), configured.Server, "hunt", rules, string.Create(CultureInfo.InvariantCulture, $"{vms.Count} VMs"));
                 Sandbox box = Sandboxes.Open(parsed.GetValue(sandbox) ?? SandboxMode.Full);
                 using TextWriter report = Outputs.OpenText(file);
                 return ScanCommand.Run(vms, settings, box, null, parsed.GetRequiredValue(format), report, Outputs.IsTerminal(file), !parsed.GetValue(noProgress), cancellation);
