@@ -21,34 +21,44 @@ internal sealed class EarlierTraces
     /// <exception cref="IOException">It cannot be read.</exception>
     public EarlierTraces(string path)
     {
-        ReadOnlySpan<byte> file = File.ReadAllBytes(path);
-        long count = file.Length < sizeof(long) ? -1 : BinaryPrimitives.ReadInt64LittleEndian(file);
-        if (count < 0 || count > (file.Length - sizeof(long)) / RecordBytes)
+        using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 64 << 10);
+        long left = file.Length;
+        Span<byte> head = stackalloc byte[RecordBytes];
+        long count = left < sizeof(long) ? -1 : BinaryPrimitives.ReadInt64LittleEndian(Next(head[..sizeof(long)]));
+        if (count < 0 || count > left / RecordBytes)
         {
             throw new InvalidDataException($"{path}: {count} traces do not fit");
         }
 
-        file = file[sizeof(long)..];
         _traces = new UInt128[count];
         _checks = new ulong[count];
-        for (int i = 0; i < count; i++, file = file[RecordBytes..])
+        for (int i = 0; i < count; i++)
         {
-            _traces[i] = BinaryPrimitives.ReadUInt128BigEndian(file);
-            _checks[i] = BinaryPrimitives.ReadUInt64BigEndian(file[TraceBytes..]);
+            Next(head);
+            _traces[i] = BinaryPrimitives.ReadUInt128BigEndian(head);
+            _checks[i] = BinaryPrimitives.ReadUInt64BigEndian(head[TraceBytes..]);
         }
 
         Array.Sort(_traces, _checks);
-        while (!file.IsEmpty)
+        head = head[..(TraceBytes + sizeof(uint))];
+        while (left > 0)
         {
-            uint length = file.Length < TraceBytes + sizeof(uint) ? uint.MaxValue : BinaryPrimitives.ReadUInt32LittleEndian(file[TraceBytes..]);
-            int whole = TraceBytes + sizeof(uint);
-            if (length > Worker.TracedFindings.MostPayloadBytes || length > file.Length - whole)
+            uint length = left < head.Length ? uint.MaxValue : BinaryPrimitives.ReadUInt32LittleEndian(Next(head)[TraceBytes..]);
+            if (length > Worker.TracedFindings.MostPayloadBytes || length > left)
             {
                 throw new InvalidDataException($"{path}: a payload is cut off");
             }
 
-            _findings[BinaryPrimitives.ReadUInt128BigEndian(file)] = file.Slice(whole, (int)length).ToArray();
-            file = file[(whole + (int)length)..];
+            byte[] payload = new byte[length];
+            Next(payload);
+            _findings[BinaryPrimitives.ReadUInt128BigEndian(head)] = payload;
+        }
+
+        Span<byte> Next(Span<byte> part)
+        {
+            file.ReadExactly(part);
+            left -= part.Length;
+            return part;
         }
     }
 
