@@ -21,7 +21,9 @@ public sealed class LibvirtSaves : IDisposable
             Tool.Find(needed);
         }
 
-        (string kernel, string initrd) = MemoryGuest.Boot(_scratch);
+        // That of MemoryGuest unpacks itself and goes to a random place; this one stays where it was linked to.
+        string initrd = MemoryGuest.Boot(_scratch).Initrd;
+        string kernel = LinuxGuest.UnpackedKernel;
         File.WriteAllText(_scratch["guest.xml"],
             $"""
             <domain type='qemu'>
