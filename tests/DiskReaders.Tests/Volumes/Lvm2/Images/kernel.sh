@@ -28,6 +28,11 @@ global { use_lvmpolld=0 event_activation=0 thin_check_options=["-q"] }
 backup { backup=0 archive=0 }
 CONF
 cp "$script" "$root/script"
+# To unpack itself takes an emulated processor half of the boot, so the payload of the bzImage (Linux/x86 boot protocol), which QEMU boots by PVH. Debian's is xz.
+number() { od -An "-tu$2" -j "$1" -N "$2" "$kernel" | tr -d ' '; }
+start=$((($(number 497 1) + 1) * 512 + $(number 584 4) + 1))
+head -c "$((start - 1 + $(number 588 4)))" "$kernel" | tail -c "+$start" > "$work/payload.xz"
+if xz -dc --single-stream "$work/payload.xz" > "$work/vmlinux" 2>/dev/null; then kernel=$work/vmlinux; fi
 cat > "$root/init" <<'INIT'
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
