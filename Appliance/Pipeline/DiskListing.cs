@@ -92,11 +92,11 @@ internal static class DiskListing
 
     private static ConcurrentDictionary<GuestFile, byte[]> Hash(List<Entry> entries, ListJob job, ReadContext context, ProgressReporter progress)
     {
-        var hashes = new ConcurrentDictionary<GuestFile, byte[]>(ReferenceEqualityComparer.Instance);
         var coverage = new Coverage("");
         List<ContentItem> ordered = [.. entries.Where(e => e.File is not null).DistinctBy(e => e.File, ReferenceEqualityComparer.Instance).Select(e => DiskContents.ItemOf(e.Volume!, e.File!, coverage))];
         ordered.Sort((a, b) => a.Order.CompareTo(b.Order));
         progress.Begin(coverage, ordered.Total(i => i.SizeBytes));
+        var hashes = new ConcurrentDictionary<GuestFile, byte[]>(job.Threads, ordered.Count, ReferenceEqualityComparer.Instance);
         new ContentHasher(job.IsOneStream ? 1 : job.Threads, context.Gaps, MostZeros, progress.Step, context.Cancellation)
             .Run(ordered, (item, hash) => hashes[((GuestContent)item).File] = hash);
         return hashes;

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using Vmsweep.DiskReaders.Blocks;
 using Vmsweep.DiskReaders.FileSystems.Btrfs.Trees;
 
@@ -12,7 +11,8 @@ internal sealed class DataSums(BtrfsVolume volume, TreeRoot? root) : IDisposable
 {
     private const int MostCursors = 8;
 
-    private readonly ConcurrentBag<Place> _idle = [];
+    private readonly Lock _lock = new();
+    private readonly Stack<Place> _idle = [];
     private readonly int _sumBytes = BtrfsChecksum.SizeOf(volume.Super.CsumType);
     private readonly int _sectorBytes = volume.Super.SectorBytes;
     private SortedList<long, byte[]>? _logged;
@@ -32,7 +32,7 @@ internal sealed class DataSums(BtrfsVolume volume, TreeRoot? root) : IDisposable
         known.Clear();
         if (root is not null)
         {
-            Place place = _idle.TryTake(out Place? idle) ? idle : new Place(volume.Open(root));
+            Place place = TakeIdle() ?? new Place(volume.Open(root));
             try
             {
                 Read(place, logical, known, sums);
@@ -44,14 +44,7 @@ internal sealed class DataSums(BtrfsVolume volume, TreeRoot? root) : IDisposable
             }
             finally
             {
-                if (_idle.Count < MostCursors)
-                {
-                    _idle.Add(place);
-                }
-                else
-                {
-                    place.Cursor.Dispose();
-                }
+                Return(place);
             }
         }
 
@@ -72,10 +65,32 @@ internal sealed class DataSums(BtrfsVolume volume, TreeRoot? root) : IDisposable
 
     public void Dispose()
     {
-        while (_idle.TryTake(out Place? place))
+        while (TakeIdle() is { } place)
         {
             place.Cursor.Dispose();
         }
+    }
+
+    private Place? TakeIdle()
+    {
+        lock (_lock)
+        {
+            return _idle.TryPop(out Place? place) ? place : null;
+        }
+    }
+
+    private void Return(Place place)
+    {
+        lock (_lock)
+        {
+            if (_idle.Count < MostCursors)
+            {
+                _idle.Push(place);
+                return;
+            }
+        }
+
+        place.Cursor.Dispose();
     }
 
     private void Report(DiskFormatException e)
@@ -145,11 +160,12 @@ internal sealed class DataSums(BtrfsVolume volume, TreeRoot? root) : IDisposable
     {
         // Both in sectors, counted from the first wanted one.
         long first = (from - logical) / _sectorBytes;
-        long last = Math.Min(known.Length, first + (item.Length / _sumBytes));
-        for (long sector = Math.Max(0, first); sector < last; sector++)
+        int begin = (int)Math.Clamp(first, 0, known.Length);
+        int end = (int)Math.Clamp(first + (item.Length / _sumBytes), begin, known.Length);
+        if (begin < end)
         {
-            item.Slice((int)(sector - first) * _sumBytes, _sumBytes).CopyTo(sums[((int)sector * _sumBytes)..]);
-            known[(int)sector] = true;
+            item.Slice((int)(begin - first) * _sumBytes, (end - begin) * _sumBytes).CopyTo(sums[(begin * _sumBytes)..]);
+            known[begin..end].Fill(true);
         }
     }
 

@@ -17,7 +17,7 @@ internal static class MountBenchmark
     private const string Unpacked = "openssl, the kernel unpacked before";
 
     /// <summary>As much as the program hashes at once.</summary>
-    private const int PartBytes = 256 << 10;
+    private const int PartBytes = 512 << 10;
 
     /// <summary>True when all hashes are equal.</summary>
     public static bool Run(MountedImages images, int threads, int rounds)

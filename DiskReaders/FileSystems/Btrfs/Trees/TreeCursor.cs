@@ -11,6 +11,7 @@ internal sealed class TreeCursor(NodeReader reader, TreeRoot root, ReadContext c
     private const int WindowBytes = 256 << 10;
 
     private readonly RentedBuffer?[] _nodes = new RentedBuffer?[root.Level + 1];
+    private readonly NodeCheck?[] _held = new NodeCheck?[root.Level + 1];
     private readonly int[] _at = new int[root.Level + 1];
     private readonly BtrfsKey[] _below = new BtrfsKey[root.Level + 1];
     private RentedBuffer? _window;
@@ -127,8 +128,7 @@ internal sealed class TreeCursor(NodeReader reader, TreeRoot root, ReadContext c
             }
             else
             {
-                _nodes[level] ??= context.Budget.Rent(reader.NodeBytes);
-                reader.ReadKept(check, _nodes[level]!.Span);
+                LoadKept(level, check);
             }
 
             _below[level] = check.Below;
@@ -141,19 +141,33 @@ internal sealed class TreeCursor(NodeReader reader, TreeRoot root, ReadContext c
         }
     }
 
+    // Who seeks again finds most of the way as it was.
+    private void LoadKept(int level, NodeCheck check)
+    {
+        if (_held[level] == check)
+        {
+            return;
+        }
+
+        _held[level] = null;
+        _nodes[level] ??= context.Budget.Rent(reader.NodeBytes);
+        reader.ReadKept(check, _nodes[level]!.Span);
+        _held[level] = check;
+    }
+
     private void LoadLeaf(NodeCheck check, int pointer)
     {
         _leafAt = -1;
         if (!bulk || root.Level == 0)
         {
-            _nodes[0] ??= context.Budget.Rent(reader.NodeBytes);
             if (bulk)
             {
+                _nodes[0] ??= context.Budget.Rent(reader.NodeBytes);
                 reader.Read(check, _nodes[0]!.Span);
             }
             else
             {
-                reader.ReadKept(check, _nodes[0]!.Span);
+                LoadKept(0, check);
             }
 
             return;
