@@ -464,7 +464,7 @@ internal sealed class ScanRun(ScanSettings settings, Sandbox sandbox, IWorker wo
                 target.Show(guest.Guest);
                 break;
             case FindingEvent finding:
-                Add(target, finding.Finding with { GuestPath = GuestPlaces.Of(target.Guest, finding.Finding.Path) });
+                Add(target, finding.Finding with { GuestPath = GuestPlaces.Of(target.Guest, finding.Finding) });
                 break;
             case GapEvent gap:
                 AddRead(target, gap.Gap, ReadLoss.Bytes);

@@ -16,6 +16,18 @@ internal static class GuestPlaces
         }
     }
 
+    /// <summary>OSTree's files are links to its objects, whose names say nothing.</summary>
+    private const string Objects = "/sysroot/ostree/repo/objects/";
+
+    /// <summary>The path of a finding as the guest has it, of several the first that a person would look for; null where the guest shows none.</summary>
+    public static string? Of(GuestFacts? guest, FindingReport finding)
+    {
+        string? path = Of(guest, finding.Path);
+        return path?.StartsWith(Objects, StringComparison.Ordinal) == true
+            ? finding.AlsoAt.Select(p => Of(guest, p)).FirstOrDefault(p => p?.StartsWith(Objects, StringComparison.Ordinal) == false) ?? path
+            : path;
+    }
+
     /// <summary>A path <c>VOLUME/path</c> as the guest has it; null where the guest does not show it.</summary>
     public static string? Of(GuestFacts? guest, string path)
     {

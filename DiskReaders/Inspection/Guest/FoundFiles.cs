@@ -19,6 +19,10 @@ internal sealed class FoundFiles
 
     private readonly Dictionary<string, GuestFile> _files = new(StringComparer.Ordinal);
     private readonly List<string> _roots = [""];
+    private readonly Dictionary<string, OstreeDeployment> _deployments = new(StringComparer.Ordinal);
+    private readonly List<string> _bootEntries = [];
+    private readonly List<string> _bootLinks = [];
+    private int _parts;
     private readonly Dictionary<ulong, string> _subvolumes = new() { [0] = "", [TopLevel] = "" };
 
     public FoundFiles(InspectedVolume volume) => Volume = volume;
@@ -31,13 +35,31 @@ internal sealed class FoundFiles
     /// <summary>That of <see cref="Roots"/> which a mount shows where no subvolume is named.</summary>
     public string DefaultRoot { get; private set; } = "";
 
+    /// <summary>OSTree's: roots of systems, each followed by <c>/</c>.</summary>
+    public IReadOnlyDictionary<string, OstreeDeployment> Deployments => _deployments;
+
+    /// <summary>Paths of the boot loader's entries.</summary>
+    public IReadOnlyList<string> BootEntries => _bootEntries;
+
+    /// <summary>Paths of OSTree's links from the boot loader to <see cref="Deployments"/>.</summary>
+    public IReadOnlyList<string> BootLinks => _bootLinks;
+
+    /// <summary>NixOS: that of <see cref="Roots"/> which is mounted at <c>/nix</c>, where files of the store showed it.</summary>
+    public string? StoreRoot { get; private set; }
+
     /// <summary>Names below <c>lib/modules</c>, by the path of that folder.</summary>
     public Dictionary<string, List<string>> Modules { get; } = new(StringComparer.Ordinal);
+
+    /// <summary>Files in folders <c>status.d</c> of dpkg, by the path of that folder.</summary>
+    public Dictionary<string, List<FoundFile>> PackageParts { get; } = new(StringComparer.Ordinal);
 
     private bool IgnoresCase => Volume.Kind is "ntfs" || Volume.Kind.StartsWith("fat", StringComparison.Ordinal);
 
     /// <param name="path">From the volume's root, <c>/</c> between names.</param>
     public GuestFile? Find(string path) => _files.GetValueOrDefault(IgnoresCase ? path.ToLowerInvariant() : path);
+
+    /// <summary>The same with its place.</summary>
+    public FoundFile? At(string path) => Find(path) is { } file ? new FoundFile(this, path, file) : null;
 
     /// <summary>The root of a subvolume by its id; null when there is none.</summary>
     public string? RootOfSubvolume(ulong id) => _subvolumes.GetValueOrDefault(id);
@@ -56,9 +78,13 @@ internal sealed class FoundFiles
             {
                 LookAtFolder(file, link);
             }
-            else if (WantedFiles.MayBe(link.Name))
+            else if (WantedFiles.MayBe(link.Name) || WantedFiles.MayBe(NixPaths.NameIn(link.Name)) || OstreePaths.MayBe(link.Name, link.Folder.Name))
             {
                 Keep(file, link);
+            }
+            else if (file.Kind == GuestFileKind.Regular && link.Folder.Name.AsSpan().SequenceEqual("status.d"u8) && !link.Name.AsSpan().EndsWith(".md5sums"u8))
+            {
+                KeepPart(file, link);
             }
         }
     }
@@ -88,15 +114,61 @@ internal sealed class FoundFiles
                 }
             }
         }
+        else if (link.Folder.Name.AsSpan().SequenceEqual("deploy"u8))
+        {
+            string path = Encoding.UTF8.GetString(link.Path()) + "/";
+            if (_roots.Find(r => RootOfDeployment(path, r) == path.Length) is { } root && (_deployments.ContainsKey(path) || _deployments.Count < MostRoots))
+            {
+                _deployments[path] = new OstreeDeployment(root, folder.Id);
+            }
+        }
     }
 
     private void Keep(GuestFile file, GuestLink link)
     {
         string path = Encoding.UTF8.GetString(link.Path());
         path = IgnoresCase ? path.ToLowerInvariant() : path;
-        if (_files.Count < MostKept && _roots.Exists(r => WantedFiles.IsWanted(path, r)))
+        if (_files.Count >= MostKept || _roots.FindLast(r => WantedFiles.IsWanted(path, r)) is not { } root || !_files.TryAdd(path, file))
         {
-            _files.TryAdd(path, file);
+            return;
+        }
+
+        ReadOnlySpan<char> below = path.AsSpan(root.Length);
+        int deployment = RootOfDeployment(path, root);
+        if (deployment > 0 && _deployments.Count < MostRoots)
+        {
+            _deployments.TryAdd(path[..deployment], new OstreeDeployment(root, 0));
+        }
+        else if (OstreePaths.EntriesOf(below) >= 0)
+        {
+            _bootEntries.Add(path);
+        }
+        else if (below.StartsWith("ostree/boot.") && below.Count('/') > 1)
+        {
+            _bootLinks.Add(path);
+        }
+        else if (below.StartsWith("store/"))
+        {
+            StoreRoot ??= root;
         }
     }
+
+    private void KeepPart(GuestFile file, GuestLink link)
+    {
+        string path = Encoding.UTF8.GetString(link.Path());
+        string folder = path[..path.LastIndexOf('/')];
+        if (_parts < MostKept && _roots.Exists(r => WantedFiles.IsWanted(folder, r)))
+        {
+            if (!PackageParts.TryGetValue(folder, out List<FoundFile>? parts))
+            {
+                PackageParts.Add(folder, parts = []);
+            }
+
+            parts.Add(new FoundFile(this, path, file));
+            _parts++;
+        }
+    }
+
+    private static int RootOfDeployment(string path, string root) =>
+        path.StartsWith(root, StringComparison.Ordinal) && OstreePaths.DeploymentIn(path.AsSpan(root.Length)) is > 0 and var length ? root.Length + length : 0;
 }

@@ -47,9 +47,9 @@ public sealed class GuestInspector
             {
                 systems.Add(windows);
             }
-            else if (LinuxSystem.RootOf(files) is { } root)
+            else if (LinuxRoot.Of(files, all, text) is { } root)
             {
-                systems.Add(LinuxSystem.Facts(files, root, all, vm, text, withPackages));
+                systems.Add(LinuxSystem.Facts(root, all, vm, text, withPackages));
             }
         }
 

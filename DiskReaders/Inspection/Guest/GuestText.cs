@@ -17,6 +17,9 @@ internal sealed class GuestText(ReadContext context)
     /// <summary>Lines beyond it carry no field that is asked for.</summary>
     private const int MostLine = 8 << 10;
 
+    /// <summary>PATH_MAX.</summary>
+    private const int LongestTarget = 4096;
+
     private const int StepBytes = 256 << 10;
 
     public ReadContext Context => context;
@@ -32,6 +35,19 @@ internal sealed class GuestText(ReadContext context)
             text = Encoding.UTF8.GetString(buffer.Span);
         });
         return text;
+    }
+
+    /// <summary>What a symbolic link says; null when it cannot be read.</summary>
+    public string? LinkTarget(FoundFile link)
+    {
+        string? target = null;
+        With(link.Files.Volume, link.File, link.Path, LongestTarget, content =>
+        {
+            using RentedBuffer buffer = context.Budget.Rent((int)content.Length);
+            content.Read(0, buffer.Span);
+            target = Encoding.UTF8.GetString(buffer.Span);
+        });
+        return target;
     }
 
     /// <summary>Hands on each line of a file; one that is too long is left out.</summary>

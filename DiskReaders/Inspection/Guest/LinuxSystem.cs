@@ -10,24 +10,18 @@ internal static class LinuxSystem
 
     private const long MostLogInBytes = 1L << 30;
 
-    /// <summary>Where a Linux begins on a volume; null when none does.</summary>
-    public static string? RootOf(FoundFiles files) => files.Roots
-        .Where(r => Describes(files, r))
-        .OrderBy(r => r.Length > 0 && r == files.DefaultRoot ? -1 : Rank(r))
-        .ThenBy(r => r, StringComparer.Ordinal)
-        .FirstOrDefault();
-
     /// <param name="withPackages">Databases of packages are read too.</param>
-    public static GuestFacts Facts(FoundFiles files, string root, IReadOnlyList<FoundFiles> all, InspectedVm vm, GuestText text, bool withPackages)
+    public static GuestFacts Facts(LinuxRoot root, IReadOnlyList<FoundFiles> all, InspectedVm vm, GuestText text, bool withPackages)
     {
-        var tree = new LinuxTree(files, root, all, vm, text);
+        FoundFiles files = root.Files;
+        var tree = new LinuxTree(root, all, vm, text);
         Dictionary<string, string> release = Release(tree);
         (GuestPackages? packages, List<GuestTool> tools, List<string> kernels) = withPackages ? Packages(tree, text) : (null, [], []);
         (DateTimeOffset? boot, DateTimeOffset? logIn, string user) = LogIns(tree, text);
         return new GuestFacts
         {
             Volume = files.Volume.Id,
-            OperatingSystem = Fact("PRETTY_NAME", "NAME"),
+            OperatingSystem = Fact("PRETTY_NAME", "NAME") is { Length: > 0 } name ? name : OneLine(WantedFiles.OsRelease, root.Entry?.Title),
             Version = Fact("VERSION_ID"),
             Edition = Fact("VARIANT", "VARIANT_ID"),
             PatchLevel = Fact("BUILD_ID", "IMAGE_VERSION"),
@@ -47,19 +41,6 @@ internal static class LinuxSystem
 
         string OneLine(string path, string? value) => text.Fact(files.Volume, path, value);
     }
-
-    private static bool Describes(FoundFiles files, string root) =>
-        ((string[])[WantedFiles.OsRelease, WantedFiles.VendorOsRelease, WantedFiles.RedHatRelease, WantedFiles.SuseRelease, WantedFiles.DebianVersion])
-            .Any(p => files.Find(root + p) is not null);
-
-    // What distributions call the subvolume of their root; snapshots of it come last, but SUSE's, which make one of them the default and boot that.
-    private static int Rank(string root) => root switch
-    {
-        "" => 0,
-        "@/" or "@rootfs/" or "root/" => 1,
-        _ when root.Contains("snapshot", StringComparison.OrdinalIgnoreCase) => 3,
-        _ => 2,
-    };
 
     /// <summary>Spec: os-release(5): assignments as a shell reads them. Older systems have one line of text elsewhere.</summary>
     private static Dictionary<string, string> Release(LinuxTree tree)
@@ -103,9 +84,8 @@ internal static class LinuxSystem
     private static string? TimeZone(LinuxTree tree)
     {
         const string Zones = "zoneinfo/";
-        string? target = tree.LinkTarget(WantedFiles.LocalTime);
-        int at = target?.IndexOf(Zones, StringComparison.Ordinal) ?? -1;
-        return at >= 0 ? target![(at + Zones.Length)..] : Text(tree, WantedFiles.TimeZone);
+        string? target = tree.LinkTargets(WantedFiles.LocalTime).FirstOrDefault(t => t.Contains(Zones, StringComparison.Ordinal));
+        return target is not null ? target[(target.IndexOf(Zones, StringComparison.Ordinal) + Zones.Length)..] : Text(tree, WantedFiles.TimeZone);
     }
 
     private static string? Text(LinuxTree tree, string path) => tree.Find(path) is { } found ? tree.Read(found) : null;
@@ -126,6 +106,20 @@ internal static class LinuxSystem
                 tools = list.Tools;
                 kernels = list.Kernels;
             }
+        }
+
+        if (packages is not { Count: > 0 } && tree.PackageParts() is { Count: > 0 } parts)
+        {
+            var list = new PackageList(isApk: false, isByStatus: false);
+            foreach (FoundFile part in parts)
+            {
+                text.Lines(part.Files.Volume, part.File, part.Path, list.Add);
+                list.End();
+            }
+
+            packages = new GuestPackages("dpkg", list.Count);
+            tools = list.Tools;
+            kernels = list.Kernels;
         }
 
         foreach ((string path, string kind, Action<IBlockSource, ReadContext, Action<ReadOnlySpan<byte>>> read) in WantedFiles.Rpm)

@@ -1,4 +1,3 @@
-using System.Text;
 using Vmsweep.DiskReaders.FileSystems;
 
 namespace Vmsweep.DiskReaders.Inspection.Guest;
@@ -6,25 +5,37 @@ namespace Vmsweep.DiskReaders.Inspection.Guest;
 /// <summary>The folders of a Linux guest as it mounts them: a path leads to the volume that the guest shows there.</summary>
 internal sealed class LinuxTree
 {
-    /// <summary>Links to follow; Linux follows 40.</summary>
-    private const int MostLinks = 8;
-
-    private const int LongestTarget = 4096;
-
     private readonly GuestText _text;
+    private readonly LinkWalk _links;
     private readonly List<(string Path, FoundFiles Files, string Root)> _mounts;
 
-    /// <param name="root">Where in <paramref name="files"/> the root folder is.</param>
-    public LinuxTree(FoundFiles files, string root, IReadOnlyList<FoundFiles> all, InspectedVm vm, GuestText text)
+    /// <param name="root">Where the root folder is.</param>
+    public LinuxTree(LinuxRoot root, IReadOnlyList<FoundFiles> all, InspectedVm vm, GuestText text)
     {
+        FoundFiles files = root.Files;
         _text = text;
-        _mounts = [("", files, root)];
+        _links = new LinkWalk(At, text.LinkTarget);
+        _mounts = [("", files, root.Path)];
+
+        // NixOS keeps its fstab in the store, so it is not fstab that can say where the store is.
+        if (At(NixPaths.Static) is not null && all.FirstOrDefault(f => f.StoreRoot is not null) is { } store)
+        {
+            _mounts.Insert(0, ("nix/", store, store.StoreRoot!));
+        }
+
         Entries = Find(WantedFiles.FileSystemTable) is { } table && Read(table) is { } lines ? FileSystemTable.Parse(lines) : [];
+        _mounts.RemoveAll(m => Entries.Any(e => e.File.Trim('/') + "/" == m.Path));
         List<GuestMount> shown = [];
         bool hasRoot = false;
         foreach (MountEntry entry in Entries)
         {
             if (FileSystemTable.VolumeOf(entry.Spec, vm) is not { } volume)
+            {
+                continue;
+            }
+
+            // OSTree mounts what fstab has for / at /sysroot.
+            if (entry.File == "/" && root.Sysroot is not null)
             {
                 continue;
             }
@@ -48,10 +59,16 @@ internal sealed class LinuxTree
 
         if (!hasRoot)
         {
-            shown.Insert(0, new GuestMount(files.Volume.Id, "/", root.TrimEnd('/')));
+            shown.Insert(0, new GuestMount(files.Volume.Id, "/", root.Path.TrimEnd('/')));
         }
 
-        Shown = [.. shown.Where(m => m.Path.Length > 0)];
+        foreach ((string place, FoundFiles there, string folder) in root.Parts().Where(p => !Entries.Any(e => e.File == p.Place)))
+        {
+            shown.Add(new GuestMount(there.Volume.Id, place, Fact(folder.TrimEnd('/'))));
+            _mounts.Add((place.Trim('/') + "/", there, folder));
+        }
+
+        Shown = [.. shown.Where(m => m.Path.Length > 0).Take(GuestFacts.MostItems)];
 
         // The longest place decides: /var/log before /var.
         _mounts.Sort((a, b) => b.Path.Length.CompareTo(a.Path.Length));
@@ -65,28 +82,15 @@ internal sealed class LinuxTree
 
     /// <summary>The file at a path of the guest, links followed; null when it is not there or was not asked for.</summary>
     /// <param name="path">Without a leading <c>/</c>.</param>
-    public FoundFile? Find(string path)
+    public FoundFile? Find(string path) => _links.Follow(path) is { } end ? At(end) : null;
+
+    /// <summary>What the links at a path say, the first of them first, for those whose target is the fact itself.</summary>
+    public IReadOnlyList<string> LinkTargets(string path)
     {
-        for (int i = 0; i < MostLinks; i++)
-        {
-            if (At(path) is not { } found || found.File.Kind != GuestFileKind.Link)
-            {
-                return At(path);
-            }
-
-            if (LinkTarget(found) is not { } target)
-            {
-                return null;
-            }
-
-            path = Resolve(path, target);
-        }
-
-        return null;
+        List<string> targets = [];
+        _links.Follow(path, targets.Add);
+        return targets;
     }
-
-    /// <summary>What a link says, for those whose target is the fact itself.</summary>
-    public string? LinkTarget(string path) => At(path) is { File.Kind: GuestFileKind.Link } found ? LinkTarget(found) : null;
 
     public string? Read(FoundFile found) => _text.Whole(found.Files.Volume, found.File, found.Path);
 
@@ -103,40 +107,19 @@ internal sealed class LinuxTree
         }
     }
 
-    private static string Resolve(string path, string target)
-    {
-        List<string> names = target.StartsWith('/') ? [] : [.. path.Split('/')[..^1]];
-        foreach (string name in target.Split('/'))
-        {
-            if (name == "..")
-            {
-                names.RemoveRange(Math.Max(0, names.Count - 1), Math.Min(1, names.Count));
-            }
-            else if (name is not ("" or "."))
-            {
-                names.Add(name);
-            }
-        }
-
-        return string.Join('/', names);
-    }
-
-    private string? LinkTarget(FoundFile link)
-    {
-        string? target = null;
-        _text.With(link.Files.Volume, link.File, link.Path, LongestTarget, content =>
-        {
-            using Blocks.RentedBuffer buffer = _text.Context.Budget.Rent((int)content.Length);
-            content.Read(0, buffer.Span);
-            target = Encoding.UTF8.GetString(buffer.Span);
-        });
-        return target;
-    }
-
+    // What a deployment's etc does not have yet is as the system was delivered.
     private FoundFile? At(string path)
     {
         (_, FoundFiles files, string root, string rest) = Place(path);
-        return files.Find(root + rest) is { } file ? new FoundFile(files, root + rest, file) : null;
+        return files.At(root + rest)
+            ?? (rest.StartsWith("etc/", StringComparison.Ordinal) && files.Deployments.ContainsKey(root) ? files.At($"{root}usr/{rest}") : null);
+    }
+
+    /// <summary>The files with a package of dpkg each, for systems that are put together without it.</summary>
+    public IReadOnlyList<FoundFile> PackageParts()
+    {
+        (_, FoundFiles files, string root, string rest) = Place(WantedFiles.DpkgParts);
+        return files.PackageParts.GetValueOrDefault(root + rest) ?? [];
     }
 
     private (string Path, FoundFiles Files, string Root, string Below) Place(string path)

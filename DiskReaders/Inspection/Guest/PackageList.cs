@@ -8,7 +8,9 @@ namespace Vmsweep.DiskReaders.Inspection.Guest;
 /// dpkg's <c>status</c> (deb-control fields, <c>Status</c> of dpkg(1)); Alpine's apk-package(5) for <c>installed</c>. RPM's databases give
 /// headers instead.
 /// </summary>
-internal sealed class PackageList(bool isApk)
+/// <param name="isApk">Alpine's; dpkg's otherwise.</param>
+/// <param name="isByStatus">Packages without a <c>Status</c> that says so are not installed.</param>
+internal sealed class PackageList(bool isApk, bool isByStatus = true)
 {
     private static readonly (string Package, string Tool)[] ToolPackages =
     [
@@ -19,7 +21,7 @@ internal sealed class PackageList(bool isApk)
 
     private string _name = "";
     private string _version = "";
-    private bool _isInstalled;
+    private bool _isInstalled = !isByStatus;
 
     public int Count { get; private set; }
 
@@ -60,7 +62,7 @@ internal sealed class PackageList(bool isApk)
 
         _name = "";
         _version = "";
-        _isInstalled = false;
+        _isInstalled = !isByStatus;
     }
 
     /// <summary>Takes a header of RPM.</summary>

@@ -22,14 +22,17 @@ internal static class WantedFiles
     public const string LogInsDatabase = "var/lib/wtmpdb/wtmp.db";
     public const string Dpkg = "var/lib/dpkg/status";
 
+    /// <summary>The folder in which images that are built without dpkg have a paragraph for each package, a file each.</summary>
+    public const string DpkgParts = "var/lib/dpkg/status.d";
+
     public static readonly string[] Apk = ["lib/apk/db/installed", "usr/lib/apk/db/installed"];
 
     /// <summary>RPM's databases, and what reads each.</summary>
     public static readonly (string Path, string Kind, Action<IBlockSource, ReadContext, Action<ReadOnlySpan<byte>>> Read)[] Rpm =
     [
-        ("var/lib/rpm/rpmdb.sqlite", "rpm (sqlite)", SqlitePackages.Read), ("usr/lib/sysimage/rpm/rpmdb.sqlite", "rpm (sqlite)", SqlitePackages.Read),
-        ("var/lib/rpm/Packages.db", "rpm (ndb)", NdbPackages.Read), ("usr/lib/sysimage/rpm/Packages.db", "rpm (ndb)", NdbPackages.Read),
-        ("var/lib/rpm/Packages", "rpm (Berkeley DB)", BerkeleyPackages.Read), ("usr/lib/sysimage/rpm/Packages", "rpm (Berkeley DB)", BerkeleyPackages.Read),
+        ("var/lib/rpm/rpmdb.sqlite", "rpm (sqlite)", SqlitePackages.Read), ("usr/lib/sysimage/rpm/rpmdb.sqlite", "rpm (sqlite)", SqlitePackages.Read), ("usr/share/rpm/rpmdb.sqlite", "rpm (sqlite)", SqlitePackages.Read),
+        ("var/lib/rpm/Packages.db", "rpm (ndb)", NdbPackages.Read), ("usr/lib/sysimage/rpm/Packages.db", "rpm (ndb)", NdbPackages.Read), ("usr/share/rpm/Packages.db", "rpm (ndb)", NdbPackages.Read),
+        ("var/lib/rpm/Packages", "rpm (Berkeley DB)", BerkeleyPackages.Read), ("usr/lib/sysimage/rpm/Packages", "rpm (Berkeley DB)", BerkeleyPackages.Read), ("usr/share/rpm/Packages", "rpm (Berkeley DB)", BerkeleyPackages.Read),
     ];
 
     /// <summary>Programs that show a hypervisor's tools where the package database is not read.</summary>
@@ -45,16 +48,16 @@ internal static class WantedFiles
     /// <summary>Folders of Windows, each with the hives below it.</summary>
     public static readonly string[] WindowsFolders = ["windows", "winnt"];
 
-    private static readonly string[] Modules = ["lib/modules", "usr/lib/modules"];
-
     private static readonly string[] Wanted =
     [
-        OsRelease, VendorOsRelease, RedHatRelease, SuseRelease, DebianVersion, HostName, RedHatNetwork, TimeZone, LocalTime, MachineId, FileSystemTable,
-        LogIns, LastLogIns, LogInsDatabase, Dpkg, .. Apk, .. Rpm.Select(r => r.Path), .. ToolPrograms.Select(t => t.Path),
+        OsRelease, VendorOsRelease, RedHatRelease, SuseRelease, DebianVersion, HostName, RedHatNetwork, TimeZone, LocalTime, MachineId, FileSystemTable, NixPaths.Static,
+        LogIns, LastLogIns, LogInsDatabase, Dpkg, DpkgParts, .. Apk, .. Rpm.Select(r => r.Path), .. ToolPrograms.Select(t => t.Path),
         .. from folder in WindowsFolders from hive in (string[])["software", "system"] from log in (string[])["", ".log", ".log1", ".log2"] select HivePath(folder, hive + log),
     ];
 
-    private static readonly HashSet<string> Paths = [.. Wanted.SelectMany(Shortened)];
+    private static readonly HashSet<string> Paths = [.. Wanted.SelectMany(Shortened), .. Wanted.Where(w => w.StartsWith("etc/", StringComparison.Ordinal)).Select(w => "usr/" + w)];
+
+    private static readonly HashSet<string>.AlternateLookup<ReadOnlySpan<char>> PathsBySpan = Paths.GetAlternateLookup<ReadOnlySpan<char>>();
 
     private static readonly HashSet<string>.AlternateLookup<ReadOnlySpan<char>> Names =
         new HashSet<string>(Wanted.Select(w => w[(w.LastIndexOf('/') + 1)..].ToLowerInvariant())).GetAlternateLookup<ReadOnlySpan<char>>();
@@ -81,10 +84,19 @@ internal static class WantedFiles
     }
 
     /// <param name="root">Where a system may begin; the path counts from there.</param>
-    public static bool IsWanted(string path, string root) => path.StartsWith(root, StringComparison.Ordinal) && Paths.Contains(path[root.Length..]);
+    public static bool IsWanted(string path, string root)
+    {
+        if (!path.StartsWith(root, StringComparison.Ordinal))
+        {
+            return false;
+        }
+
+        ReadOnlySpan<char> below = path.AsSpan(root.Length);
+        return PathsBySpan.Contains(OstreePaths.Inside(below)) || OstreePaths.IsBoot(below) || (NixPaths.Inside(below) is { Length: > 0 } name && Paths.Contains(name));
+    }
 
     public static bool IsModules(string path, string root) =>
-        path.StartsWith(root, StringComparison.Ordinal) && Array.IndexOf(Modules, path[root.Length..]) >= 0;
+        path.StartsWith(root, StringComparison.Ordinal) && OstreePaths.Inside(path.AsSpan(root.Length)) is "lib/modules" or "usr/lib/modules";
 
     private static IEnumerable<string> Shortened(string path)
     {

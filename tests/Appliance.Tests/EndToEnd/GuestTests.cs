@@ -88,6 +88,21 @@ public sealed class GuestTests : IDisposable
         Assert.Equal(shown, GuestPlaces.Of(guest, path));
     }
 
+    [Theory]
+    [InlineData("etc/x", "/etc/x")]
+    [InlineData("ostree/repo/objects/ab/cd.file", "/usr/bin/x")]
+    [InlineData("ostree/repo/objects/ab/ef.file", "/sysroot/ostree/repo/objects/ab/ef.file")]
+    [InlineData("ostree/deploy/fedora/var/home/anna/x", "/var/home/anna/x")]
+    [InlineData("ostree/deploy/fedora/deploy/b.0/etc/x", "/sysroot/ostree/deploy/fedora/deploy/b.0/etc/x")]
+    public void A_path_in_a_system_of_OSTree(string path, string shown)
+    {
+        const string Root = "ostree/deploy/fedora/deploy/a.0";
+        var guest = new GuestFacts { Volume = "v1", MountPoints = [new("v1", "/", Root), new("v1", "/var", "ostree/deploy/fedora/var"), new("v1", "/sysroot", "")] };
+        path = path == "etc/x" ? $"{Root}/{path}" : path;
+        var finding = new FindingReport { Path = "v1/" + path, AlsoAt = path.EndsWith("cd.file", StringComparison.Ordinal) ? [$"v1/{Root}/usr/bin/x"] : [], SizeBytes = 1, Sha256 = "", Engine = "", Rule = "", Namespace = "", Severity = "low" };
+        Assert.Equal(shown, GuestPlaces.Of(guest, finding));
+    }
+
     [Fact]
     public void A_disk_without_a_system_has_no_guest()
     {

@@ -10,7 +10,7 @@ using Vmsweep.Golden;
 
 namespace Vmsweep.DiskReaders.Tests.Inspection.Guest;
 
-public sealed class GuestInspectorTests : IDisposable
+public sealed partial class GuestInspectorTests : IDisposable
 {
     private const string CurrentVersion = @"Microsoft\Windows NT\CurrentVersion";
 
