@@ -12,8 +12,8 @@ namespace Vmsweep.Appliance.Pipeline;
 /// <param name="onStep">Called as work is done.</param>
 internal sealed class ContentHasher(int threads, IGapSink gaps, long mostZeros, Action onStep, CancellationToken cancellation)
 {
-    // Half as much costs a twentieth of the time more, twice as much gains nothing.
-    private const int PartBytes = 512 << 10;
+    /// <summary>Hashed at once. Half as much costs a twentieth of the time more, twice as much gains nothing.</summary>
+    public const int PartBytes = 512 << 10;
 
     private static readonly byte[] Zeros = new byte[PartBytes];
 

@@ -132,25 +132,28 @@ internal sealed class VolumeDiscovery(ReadContext context) : IDisposable
     private void DivideBeside(VolumeNode node)
     {
         IBlockSource content = node.Content!;
+        var faults = new GapList();
         DiskLayout layout;
+        bool isDisc;
+        List<Partition> partitions;
         try
         {
-            layout = PartitionTables.Read(content, node.SectorBytes, context with { Gaps = new GapList(0) });
+            layout = PartitionTables.Read(content, node.SectorBytes, context with { Gaps = new PlacedGaps(faults, node.Name) });
+            isDisc = FileSystemFormats.IsDisc(content);
+            partitions = [.. layout.Partitions.Concat(isDisc ? AppleMap.Read(content) : []).DistinctBy(p => p.OffsetBytes).Where(p => p.OffsetBytes > 0 && MayHold(content, p)).OrderBy(p => p.OffsetBytes)];
         }
         catch (DiskFormatException)
         {
             // The file system says what of itself is not there.
             return;
         }
+        catch (IOException e)
+        {
+            // No reason to leave the file system.
+            context.Gaps.Add(new CoverageGap(Fault.Transport, node.Name, "partition table", -1, 0, e.Message));
+            return;
+        }
 
-        bool isDisc = FileSystemFormats.IsDisc(content);
-        List<Partition> partitions =
-        [
-            .. layout.Partitions.Concat(isDisc ? AppleMap.Read(content) : [])
-                .DistinctBy(p => p.OffsetBytes)
-                .Where(p => p.OffsetBytes > 0 && Inside(content, p) is var part && (VolumeFormats.Of(part) is not null || FileSystemFormats.IsKnown(part)))
-                .OrderBy(p => p.OffsetBytes),
-        ];
         if (partitions.Count == 0)
         {
             return;
@@ -159,11 +162,29 @@ internal sealed class VolumeDiscovery(ReadContext context) : IDisposable
         if (!isDisc)
         {
             context.Gaps.Add(new CoverageGap(Fault.Corrupt, node.Name, "partition table", 0, 0, "one file system or volume covers the disk, and a partition table divides it; both are read, the guest may see only one"));
+            foreach (CoverageGap fault in faults.ToList())
+            {
+                context.Gaps.Add(fault);
+            }
         }
 
         node.Scheme = partitions[0].Scheme;
         node.Children = [new VolumeNode { Name = node.Name, Partition = node.Partition, Content = content, SectorBytes = node.SectorBytes, Depth = node.Depth, AreaPrefix = node.AreaPrefix, AreaBase = node.AreaBase, VolumeName = node.VolumeName, Notes = node.Notes }];
         partitions.ForEach(p => AddPartition(node, p));
+    }
+
+    /// <summary>Also of a partition whose start cannot be read, so that its own fault is told.</summary>
+    private static bool MayHold(IBlockSource content, Partition partition)
+    {
+        try
+        {
+            SliceSource inside = Inside(content, partition);
+            return VolumeFormats.Of(inside) is not null || FileSystemFormats.IsKnown(inside);
+        }
+        catch (Exception e) when (e is DiskFormatException or IOException)
+        {
+            return true;
+        }
     }
 
     private void AddPartition(VolumeNode node, Partition partition)

@@ -9,7 +9,7 @@ namespace Vmsweep.DiskReaders.Inspection.Guest;
 internal sealed class GuestText(ReadContext context)
 {
     /// <summary>Configuration files have a few kibibytes.</summary>
-    private const int MostConfiguration = 256 << 10;
+    public const int MostConfiguration = 256 << 10;
 
     /// <summary>A package database: dpkg's of 10,000 packages has 15 MB.</summary>
     private const long MostDatabase = 256L << 20;
@@ -25,10 +25,12 @@ internal sealed class GuestText(ReadContext context)
     public ReadContext Context => context;
 
     /// <summary>The file's whole text; null when it cannot be read.</summary>
-    public string? Whole(InspectedVolume volume, GuestFile file, string path)
+    public string? Whole(InspectedVolume volume, GuestFile file, string path) => Whole(volume, file, path, MostConfiguration);
+
+    private string? Whole(InspectedVolume volume, GuestFile file, string path, int mostBytes)
     {
         string? text = null;
-        With(volume, file, path, MostConfiguration, content =>
+        With(volume, file, path, mostBytes, content =>
         {
             using RentedBuffer buffer = context.Budget.Rent((int)content.Length);
             content.Read(0, buffer.Span);
@@ -38,21 +40,11 @@ internal sealed class GuestText(ReadContext context)
     }
 
     /// <summary>What a symbolic link says; null when it cannot be read.</summary>
-    public string? LinkTarget(FoundFile link)
-    {
-        string? target = null;
-        With(link.Files.Volume, link.File, link.Path, LongestTarget, content =>
-        {
-            using RentedBuffer buffer = context.Budget.Rent((int)content.Length);
-            content.Read(0, buffer.Span);
-            target = Encoding.UTF8.GetString(buffer.Span);
-        });
-        return target;
-    }
+    public string? LinkTarget(FoundFile link) => Whole(link.Files.Volume, link.File, link.Path, LongestTarget);
 
     /// <summary>Hands on each line of a file; one that is too long is left out.</summary>
-    public void Lines(InspectedVolume volume, GuestFile file, string path, Action<ReadOnlySpan<byte>> line) =>
-        With(volume, file, path, MostDatabase, content =>
+    public void Lines(InspectedVolume volume, GuestFile file, string path, Action<ReadOnlySpan<byte>> line, long mostBytes = MostDatabase) =>
+        With(volume, file, path, mostBytes, content =>
         {
             using RentedBuffer buffer = context.Budget.Rent(StepBytes + MostLine);
             int kept = 0;

@@ -113,7 +113,7 @@ internal static class LinuxSystem
             var list = new PackageList(isApk: false, isByStatus: false);
             foreach (FoundFile part in parts)
             {
-                text.Lines(part.Files.Volume, part.File, part.Path, list.Add);
+                text.Lines(part.Files.Volume, part.File, part.Path, list.Add, GuestText.MostConfiguration);
                 list.End();
             }
 

@@ -19,6 +19,7 @@ internal sealed class SqliteTable
     private const int MostDepth = 40;
 
     private const int SchemaBytes = 8 << 10;
+
     private readonly IBlockSource _file;
     private readonly ReadContext _context;
     private readonly int _pageBytes;
@@ -236,9 +237,10 @@ internal sealed class SqliteTable
         using RentedBuffer buffer = _context.Budget.Rent(_usable);
         while (got < record.Length)
         {
-            if (next < 1 || next > _pages)
+            // It has one place in one chain.
+            if (next < 1 || next > _pages || --_visitsLeft < 0)
             {
-                throw Corrupt(next, $"no such overflow page of {_pages}");
+                throw Corrupt(next, _visitsLeft < 0 ? "chains share overflow pages" : $"no such overflow page of {_pages}");
             }
 
             _file.Read((next - 1) * _pageBytes, buffer.Span);

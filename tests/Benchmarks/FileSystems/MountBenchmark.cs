@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Security.Cryptography;
+using Vmsweep.Appliance.Pipeline;
 using Vmsweep.Benchmarks.EndToEnd;
 using Vmsweep.Benchmarks.Measuring;
 
@@ -15,9 +16,6 @@ internal static class MountBenchmark
 
     /// <summary>With packed files the kernel keeps what it unpacked once, and would be measured without unpacking.</summary>
     private const string Unpacked = "openssl, the kernel unpacked before";
-
-    /// <summary>As much as the program hashes at once.</summary>
-    private const int PartBytes = 512 << 10;
 
     /// <summary>True when all hashes are equal.</summary>
     public static bool Run(MountedImages images, int threads, int rounds)
@@ -95,13 +93,13 @@ internal static class MountBenchmark
         Parallel.For(0, threads, new ParallelOptions { MaxDegreeOfParallelism = threads }, _ =>
         {
             using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-            byte[] part = RandomNumberGenerator.GetBytes(PartBytes);
+            byte[] part = RandomNumberGenerator.GetBytes(ContentHasher.PartBytes);
             byte[] value = new byte[SHA256.HashSizeInBytes];
             for (int i; (i = Interlocked.Increment(ref next)) < sizes.Count;)
             {
-                for (long left = sizes[i]; left > 0; left -= PartBytes)
+                for (long left = sizes[i]; left > 0; left -= ContentHasher.PartBytes)
                 {
-                    hash.AppendData(part, 0, (int)Math.Min(left, PartBytes));
+                    hash.AppendData(part, 0, (int)Math.Min(left, ContentHasher.PartBytes));
                 }
 
                 hash.GetHashAndReset(value);
